@@ -1,0 +1,35 @@
+"""What can go wrong because of the user or the surroundings; each is one sentence, shown without a traceback.
+
+    UserError
+    ├── ConfigError     a configuration value, by field, rule and value
+    ├── DataError       a data file or set that cannot be used
+    ├── StudyError      a study that cannot be continued, or is held by another process
+    ├── TrackingError   a tracking store that cannot be reached, read or written
+    └── RecordError     a recorded run that is missing, damaged, foreign or hostile
+
+Code in `pipeline.nn` and `pipeline.training` raises plain `ValueError`: there the caller is a programmer.
+"""
+
+
+class UserError(Exception):
+    """A mistake or a trouble outside the program; the message is one sentence for the person at the terminal."""
+
+
+class ConfigError(UserError):
+    """A configuration value breaks its rule."""
+
+
+class DataError(UserError):
+    """A data set cannot be read or used."""
+
+
+class StudyError(UserError):
+    """A study cannot be started or continued."""
+
+
+class TrackingError(UserError):
+    """The tracking store cannot be used."""
+
+
+class RecordError(UserError):
+    """A record is missing, damaged, or asks for what a record may not."""
