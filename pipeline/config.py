@@ -17,6 +17,7 @@ KeepProb = Annotated[float, Gt(0), Le(1)]
 Seed = Annotated[int, Ge(0)]
 Count = Annotated[int, Ge(1)]
 Activation = Literal["relu", "leaky_relu", "tanh", "sigmoid", "identity"]
+Objective = Literal["dev_cost", "dev_error", "parameters"]
 
 
 @dataclass
@@ -54,8 +55,9 @@ class InitConfig(Strict):
     """Initial weights: the scheme fixes the variance, `scale` multiplies the standard deviation."""
 
     # auto: he for relu and leaky_relu, xavier for the rest and the output layer
-    scheme: Literal["auto", "he", "xavier", "glorot", "fixed", "zeros", "course_he", "course_large"] = "auto"
+    scheme: Literal["auto", "he", "xavier", "glorot", "fixed", "zeros"] = "auto"
     scale: Positive = 1.0
+    legacy_seed: Seed | None = None  # draw from NumPy's legacy stream, as the course exercise does; for that preset alone
 
 
 @dataclass
@@ -140,3 +142,100 @@ class TrialConfig(Strict):
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     gradcheck: GradcheckConfig = field(default_factory=GradcheckConfig)
     diagnosis: DiagnosisConfig = field(default_factory=DiagnosisConfig)
+
+
+@dataclass
+class TrackingConfig(Strict):
+    """Where runs are recorded."""
+
+    uri: str | None = None  # an MLflow tracking URI; null: an SQLite file in `store`
+    experiment: str = "sweeps"
+    store: str = "mlruns"  # folder of everything local: mlflow.db, artifacts, studies, outbox, arrays
+    code_diff: bool = True  # record uncommitted changes with each run
+
+
+@dataclass
+class StudyConfig(Strict):
+    """What a sweep is asked to do, and when it ends."""
+
+    name: str | None = None  # null: <data>-<8 hex digits of the configuration's digest>
+    trials: Count = 50  # in all, those of earlier calls included
+    minutes: Positive | None = None  # a budget of time for this call
+    objective: Objective | list[Objective] = "dev_cost"  # several: a Pareto front, without pruning
+    fresh: bool = False  # start <name>-2, -3, … instead of continuing
+    take_over: bool = False  # go on although another coordinator may still hold the study
+    storage: str | None = None  # an Optuna storage URL or a journal file; null: a journal file in `tracking.store`
+    enqueue: list[dict[str, Any]] = field(default_factory=list)  # configurations to try first, as in search.space
+    baseline: bool = True  # beside the trials, one run without regularisation
+    max_failures: Count = 3  # failed trials in a row that stop the sweep
+    stall: Count | None = None  # finished trials without improvement that stop the sweep; null: never
+
+
+@dataclass
+class SearchConfig(Strict):
+    """The search space: a tree like the configuration's, with ranges or choices at its leaves."""
+
+    space: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class SamplerConfig(Strict):
+    """Which Optuna sampler proposes configurations."""
+
+    name: Literal["tpe", "random", "grid", "qmc", "cmaes", "gp"] = "tpe"
+    seed: Seed = 0  # governs the search, and nothing else
+    startup_trials: Annotated[int, Ge(0)] = 10  # random trials before the model is used (tpe, cmaes, gp)
+
+
+@dataclass
+class PrunerConfig(Strict):
+    """Which Optuna pruner stops hopeless trials, and the epochs (rungs) at which it looks."""
+
+    name: Literal["none", "median", "successive_halving", "hyperband", "threshold"] = "none"
+    first_rung: Count = 5  # epochs before the first look
+    reduction_factor: Annotated[int, Ge(2)] = 2  # each rung is this many times the one before
+    startup_trials: Annotated[int, Ge(0)] = 5  # finished trials before median prunes
+    upper: float | None = None  # threshold: prune above this value of the objective
+
+
+@dataclass
+class WorkersConfig(Strict):
+    """Who trains."""
+
+    count: Count = 2  # local processes; on a cluster: trials under way at once
+    backend: Literal["processes", "dask"] = "processes"
+    address: str | None = None  # of the Dask scheduler
+    synchronous: bool = False  # decide in batches, in the order of trial numbers, so that the whole search repeats
+
+
+@dataclass
+class TrainConfig(TrialConfig):
+    """`make train`: one tracked run."""
+
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+
+@dataclass
+class SweepConfig(TrainConfig):
+    """`make sweep`."""
+
+    study: StudyConfig = field(default_factory=StudyConfig)
+    search: SearchConfig = field(default_factory=SearchConfig)
+    sampler: SamplerConfig = field(default_factory=SamplerConfig)
+    pruner: PrunerConfig = field(default_factory=PrunerConfig)
+    workers: WorkersConfig = field(default_factory=WorkersConfig)
+
+
+@dataclass
+class RerunConfig(Strict):
+    """`make rerun`: which record, and what counts as the same."""
+
+    run: str = "best"  # a run id, <study>/trial-0007, best, all, models:/<name>@<alias>, or an exported folder
+    study: str | None = None  # for best and all; null: the latest sweep
+    accept: Literal["identical", "tolerance"] = "identical"
+    rtol: Positive = 1e-6
+    changed_data: bool = False  # rerun although the data's digest is another
+    allow_path: bool = False  # read the data file that a foreign record names
+    track: bool = True  # record the rerun
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    workers: WorkersConfig = field(default_factory=WorkersConfig)

@@ -14,10 +14,10 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from pipeline.config import TrialConfig
+from pipeline.config import Strict, TrialConfig
 from pipeline.errors import ConfigError
 
-Schema = TypeVar("Schema", bound=TrialConfig)
+Schema = TypeVar("Schema", bound=Strict)
 
 
 def parse(schema: type[Schema], plain: Mapping[str, Any]) -> Schema:
@@ -32,7 +32,8 @@ def parse(schema: type[Schema], plain: Mapping[str, Any]) -> Schema:
         config: Schema = _adapter(schema).validate_json(json.dumps(plain))
     except ValidationError as error:
         raise ConfigError(_sentence(error.errors(include_url=False), schema)) from None
-    _check_together(config)
+    if isinstance(config, TrialConfig):
+        _check_together(config)
     return config
 
 
@@ -48,7 +49,7 @@ def _sentence(errors: Sequence[ErrorDetails], schema: type) -> str:
     error = next((e for e in same_field if not e["type"].endswith("_type")), same_field[0])
     name = ".".join(str(part) for part in _path(error))
     if error["type"] == "unexpected_keyword_argument":
-        return f"{name} is no configuration value{_did_you_mean(name, known_paths(schema))}."
+        return f"{name} is no configuration value{did_you_mean(name, known_paths(schema))}."
     rules = " or ".join(dict.fromkeys(_rule(e) for e in same_field if e["type"] == error["type"]))
     return f"{name} {rules}, but is {json.dumps(error['input'])}."
 
@@ -63,7 +64,7 @@ def _rule(error: ErrorDetails) -> str:
     return words[0].lower() + words[1:]
 
 
-def _did_you_mean(name: str, known: Sequence[str]) -> str:
+def did_you_mean(name: str, known: Sequence[str]) -> str:
     """A hint at the nearest known paths, comparing the whole path first and its last word second."""
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
     leaf = name.rsplit(".", 1)[-1]

@@ -1,0 +1,47 @@
+"""`python -m pipeline <command> [overrides]`: finds the command, and turns what goes wrong into a sentence and an exit code.
+
+Worker processes import this module's package again, so nothing heavy is imported here.
+"""
+
+import sys
+from importlib import import_module
+
+COMMANDS = {
+    "sweep": "search configurations with Optuna, each trial tracked in MLflow",
+    "train": "train and track one run",
+    "rerun": "train a recorded run again and compare it bit by bit",
+    "runs": "list studies and trials with their run ids",
+    "ui": "serve the MLflow UI on this machine",
+    "preflight": "check gradients and the network before a sweep",
+    "confirm": "train the best configurations again on new seeds",
+    "final": "open the test set once, for the chosen configuration",
+    "predict": "apply a registered model to new examples",
+    "report": "gather a sweep in one HTML file",
+    "export": "write a run into one folder",
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command; the exit code is 0 only when it did what it was asked."""
+    if not arguments or arguments[0] not in COMMANDS:
+        known = "\n".join(f"  {name:10} {text}" for name, text in COMMANDS.items())
+        print(f"usage: python -m pipeline <command> [overrides]\n\n{known}", file=sys.stderr)
+        return 0 if arguments[:1] in (["-h"], ["--help"]) else 2
+    from pipeline.errors import UserError
+
+    name, *rest = arguments
+    try:
+        code: int = import_module(f"pipeline.{name}").main(rest)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 141
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,104 @@
+"""Composes a command's configuration from `conf/` and the command line; the only place that knows Hydra and OmegaConf.
+
+Whatever Hydra refuses is told in one sentence, as everything else is.
+"""
+
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from pipeline.config import Strict
+from pipeline.errors import ConfigError, UserError
+from pipeline.validation import did_you_mean, known_paths, parse
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+Schema = TypeVar("Schema", bound=Strict)
+
+
+def run(name: str, schema: type[Schema], command: Callable[[Schema], int | None], arguments: Sequence[str]) -> int:
+    """Compose `conf/<name>.yaml` with `arguments` and call `command` with the checked configuration.
+
+    Hydra's own flags work: `--multirun` calls `command` once for each point of the grid, `--cfg job` prints.
+
+    Returns
+    -------
+    int
+        The exit code: the worst of all calls.
+
+    Raises
+    ------
+    UserError
+        What Hydra or the schema refused, in one sentence.
+    """
+    codes = [0]
+
+    def job(config: DictConfig) -> None:
+        try:
+            checked = parse(schema, plain(config))
+            refuse_searched(HydraConfig.get().overrides.task, plain(config))
+            codes.append(command(checked) or 0)
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            codes.append(1)
+
+    sys.argv = [f"{sys.argv[0]} {name}", *arguments]
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would otherwise print and turn into an exit
+    try:
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(job)()
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(_sentence(error, schema)) from None
+    return max(codes)
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """The configuration as nested plain values, its interpolations resolved."""
+    values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}
+
+
+def refuse_searched(overrides: Sequence[str], config: dict[str, Any]) -> None:
+    """Refuse a plain value on the command line for something that the sweep searches.
+
+    Raises
+    ------
+    ConfigError
+        Naming the override that takes the value out of the search space.
+    """
+    for override in overrides:
+        path = override.split("=", 1)[0].lstrip("+")
+        space: Any = config.get("search", {}).get("space", {})
+        for key in path.split("."):
+            space = space.get(key) if isinstance(space, dict) else None
+        if space is not None:
+            raise ConfigError(
+                f"{path} is searched by this sweep, so it cannot have a plain value; "
+                f"take it out of the search space with ~search.space.{path}."
+            )
+
+
+def _sentence(error: Exception, schema: type[Strict]) -> str:
+    """One sentence for Hydra's message, which is made for developers and has several lines."""
+    text = str(error.__cause__ or error) if "Error merging" in str(error) else str(error)
+    if found := re.search(r"Could not override '([^']+)'", str(error)):
+        return _unknown_key(found[1], schema)
+    if found := re.search(r"Could not (?:find|load) '([^']+)/([^'/]+)'.*?Available options in '[^']+':(.*?)(?:\n\s*\n|Config search|\Z)", text, re.S):
+        return f"{found[1]} must be one of {', '.join(found[3].split())}, but is {found[2]}."
+    if found := re.search(r"Missing mandatory value: (\S+)", text):
+        return f"{found[1]} must be given, but is missing."
+    return " ".join(text.split("\nSee https")[0].split())
+
+
+def _unknown_key(key: str, schema: type[Strict]) -> str:
+    if key.startswith("search.space."):
+        return f"{key} is not in the search space; to add it, write +{key}={{low: …, high: …}}."
+    return f"{key} is no configuration value{did_you_mean(key, known_paths(schema))}."

@@ -1,0 +1,128 @@
+"""Where trials run: worker processes on this machine, or a Dask cluster, behind one `concurrent.futures.Executor`.
+
+A lost worker shows as a `LostWorker` exception on the futures it held, and on those alone.
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from typing import Any, TypeVar
+
+from pipeline.config import WorkersConfig
+from pipeline.errors import ConfigError
+
+T = TypeVar("T")
+
+
+class LostWorker(Exception):
+    """The worker process died under its task; the task can be given to another."""
+
+
+class LocalProcesses(Executor):
+    """A fixed number of worker processes, each replaced when it dies.
+
+    Every worker is a pool of its own, because one death breaks a whole `ProcessPoolExecutor`: so it is known which task
+    a worker died of, and the others go on. Workers ignore Ctrl-C, which is the coordinator's to handle, and end
+    at once when the coordinator closes the executor or dies, also by kill -9.
+    """
+
+    def __init__(self, count: int):
+        self._context = multiprocessing.get_context("spawn")
+        # The workers hold the reading end and leave when it reports the end of the file; nothing is ever sent.
+        self._watched, self._alive = self._context.Pipe(duplex=False)
+        self._pools = [self._new_pool() for _ in range(count)]
+        self._pending = [0] * count
+        self._lock = threading.Lock()
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> "Future[T]":
+        """Give the task to the worker with the fewest tasks in hand."""
+        with self._lock:
+            slot = min(range(len(self._pools)), key=self._pending.__getitem__)
+            self._pending[slot] += 1
+        future: Future[T] = Future()
+        future.set_running_or_notify_cancel()
+        try:
+            inner = self._pools[slot].submit(fn, *args, **kwargs)
+        except BrokenProcessPool:
+            self._pools[slot] = self._new_pool()
+            inner = self._pools[slot].submit(fn, *args, **kwargs)
+        inner.add_done_callback(lambda done: self._finish(slot, done, future))
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Let the workers finish what they have, or with `wait=False` end them now."""
+        if not wait:
+            self._alive.close()
+        for pool in self._pools:
+            pool.shutdown(wait=wait, cancel_futures=cancel_futures or not wait)
+
+    def _new_pool(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(1, self._context, initializer=_start_worker, initargs=(self._watched,))
+
+    def _finish(self, slot: int, inner: "Future[T]", outer: "Future[T]") -> None:
+        with self._lock:
+            self._pending[slot] -= 1
+        if inner.cancelled():
+            outer.set_exception(LostWorker("cancelled"))
+        elif isinstance(inner.exception(), BrokenProcessPool):
+            outer.set_exception(LostWorker("the worker process died"))
+        elif error := inner.exception():
+            outer.set_exception(error)
+        else:
+            outer.set_result(inner.result())
+
+
+def _start_worker(watched: Connection) -> None:
+    """Prepare a worker process: Ctrl-C is not for it, and it never outlives its coordinator."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def leave_with_coordinator() -> None:
+        watched.poll(None)
+        os._exit(1)
+
+    threading.Thread(target=leave_with_coordinator, daemon=True).start()
+
+
+@contextmanager
+def open_executor(config: WorkersConfig) -> Iterator[Executor]:
+    """The executor that `config.backend` names, closed at once when the block is left by an exception.
+
+    Raises
+    ------
+    ConfigError
+        No cluster at the address, or its package is not installed.
+    """
+    executor = _dask(config) if config.backend == "dask" else _local(config.count)
+    try:
+        yield executor
+    except BaseException:
+        executor.shutdown(wait=False, cancel_futures=True)
+        raise
+    executor.shutdown(wait=True)
+
+
+def _local(count: int) -> Executor:
+    # NumPy reads these when a worker first loads it. Trials pin their threads themselves, too; this saves the start-up
+    # of threads that would never be used.
+    for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
+        os.environ[name] = "1"
+    return LocalProcesses(count)
+
+
+def _dask(config: WorkersConfig) -> Executor:
+    try:
+        from distributed import Client
+    except ImportError:
+        raise ConfigError("workers=dask needs the package distributed; install it with: pip install distributed") from None
+    try:
+        client = Client(config.address, timeout="10s", set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"workers.address must be a Dask scheduler, but {config.address}: {error}") from None
+    executor: Executor = client.get_executor(pure=False, retries=2)
+    return executor

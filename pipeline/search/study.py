@@ -1,0 +1,189 @@
+"""Opens a study: its name, its storage, and the refusal of another configuration under the same name."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import BaseJournalFileLock, JournalFileBackend
+from optuna.trial import TrialState
+
+from pipeline.config import SweepConfig
+from pipeline.errors import ConfigError, StudyError
+from pipeline.search.pruners import make_pruner
+from pipeline.search.samplers import make_sampler
+from pipeline.search.space import Space
+
+_NOT_IN_DIGEST = {
+    "workers": None,
+    "tracking": None,
+    "study": {"name", "trials", "minutes", "fresh", "take_over", "storage", "max_failures", "stall"},
+}
+_CONFIG = "config"
+DIRECTIONS = {"dev_cost": "minimize", "dev_error": "minimize", "parameters": "minimize"}
+
+
+def identity(config: SweepConfig) -> dict[str, Any]:
+    """The part of the configuration that makes a study what it is, as plain values."""
+    plain = asdict(config)
+    for section, names in _NOT_IN_DIGEST.items():
+        if names is None:
+            del plain[section]
+        else:
+            plain[section] = {key: value for key, value in plain[section].items() if key not in names}
+    return plain
+
+
+def study_name(config: SweepConfig) -> str:
+    """The name given, or `<data>-<8 hex digits of the configuration's digest>`.
+
+    Raises
+    ------
+    ConfigError
+        A given name that could not be a file's name.
+    """
+    if config.study.name is not None:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", config.study.name):
+            raise ConfigError(
+                "study.name must be 1 to 100 letters, digits, '.', '_' or '-', beginning with a letter or a digit, "
+                f"but is {config.study.name!r}."
+            )
+        return config.study.name
+    digest = hashlib.sha256(json.dumps(identity(config), sort_keys=True).encode()).hexdigest()[:8]
+    data = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(config.data.path).stem if config.data.path else config.data.name)
+    return f"{data.lstrip('.-_') or 'data'}-{digest}"
+
+
+def journal_path(config: SweepConfig, name: str) -> Path:
+    """Where the study's journal is, unless `study.storage` says otherwise."""
+    return Path(config.tracking.store) / "studies" / f"{name}.journal"
+
+
+def open_storage(config: SweepConfig, name: str) -> BaseStorage:
+    """The study's storage: a journal file of its own, or what `study.storage` names.
+
+    Raises
+    ------
+    StudyError
+        The storage cannot be opened, in one sentence without its password.
+    """
+    where = config.study.storage
+    if where and "://" in where:
+        try:
+            return RDBStorage(where, engine_kwargs={"pool_pre_ping": True})
+        except Exception as error:  # SQLAlchemy's drivers each raise classes of their own
+            reason = str(error).splitlines()[0].replace(where, mask_password(where))
+            raise StudyError(f"study.storage {mask_password(where)} cannot be opened: {reason}") from None
+    path = Path(where) if where else journal_path(config, name)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _cut_torn_line(path)
+        return JournalStorage(JournalFileBackend(str(path), lock_obj=_AlreadyHeld()))
+    except OSError as error:
+        raise StudyError(f"the study's journal {path} cannot be opened: {error.strerror}.") from None
+    except (ValueError, KeyError, AssertionError):
+        raise StudyError(f"the study's journal {path} is damaged and cannot be read.") from None
+
+
+def open_study(config: SweepConfig, name: str, storage: BaseStorage, space: Space, num_epochs: int) -> optuna.Study:
+    """Create the study, or load it after checking that it was made with this configuration.
+
+    Raises
+    ------
+    StudyError
+        The study exists with another configuration; the message shows the difference, key by key.
+    """
+    objectives = objective_names(config)
+    study = optuna.create_study(
+        study_name=name,
+        storage=storage,
+        sampler=make_sampler(config.sampler, space, len(objectives)),
+        pruner=make_pruner(config.pruner, num_epochs),
+        directions=[DIRECTIONS[objective] for objective in objectives],
+        load_if_exists=True,
+    )
+    wanted = identity(config)
+    recorded = study.user_attrs.get(_CONFIG)
+    if recorded is None:
+        study.set_user_attr(_CONFIG, wanted)
+    elif different := differences(recorded, wanted):
+        raise StudyError(
+            f"study {name} exists with another configuration ({'; '.join(different)}); "
+            "give another study.name, or study.fresh=true to start anew beside it."
+        )
+    _enqueue(study, config, space)
+    return study
+
+
+def fresh_name(name: str, existing: set[str]) -> str:
+    """The first of name, name-2, name-3, … that no study has."""
+    number = 1
+    fresh = name
+    while fresh in existing:
+        number += 1
+        fresh = f"{name}-{number}"
+    return fresh
+
+
+def objective_names(config: SweepConfig) -> list[str]:
+    """The objectives as a list, one or several."""
+    given = config.study.objective
+    return list(given) if isinstance(given, list) else [given]
+
+
+def differences(recorded: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Where two plain configurations differ, as `key: recorded → wanted`."""
+    found = []
+    for key in sorted(recorded.keys() | wanted.keys()):
+        old, new = recorded.get(key, "absent"), wanted.get(key, "absent")
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            found += differences(old, new, f"{prefix}{key}.")
+        elif old != new:
+            found.append(f"{prefix}{key}: {old} → {new}")
+    return found
+
+
+def mask_password(url: str) -> str:
+    """The URL with its user and password replaced, fit to be shown."""
+    return re.sub(r"//[^/@]+@", "//***@", url)
+
+
+def _enqueue(study: optuna.Study, config: SweepConfig, space: Space) -> None:
+    """Queue `study.enqueue` ahead of the sampler, each entry once whatever interrupts."""
+    queued = {trial.user_attrs.get("enqueued") for trial in study.get_trials(deepcopy=False)}
+    for number, values in enumerate(config.study.enqueue):
+        if number not in queued:
+            study.enqueue_trial(space.encode(values), user_attrs={"enqueued": number})
+
+
+def asked(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    """Trials that have been started, in the order of their numbers; those still queued are not among them."""
+    return [trial for trial in study.get_trials(deepcopy=False) if trial.state != TrialState.WAITING]
+
+
+def _cut_torn_line(path: Path) -> None:
+    """Cut a journal back to its last whole line; a crash may have torn the one after it, which then says nothing."""
+    if not path.exists():
+        return
+    with path.open("rb+") as file:
+        content = file.read()
+        if content and not content.endswith(b"\n"):
+            file.truncate(content.rfind(b"\n") + 1)
+
+
+class _AlreadyHeld(BaseJournalFileLock):
+    """No lock of its own: the coordinator holds the study's lock for as long as the journal is open.
+
+    Optuna's lock files survive kill -9 and would make the next start wait for them.
+    """
+
+    def acquire(self) -> bool:
+        return True
+
+    def release(self) -> None:
+        pass
