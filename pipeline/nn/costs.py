@@ -1,0 +1,87 @@
+"""The output layer: probabilities and cross-entropy from the logits, and the gradient, which both outputs share.
+
+Natural logarithm, averaged over the m examples given. Nothing overflows at |z| = 1e4, and no logarithm of 0 is taken.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.nn.activations import sigmoid
+
+Array = NDArray[Any]
+
+
+class Output(NamedTuple):
+    """One kind of output: its labels as an array, its cost with its probabilities, its predictions."""
+
+    encode: Callable[[Array, Array], None]  # y (m,) into Y (n_L, m)
+    cost: Callable[[Array, Array, Array, Array], Any]  # Z, Y, A, row -> cost; fills A
+    predict: Callable[[Array], Array]  # Z -> (m,) labels
+    gradient: Callable[[Array, Array, Array], None]  # A, Y into dZ
+
+
+def one_hot(y: Array, Y: Array) -> None:
+    """Y[k, i] = 1 where y[i] = k, else 0."""
+    np.equal(y, np.arange(len(Y))[:, None], out=Y)
+
+
+def softmax_cost(Z: Array, Y: Array, A: Array, row: Array) -> Any:
+    """Fill A = softmax(Z) and return the cross-entropy; Z loses the largest logit of each example.
+
+    A[k, i] = exp Z[k, i] / S[i],   S[i] = Σ_k exp Z[k, i]
+    J = 1/m Σ_i (log S[i] - Z[y_i, i]);  subtracting max_k Z[k, i] from column i changes neither.
+
+    Z, A : (C, m);  Y : (C, m) one-hot;  row : (m,) scratch
+    """
+    np.subtract(Z, np.maximum.reduce(Z.real, axis=0), out=Z)
+    np.exp(Z, out=A)
+    S = np.add.reduce(A, axis=0, out=row)
+    np.divide(A, S, out=A)
+    return (np.add.reduce(np.log(S, out=S)) - np.dot(Y.ravel(), Z.ravel())) / Z.shape[1]
+
+
+def copy_labels(y: Array, Y: Array) -> None:
+    """Y[0, i] = y[i]."""
+    np.copyto(Y[0], y, casting="unsafe")
+
+
+def sigmoid_cost(Z: Array, Y: Array, A: Array, row: Array) -> Any:
+    """Fill A = σ(Z) and return the cross-entropy.
+
+    J = 1/m Σ_i (log(1 + exp z_i) - y_i z_i),   log(1 + exp z) = max(z, 0) + log(1 + exp(-|z|))
+
+    Z, A, Y : (1, m);  row : (m,) scratch
+    """
+    z, y = Z[0], Y[0]
+    np.copysign(1, z.real, out=row)
+    np.copyto(A, Z)
+    softplus = np.log1p(np.exp(-z * row.real)) + z * (z.real > 0)
+    sigmoid(A)
+    return np.add.reduce(softplus - y * z) / z.size
+
+
+def cross_entropy_gradient(A: Array, Y: Array, dZ: Array) -> None:
+    """Fill dZ = (A - Y) / m, for softmax and for sigmoid.  A, Y, dZ : (n_L, m)."""
+    np.subtract(A, Y, out=dZ)
+    np.multiply(dZ, 1 / dZ.shape[1], out=dZ)
+
+
+def predict_largest(Z: Array) -> Array:
+    """Return the class of the largest logit, the first of equals.  Z : (C, m) -> (m,)."""
+    labels: Array = np.argmax(Z, axis=0)
+    return labels
+
+
+def predict_positive(Z: Array) -> Array:
+    """Return class 1 where the probability is above one half.  Z : (1, m) -> (m,)."""
+    labels: Array = (Z[0] > 0).astype(np.intp)
+    return labels
+
+
+OUTPUTS: dict[str, Output] = {
+    "softmax": Output(one_hot, softmax_cost, predict_largest, cross_entropy_gradient),
+    "sigmoid": Output(copy_labels, sigmoid_cost, predict_positive, cross_entropy_gradient),
+}

@@ -1,0 +1,176 @@
+"""The network: forward, cost and backward over a batch, in memory allocated once.
+
+X is (n_x, m), W[l] (n_l, n_{l-1}), b[l] (n_l, 1), Z[l] = W[l] A[l-1] + b[l], A[l] = g(Z[l]), A[0] = X; labels y are
+(m,) integers 0..C-1. The formulas live in activations, costs, dropout and penalties; this file puts them in order.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from pipeline.nn import dropout, penalties
+from pipeline.nn.activations import ACTIVATIONS
+from pipeline.nn.architecture import Architecture, Regularization
+from pipeline.nn.costs import OUTPUTS
+from pipeline.nn.parameters import Parameters
+from pipeline.nn.workspace import Workspace
+
+__all__ = ["Architecture", "Masks", "Network", "Regularization"]
+
+Array = NDArray[Any]
+Masks = Sequence[Array | None]  # D[0], ..., D[L-1]: (n_l, m), 0 or 1/keep_prob; None where everything is kept
+EVALUATION_CHUNK = 512
+
+
+class Network:
+    """A feed-forward network for batches of up to `max_batch` examples.
+
+    The methods check shapes; labels and values are checked once by `check_examples`. What a method returns as an array
+    is a view of the workspace, good until the next call.
+    """
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        regularization: Regularization,
+        *,
+        dtype: DTypeLike = np.float32,
+        max_batch: int,
+    ) -> None:
+        if max_batch < 1:
+            raise ValueError(f"max_batch must be at least 1, got {max_batch}")
+        hidden = architecture.num_layers - 1
+        if len(regularization.keep_prob) not in (0, hidden):
+            raise ValueError(f"keep_prob must be one per hidden layer ({hidden}), got {regularization.keep_prob}")
+        self.architecture, self.regularization = architecture, regularization
+        self.dtype, self.max_batch = np.dtype(dtype), max_batch
+        self.keep_prob = (regularization.keep_prob_input, *(regularization.keep_prob or (1.0,) * hidden))
+        self._layers = range(1, architecture.num_layers + 1)
+        self._workspace = Workspace(architecture.layer_sizes, self.keep_prob, self.dtype, max_batch)
+        self._evaluation = Workspace(
+            architecture.layer_sizes, (1.0,) * (hidden + 1), self.dtype, max(max_batch, EVALUATION_CHUNK)
+        )
+
+    def draw_masks(self, m: int, rng: np.random.Generator) -> Masks:
+        """Draw the dropout masks of one batch of m examples into the workspace; copy them to keep them."""
+        views = self._workspace.views(m)
+        if views.num_masked == 0:
+            return views.D
+        words, start = dropout.draw_words(views.num_masked, rng=rng), 0
+        for D, keep_prob in zip(views.D, self.keep_prob, strict=True):
+            if D is not None:
+                dropout.fill_mask(words[start : start + D.size].reshape(D.shape), keep_prob, D)
+                start += D.size
+        return views.D
+
+    def forward(self, X: Array, parameters: Parameters, masks: Masks | None = None) -> Array:
+        """Return the logits Z[L] : (n_L, m); dropout is on if masks are given."""
+        X = self._as_input(X)
+        return self._forward(X, parameters, masks, self._workspace.views(X.shape[1]))
+
+    def cost(self, X: Array, y: Array, parameters: Parameters, masks: Masks | None = None) -> Any:
+        """Return J, the cross-entropy of the batch plus the penalty."""
+        X = self._as_input(X)
+        views = self._workspace.views(X.shape[1])
+        Z = self._forward(X, parameters, masks, views)
+        return self._data_cost(Z, y, views) + self.penalty(parameters)
+
+    def cost_and_gradients(
+        self, X: Array, y: Array, parameters: Parameters, gradients: Parameters, masks: Masks | None = None
+    ) -> float:
+        """Fill `gradients` with ∂J/∂W[l] and ∂J/∂b[l], and return J, penalty included.
+
+        dW[l] = dZ[l] A[l-1]ᵀ;  db[l] = Σ_i dZ[l];  dA[l-1] = W[l]ᵀ dZ[l];  dZ[l-1] = dA[l-1] * g'(Z[l-1])
+        """
+        X = self._as_input(X)
+        views = self._workspace.views(X.shape[1])
+        Z = self._forward(X, parameters, masks, views)
+        J = self._data_cost(Z, y, views) + self.penalty(parameters)
+        self._backward(parameters, gradients, masks, views)
+        self._add_penalty_gradient(parameters, gradients)
+        return float(J)
+
+    def evaluate(self, X: Array, y: Array, parameters: Parameters) -> tuple[float, float]:
+        """Return the cost without penalty and the error, dropout off, for any number of examples, in chunks."""
+        X, output = self._as_input(X), OUTPUTS[self.architecture.output]
+        m, chunk = X.shape[1], self._evaluation.max_batch
+        total, wrong = 0.0, 0
+        for start in range(0, m, chunk):
+            labels = y[start : start + chunk]
+            views = self._evaluation.views(len(labels))
+            Z = self._forward(X[:, start : start + chunk], parameters, None, views)
+            wrong += int(np.count_nonzero(output.predict(Z) != labels))
+            total += float(self._data_cost(Z, labels, views)) * len(labels)
+        return total / m, wrong / m
+
+    def penalty(self, parameters: Parameters) -> Any:
+        """Return the L2 and L1 terms of J."""
+        r = self.regularization
+        return penalties.l2_cost(parameters.weights, r.lambd, r.m) + penalties.l1_cost(
+            parameters.weights, r.lambd_l1, r.m
+        )
+
+    def trace(self, X: Array, parameters: Parameters, masks: Masks | None = None) -> tuple[list[Array], list[Array]]:
+        """Return ([Z[1], ..., Z[L]], [A[0], ..., A[L-1]]) in memory of their own, each A with its dropout applied."""
+        A, Zs, As = self._as_input(X), [], []
+        for layer in self._layers:
+            D = masks[layer - 1] if masks is not None else None
+            A = A.copy() if D is None else A * D
+            Z = np.dot(parameters.W[layer], A) + parameters.b[layer]
+            Zs.append(Z)
+            As.append(A)
+            if layer < self.architecture.num_layers:
+                A = Z.copy()
+                ACTIVATIONS[self.architecture.activations[layer - 1]].forward(A, np.empty(A.shape, A.real.dtype))
+        return Zs, As
+
+    def _as_input(self, X: Array) -> Array:
+        X = np.asarray(X, self.dtype)
+        if X.ndim != 2 or X.shape[0] != self.architecture.layer_sizes[0]:
+            raise ValueError(f"X must be ({self.architecture.layer_sizes[0]}, m), got {X.shape}")
+        return X
+
+    def _forward(self, X: Array, parameters: Parameters, masks: Masks | None, views: Any) -> Array:
+        A = X
+        for layer in self._layers:
+            D = masks[layer - 1] if masks is not None else None
+            if D is not None:
+                dropout.apply(A, D, out=views.dropped[layer - 1])
+                A = views.dropped[layer - 1]
+            views.inputs[layer] = A
+            Z = views.Z[layer]
+            np.dot(parameters.W[layer], A, out=Z)
+            np.add(Z, parameters.b[layer], out=Z)
+            if layer < self.architecture.num_layers:
+                ACTIVATIONS[self.architecture.activations[layer - 1]].forward(Z, views.G[layer])
+            A = Z
+        return A
+
+    def _data_cost(self, Z: Array, y: Array, views: Any) -> Any:
+        if len(y) != Z.shape[1]:
+            raise ValueError(f"y must have one label for each of the {Z.shape[1]} examples, got {len(y)}")
+        output = OUTPUTS[self.architecture.output]
+        output.encode(y, views.Y)
+        return output.cost(Z, views.Y, views.P, views.row)
+
+    def _backward(self, parameters: Parameters, gradients: Parameters, masks: Masks | None, views: Any) -> None:
+        OUTPUTS[self.architecture.output].gradient(views.P, views.Y, views.dZ[self.architecture.num_layers])
+        for layer in reversed(self._layers):
+            dZ = views.dZ[layer]
+            np.dot(dZ, views.inputs[layer].T, out=gradients.W[layer])
+            np.dot(dZ, views.ones, out=gradients.b[layer])
+            if layer == 1:
+                return
+            dA = views.dZ[layer - 1]
+            np.dot(parameters.W[layer].T, dZ, out=dA)
+            D = masks[layer - 1] if masks is not None else None
+            if D is not None:
+                dropout.backward(dA, D)
+            ACTIVATIONS[self.architecture.activations[layer - 2]].backward(dA, views.Z[layer - 1], views.G[layer - 1])
+
+    def _add_penalty_gradient(self, parameters: Parameters, gradients: Parameters) -> None:
+        r, scratch = self.regularization, self._workspace.weights_scratch
+        penalties.add_l2_gradient(parameters.weights, r.lambd, r.m, gradients.weights, scratch)
+        penalties.add_l1_gradient(parameters.weights, r.lambd_l1, r.m, gradients.weights, scratch)

@@ -1,0 +1,68 @@
+"""The memory that a network works in: allocated once, handed out as views of the batch's size."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+class Views:
+    """Every array of one batch size m.
+
+    Attributes
+    ----------
+    Z, dZ, G : layer -> (n_l, m) logits and then activations in place, their gradients, the activation's slope
+    D, dropped : for l = 0..L-1, the mask and the masked A[l] : (n_l, m), None where keep_prob = 1
+    inputs : layer -> (n_{l-1}, m) what the layer last took: X, Z[l-1] as activated, or dropped[l-1]
+    Y, P : (n_L, m) encoded labels and probabilities;  row : (m,) scratch;  ones : (m, 1)
+
+    """
+
+    def __init__(self, m: int, sizes: Sequence[int], memory: dict[str, Array], keep_prob: Sequence[float]) -> None:
+        layers = range(1, len(sizes))
+        kept = [layer for layer, keep in enumerate(keep_prob) if keep < 1]
+
+        def view(kind: str, layer: int) -> Array:
+            flat = memory[f"{kind}{layer}"][: sizes[layer] * m]
+            # X is made of rows of examples, so what is multiplied with it lies the same way
+            return flat.reshape(m, sizes[0]).T if layer == 0 else flat.reshape(sizes[layer], m)
+
+        self.Z = {layer: view("Z", layer) for layer in layers}
+        self.dZ = {layer: view("dZ", layer) for layer in layers}
+        self.G = {layer: view("G", layer) for layer in layers[:-1]}
+        self.D = [view("D", layer) if layer in kept else None for layer in range(len(keep_prob))]
+        self.dropped = {layer: view("dropped", layer) for layer in kept}
+        self.inputs: dict[int, Array] = {}
+        self.Y, self.P = view("Y", len(sizes) - 1), view("P", len(sizes) - 1)
+        self.row, self.ones = memory["row"][:m], memory["ones"][:m]
+        self.num_masked = sum(sizes[layer] * m for layer in kept)
+
+
+class Workspace:
+    """Memory for batches of up to `max_batch` examples."""
+
+    def __init__(self, sizes: Sequence[int], keep_prob: Sequence[float], dtype: np.dtype[Any], max_batch: int) -> None:
+        self.max_batch, self.sizes, self.keep_prob = max_batch, tuple(sizes), tuple(keep_prob)
+        last, real = len(sizes) - 1, np.empty(0, dtype).real.dtype
+        memory = {f"{kind}{layer}": (sizes[layer], dtype) for layer in range(1, last + 1) for kind in ("Z", "dZ")}
+        memory |= {f"G{layer}": (sizes[layer], real) for layer in range(1, last)}
+        memory |= {f"D{layer}": (sizes[layer], real) for layer, keep in enumerate(keep_prob) if keep < 1}
+        memory |= {f"dropped{layer}": (sizes[layer], dtype) for layer, keep in enumerate(keep_prob) if keep < 1}
+        memory |= {f"Y{last}": (sizes[last], real), f"P{last}": (sizes[last], dtype), "row": (1, dtype)}
+        self._memory = {name: np.empty(rows * max_batch, kind) for name, (rows, kind) in memory.items()}
+        self._memory["ones"] = np.ones((max_batch, 1), dtype)
+        self.weights_scratch = np.empty(sum(a * b for a, b in pairwise(sizes)), dtype)
+        self._views: dict[int, Views] = {}
+
+    def views(self, m: int) -> Views:
+        """Return the views for batches of m examples."""
+        views = self._views.get(m)
+        if views is None:
+            if not 1 <= m <= self.max_batch:
+                raise ValueError(f"a batch must have 1..{self.max_batch} examples, got {m}")
+            views = self._views[m] = Views(m, self.sizes, self._memory, self.keep_prob)
+        return views
