@@ -1,0 +1,57 @@
+"""Worker processes are expendable: each death is told on its own task alone, and none outlives the coordinator."""
+
+import os
+import signal
+import subprocess
+import sys
+from concurrent.futures import wait
+
+import pytest
+
+from pipeline.search.executors import LocalProcesses, LostWorker
+
+
+@pytest.fixture
+def two_workers():
+    executor = LocalProcesses(2)
+    yield executor
+    executor.shutdown(wait=False)
+
+
+def test_a_killed_worker_loses_its_own_task_and_no_other(two_workers: LocalProcesses) -> None:
+    doomed = two_workers.submit(os.kill, two_workers.submit(os.getpid).result(), signal.SIGKILL)
+    safe = two_workers.submit(pow, 2, 10)
+    wait([doomed, safe])
+    assert isinstance(doomed.exception(), LostWorker)
+    assert safe.result() == 1024
+    assert [two_workers.submit(pow, 3, n).result() for n in range(4)] == [1, 3, 9, 27]
+
+
+def test_an_exception_in_a_task_is_the_tasks_own(two_workers: LocalProcesses) -> None:
+    with pytest.raises(ZeroDivisionError):
+        two_workers.submit(divmod, 1, 0).result()
+    assert two_workers.submit(divmod, 7, 2).result() == (3, 1)
+
+
+_COORDINATOR = """
+import os, sys
+from pipeline.search.executors import LocalProcesses
+if __name__ == "__main__":
+    executor = LocalProcesses(2)
+    pids = [future.result() for future in [executor.submit(os.getpid) for _ in range(2)]]
+    executor.submit(__import__("time").sleep, 600)
+    print(*set(pids), flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_workers_end_when_their_coordinator_is_killed() -> None:
+    coordinator = subprocess.Popen(
+        [sys.executable, "-c", _COORDINATOR], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert coordinator.stdout is not None
+    assert len(coordinator.stdout.readline().split()) == 2
+    coordinator.kill()
+    # The workers hold the other end of this pipe: it reports the end of the file once the last of them is gone.
+    assert coordinator.stdout.read() == ""
+    coordinator.communicate()
