@@ -48,6 +48,8 @@ class DataConfig(Strict):
     optimal_error: Annotated[float, Ge(0), Le(1)] = 0.0  # Bayes or human error, for the diagnosis
     examples: Count | None = None  # circles, moons: how many to draw; other sources: a stratified sample of that size
     noise: NonNegative = 0.2  # circles, moons
+    drop: list[str] = field(default_factory=list)  # columns to leave out, such as identifiers (file, openml)
+    max_categories: Count = 100  # a text column with more distinct values is refused
 
 
 @dataclass
@@ -57,7 +59,9 @@ class InitConfig(Strict):
     # auto: he for relu and leaky_relu, xavier for the rest and the output layer
     scheme: Literal["auto", "he", "xavier", "glorot", "fixed", "zeros"] = "auto"
     scale: Positive = 1.0
-    legacy_seed: Seed | None = None  # draw from NumPy's legacy stream, as the course exercise does; for that preset alone
+    legacy_seed: Seed | None = (
+        None  # draw from NumPy's legacy stream, as the course exercise does; for that preset alone
+    )
 
 
 @dataclass
@@ -105,7 +109,9 @@ class AugmentationConfig(Strict):
     flip: Annotated[float, Ge(0), Le(1)] = 0.0  # probability of a horizontal flip
     shift: Annotated[float, Ge(0), Lt(1)] = 0.0  # largest shift, as a fraction of the side
     rotation: Annotated[float, Ge(0), Le(180)] = 0.0  # largest angle, degrees
-    zoom: Annotated[float, Ge(0), Lt(1)] = 0.0  # largest share of the side that a random crop removes before zooming back
+    zoom: Annotated[float, Ge(0), Lt(1)] = (
+        0.0  # largest share of the side that a random crop removes before zooming back
+    )
     distortion: NonNegative = 0.0  # elastic distortion: standard deviation of the displacement, pixels
     smoothness: Positive = 4.0  # elastic distortion: width of the Gaussian that smooths the displacement, pixels
 

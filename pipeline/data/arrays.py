@@ -1,0 +1,113 @@
+"""The examples as a trial sees them: raw rows on disk, mapped into memory, with the split and the statistics of its parts.
+
+Workers import this module, so it needs NumPy alone; it never reads a test row.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+Index = npt.NDArray[np.int64]
+Vector = npt.NDArray[np.float64]
+
+BLOCK_VALUES = 2**21  # numbers handled at a time, so that memory stays bounded whatever the size of the data set
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """x -> (x' - mean) * inv_std, where x' is x with a missing value replaced by `fill`.
+
+    Attributes
+    ----------
+    fill, mean, inv_std : (n_x,)
+        Of the training part only; inv_std = 1 / sqrt(mean((x - mean)²)), and 0 for a feature constant in that part.
+    """
+
+    fill: Vector
+    mean: Vector
+    inv_std: Vector
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One way to divide the rows: which to train on, which to judge on, and the training rows' statistics.
+
+    Attributes
+    ----------
+    train : (m,)
+    dev : (m_dev,)
+        Row numbers, in ascending order.
+    """
+
+    train: Index
+    dev: Index
+    normalization: Normalization
+
+
+@dataclass(frozen=True)
+class TrialArrays:
+    """What a trial may see.
+
+    Attributes
+    ----------
+    X : (m, n_x)
+        Raw rows of the training and dev parts, memory-mapped, in the smallest type that holds them exactly.
+    y : (m,)
+        Class numbers 0..C-1, the positions in `classes`.
+    folds
+        One fold is a fixed dev part, several are cross-validation.
+    everything
+        All rows as the training part and an empty dev part: what the winner of a cross-validation is retrained on.
+    """
+
+    X: npt.NDArray[np.generic]
+    y: Index
+    folds: tuple[Fold, ...]
+    everything: Fold
+    classes: tuple[str, ...]
+    image_shape: tuple[int, ...] | None
+    digest: str
+
+
+def load_arrays(path: Path) -> TrialArrays:
+    """Open the arrays that `pipeline.data.prepare` wrote; X is mapped, not read."""
+    meta = json.loads((path / "meta.json").read_text(encoding="utf-8"))
+    with np.load(path / "folds.npz", allow_pickle=False) as parts:
+        folds = tuple(_fold(parts, str(k)) for k in range(meta["folds"]))
+        everything = _fold(parts, "everything")
+    return TrialArrays(
+        X=np.load(path / "X.npy", mmap_mode="r", allow_pickle=False),
+        y=np.load(path / "y.npy", allow_pickle=False),
+        folds=folds,
+        everything=everything,
+        classes=tuple(meta["classes"]),
+        image_shape=None if meta["image_shape"] is None else tuple(meta["image_shape"]),
+        digest=meta["digest"],
+    )
+
+
+def _fold(parts: "np.lib.npyio.NpzFile", name: str) -> Fold:
+    normalization = Normalization(*(parts[f"{field}_{name}"] for field in ("fill", "mean", "inv_std")))
+    return Fold(parts[f"train_{name}"], parts[f"dev_{name}"], normalization)
+
+
+def row_blocks(m: int, n_x: int) -> Iterator[slice]:
+    """Slices that cover m rows of n_x numbers, each of a bounded size."""
+    step = max(1, BLOCK_VALUES // max(1, n_x))
+    return (slice(start, min(start + step, m)) for start in range(0, m, step))
+
+
+def digest_arrays(arrays: dict[str, npt.NDArray[np.generic]], text: str = "") -> str:
+    """32 hexadecimal digits (SHA-256) over every byte of the arrays, their names, shapes and types."""
+    total = hashlib.sha256(text.encode())
+    for name, array in arrays.items():
+        total.update(f"{name} {array.dtype.newbyteorder('<').str} {array.shape}".encode())
+        for rows in row_blocks(len(array), array[0].size if len(array) else 1):
+            block = np.ascontiguousarray(array[rows])
+            total.update(block.astype(block.dtype.newbyteorder("<"), copy=False).data)
+    return total.hexdigest()[:32]

@@ -1,0 +1,208 @@
+"""Turns a table of numbers and text into the matrix a network takes, by a recipe that is plain JSON.
+
+The recipe is learnt once from training rows, recorded with the model, and applied unchanged to dev, test and new data;
+applying it needs pandas and NumPy only.
+"""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.data.arrays import Normalization, Vector
+from pipeline.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Recipe = dict[str, Any]
+MISSING = "(missing)"  # the category of a missing text, where missing values are allowed
+
+
+def column_kind(column: "pd.Series[Any]") -> str:
+    """ "number", "category", or a refusal for what is neither, such as dates and lists."""
+    from pandas.api import types
+
+    if types.is_complex_dtype(column.dtype):
+        raise DataError(f"Column {column.name!r} holds complex numbers; leave it out with data.drop.")
+    if types.is_numeric_dtype(column.dtype):
+        return "number"
+    if types.is_datetime64_any_dtype(column.dtype) or types.is_timedelta64_dtype(column.dtype):
+        raise DataError(f"Column {column.name!r} holds dates; turn it into numbers, or leave it out with data.drop.")
+    return _object_kind(column)
+
+
+def _object_kind(column: "pd.Series[Any]") -> str:
+    from pandas.api import types
+
+    inferred = types.infer_dtype(column, skipna=True)
+    if inferred in ("decimal", "floating", "integer", "mixed-integer-float"):
+        return "number"
+    if inferred in ("date", "datetime", "datetime64", "time", "timedelta", "timedelta64", "period", "interval"):
+        raise DataError(f"Column {column.name!r} holds dates; turn it into numbers, or leave it out with data.drop.")
+    if inferred in ("bytes", "mixed", "complex") and not _all_scalar(column):
+        raise DataError(f"Column {column.name!r} holds neither numbers nor text; leave it out with data.drop.")
+    return "category"
+
+
+def _all_scalar(column: "pd.Series[Any]") -> bool:
+    return all(isinstance(value, str | int | float | bool | np.generic) or value is None for value in column)
+
+
+def as_text(column: "pd.Series[Any]") -> npt.NDArray[np.object_]:
+    """Labels or categories as text, None where missing; 1, 1.0 and "1" are the same text, wherever they were read."""
+    present = column.notna().to_numpy()
+    text = np.full(len(column), None, dtype=object)
+    text[present] = [_one_text(value) for value in column[present]]
+    return text
+
+
+def _one_text(value: Any) -> str:
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        return str(int(value))
+    return value.strip() if isinstance(value, str) else str(value)
+
+
+def as_numbers(columns: "pd.DataFrame") -> Vector:
+    """The columns as float64, NaN where missing: (m, number of columns)."""
+    import pandas as pd
+
+    plain = [name for name, dtype in columns.dtypes.items() if not isinstance(dtype, np.dtype) or dtype == object]
+    if not plain:
+        return columns.to_numpy(dtype=np.float64)
+    try:
+        converted = {name: pd.to_numeric(columns[name]) for name in plain}
+    except (TypeError, ValueError) as error:
+        raise DataError(f"A column of numbers holds something else: {error}.") from None
+    return columns.assign(**converted).to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def learn_columns(features: "pd.DataFrame", *, max_categories: int) -> list[dict[str, Any]]:
+    """The recipe's columns, with the categories found in these rows, which must be training rows."""
+    return [_learn_column(features[name], max_categories) for name in features]
+
+
+def _learn_column(column: "pd.Series[Any]", max_categories: int) -> dict[str, Any]:
+    kind = column_kind(column)
+    if kind == "number":
+        return {"name": column.name, "kind": kind}
+    categories = natural_order(MISSING if text is None else text for text in as_text(column))
+    if len(categories) > max_categories:
+        raise DataError(
+            f"Text column {column.name!r} has {len(categories):,} distinct values, more than"
+            f" data.max_categories={max_categories}; leave it out with data.drop=[{column.name}]."
+        )
+    return {"name": column.name, "kind": kind, "categories": categories}
+
+
+def natural_order(texts: Iterable[str]) -> list[str]:
+    """Distinct texts, as numbers where all are numbers (2 before 10), else alphabetically."""
+    distinct = set(texts)
+    try:
+        return sorted(distinct, key=lambda text: (float(text), text))
+    except ValueError:
+        return sorted(distinct)
+
+
+def feature_names(recipe: Recipe) -> list[str]:
+    """Names of the matrix's columns: (n_x,)."""
+    names = []
+    for column in recipe["columns"]:
+        names += [f"{column['name']}={c}" for c in column["categories"]] if "categories" in column else [column["name"]]
+    return names
+
+
+def encode(recipe: Recipe, table: "pd.DataFrame") -> Vector:
+    """Raw feature columns of any table as the raw matrix X: (m, n_x).
+
+    A category that the training part did not have gives zeros in all columns of its feature (`unseen` counts them).
+    """
+    _require_columns(recipe, table)
+    X = np.zeros((len(table), len(feature_names(recipe))))
+    numbers = [column["name"] for column in recipe["columns"] if column["kind"] == "number"]
+    if len(numbers) == X.shape[1]:
+        return _checked(as_numbers(table[numbers]), numbers, recipe)
+    at, positions = 0, []
+    for column in recipe["columns"]:
+        if column["kind"] == "number":
+            positions.append(at)
+            at += 1
+        else:
+            rows, codes = _codes(column, table, recipe)
+            X[rows, at + codes] = 1.0
+            at += len(column["categories"])
+    if numbers:
+        X[:, positions] = _checked(as_numbers(table[numbers]), numbers, recipe)
+    return X
+
+
+def _codes(column: dict[str, Any], table: "pd.DataFrame", recipe: Recipe) -> tuple[Any, Any]:
+    """Rows whose category is known, and the category's position."""
+    codes = _category_codes(column, table)
+    if recipe["missing"] == "refuse" and table[column["name"]].isna().any():
+        raise missing_values({column["name"]: int(table[column["name"]].isna().sum())})
+    known = np.flatnonzero(codes >= 0)
+    return known, codes[known]
+
+
+def _category_codes(column: dict[str, Any], table: "pd.DataFrame") -> npt.NDArray[np.integer[Any]]:
+    import pandas as pd
+
+    text = as_text(table[column["name"]])
+    text[[value is None for value in text]] = MISSING
+    return np.asarray(pd.Categorical(text, categories=column["categories"]).codes)
+
+
+def unseen(recipe: Recipe, table: "pd.DataFrame") -> dict[str, int]:
+    """How many rows have a category unknown to the recipe, by column; columns without any are left out."""
+    counts = {
+        column["name"]: int((_category_codes(column, table) < 0).sum())
+        for column in recipe["columns"]
+        if column["kind"] == "category"
+    }
+    return {name: count for name, count in counts.items() if count}
+
+
+def _require_columns(recipe: Recipe, table: "pd.DataFrame") -> None:
+    absent = [column["name"] for column in recipe["columns"] if column["name"] not in table.columns]
+    if absent:
+        raise DataError(f"The table lacks {_some(absent)}, which the model was trained on.")
+
+
+def _checked(X: Vector, names: list[str], recipe: Recipe) -> Vector:
+    infinite = np.isinf(X).sum(axis=0)
+    if infinite.any():
+        raise DataError(f"{infinite.sum():,} infinite value(s) in {_some(_where(infinite, names))}.")
+    if recipe["missing"] == "refuse":
+        missing = np.isnan(X).sum(axis=0)
+        if missing.any():
+            raise missing_values(dict(zip(names, missing.tolist(), strict=True)))
+    return X
+
+
+def missing_values(counts: dict[str, int]) -> DataError:
+    """The refusal of missing values, by column."""
+    found = {name: count for name, count in counts.items() if count}
+    where = _some([f"{name!r} ({count:,})" for name, count in found.items()], quote=False)
+    return DataError(f"{sum(found.values()):,} missing value(s) in {where}; data.missing=median fills them in.")
+
+
+def _where(counts: npt.NDArray[np.integer[Any]], names: list[str]) -> list[str]:
+    return [names[j] for j in np.flatnonzero(counts)]
+
+
+def _some(names: list[str], *, quote: bool = True) -> str:
+    shown = ", ".join(repr(name) if quote else name for name in names[:8])
+    return f"column{'s' if len(names) > 1 else ''} {shown}" + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+
+
+def normalization_as_dict(normalization: Normalization) -> dict[str, list[float]]:
+    """The statistics as JSON, exact to the last bit."""
+    return {field: getattr(normalization, field).tolist() for field in ("fill", "mean", "inv_std")}
+
+
+def normalize(X: Vector, normalization: dict[str, list[float]]) -> Vector:
+    """Raw rows as the network takes them, by recorded statistics: (m, n_x) -> (m, n_x)."""
+    fill, mean, inv_std = (np.asarray(normalization[field]) for field in ("fill", "mean", "inv_std"))
+    return (np.where(np.isnan(X), fill, X) - mean) * inv_std

@@ -1,0 +1,35 @@
+"""Names a data configuration by everything that decides its arrays, without reading the data as a table."""
+
+import hashlib
+import json
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+from pipeline.config import DataConfig
+from pipeline.errors import DataError
+
+ARRAYS_FORMAT = 1  # raised whenever the same configuration would give other arrays or another recipe
+
+
+def fingerprint(config: DataConfig) -> str:
+    """32 hexadecimal digits that change with the configuration, the bytes of its files, and the libraries that read them."""
+    deciding = asdict(config)
+    del deciding["optimal_error"]
+    for name in ("path", "given"):
+        if deciding[name] is not None:
+            deciding[name] = Path(deciding[name]).suffixes, file_digest(Path(deciding[name]))
+    libraries = {name: version(name) for name in ("numpy", "pandas", "scikit-learn")}
+    text = json.dumps([ARRAYS_FORMAT, deciding, libraries], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes; a file that cannot be read is refused."""
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise DataError(f"There is no file {str(path)!r}.") from None
+    except OSError as error:
+        raise DataError(f"The file {str(path)!r} cannot be read: {error.strerror}.") from None

@@ -1,0 +1,140 @@
+"""Makes the arrays that trials read: source, split, encoding, statistics, digest, and one atomic write.
+
+Only the coordinator calls it. Test rows go to a directory of their own that trials never open.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.config import DataConfig
+from pipeline.data import store as files
+from pipeline.data.arrays import Fold, Index, row_blocks
+from pipeline.data.encoding import Recipe, encode, feature_names, normalization_as_dict
+from pipeline.data.fingerprint import fingerprint
+
+if TYPE_CHECKING:
+    from pipeline.data.labelled import Labelled
+    from pipeline.data.split import Split
+
+Matrix = npt.NDArray[np.generic]
+EXACT_TYPES = ("uint8", "int8", "uint16", "int16", "float32", "int32", "float64")
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """Where the arrays are, and all that tracking and prediction need to know about them.
+
+    Attributes
+    ----------
+    path, heldout
+        Directories of the trial arrays and of the test rows.
+    digest
+        Over every byte that decides a trial or a test: rows, labels, folds, test rows.
+    source_digest
+        Over the data before it was sampled and split.
+    description
+        Plain values for people: sizes, classes, counts, notes, columns.
+    recipe
+        Turns raw columns of another table into the network's input (`pipeline.data.encoding`).
+    """
+
+    path: Path
+    heldout: Path
+    digest: str
+    source_digest: str
+    description: dict[str, Any]
+    recipe: Recipe
+
+
+def prepare(config: DataConfig, store: Path) -> PreparedData:
+    """The arrays of this configuration, made now or found from an earlier time.
+
+    Finding them needs neither scikit-learn nor pandas.
+    """
+    key = fingerprint(config)
+    found = files.find(store, key)
+    if found is None:
+        found = _make(config, store)
+        files.remember(store, key, found)
+    path, heldout = files.directories(store, found["digest"])
+    return PreparedData(path=path, heldout=heldout, **found)
+
+
+def _make(config: DataConfig, store: Path) -> dict[str, Any]:
+    from pipeline.data.labelled import label
+    from pipeline.data.sources import read_source
+    from pipeline.data.split import split
+
+    data = label(read_source(config, store), config)
+    parts = split(data.y, data.classes, config, given=data.given)
+    recipe = data.recipe(parts, config)
+    with files.writing(store) as draft:
+        X = _write_rows(draft.trial / "X.npy", data, parts.visible, recipe)
+        folds, everything = _folds(X, parts, standardize=config.standardize)
+        _write_rows(draft.heldout / "X.npy", data, parts.test, recipe)
+        for directory, rows in ((draft.trial, parts.visible), (draft.heldout, parts.test)):
+            files.save(directory, y=data.y[rows], rows=data.rows[rows])
+        recipe["normalization"] = normalization_as_dict(
+            (folds[0] if config.folds is None else everything).normalization
+        )
+        meta = {
+            "classes": recipe["classes"],
+            "image_shape": recipe["image_shape"],
+            "features": feature_names(recipe),
+            "standardize": config.standardize,
+            "folds": len(folds),
+        }
+        digest = draft.finish(meta, folds, everything)
+    return {
+        "digest": digest,
+        "source_digest": data.source_digest,
+        "description": {**data.description(parts, recipe, config), "digest": digest},
+        "recipe": recipe,
+    }
+
+
+def _folds(X: Matrix, parts: "Split", *, standardize: bool) -> tuple[list[Fold], Fold]:
+    """Row numbers of the source become positions in X; each fold gets the statistics of its own training part."""
+    from pipeline.data.normalization import statistics
+
+    def fold(train: Index, dev: Index) -> Fold:
+        return Fold(train, dev, statistics(X, train, standardize=standardize))
+
+    positions = [tuple(np.searchsorted(parts.visible, rows) for rows in pair) for pair in parts.pairs]
+    return [fold(train, dev) for train, dev in positions], fold(np.arange(len(X)), np.arange(0))
+
+
+def _write_rows(path: Path, data: "Labelled", rows: Index, recipe: Recipe) -> Matrix:
+    """Encode block by block into a file, in the smallest type that holds every value exactly."""
+    n_x = len(feature_names(recipe))
+
+    def blocks() -> Iterator[tuple[slice, Matrix]]:
+        return ((s, encode(recipe, data.features.iloc[rows[s]])) for s in row_blocks(len(rows), n_x))
+
+    dtype = smallest_type(block for _, block in blocks())
+    if not len(rows):
+        np.save(path, np.empty((0, n_x), dtype))
+        return np.empty((0, n_x), dtype)
+    X: Matrix = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=(len(rows), n_x))
+    for at, block in blocks():
+        X[at] = block
+    return X
+
+
+def smallest_type(blocks: Iterable[Matrix]) -> np.dtype[Any]:
+    """The smallest of EXACT_TYPES that holds every value of the blocks without loss."""
+    fitting = [np.dtype(name) for name in EXACT_TYPES]
+    for block in blocks:
+        fitting = [dtype for dtype in fitting if dtype == np.float64 or _exact(block, dtype)]
+    return fitting[0]
+
+
+def _exact(block: Matrix, dtype: np.dtype[Any]) -> bool:
+    with np.errstate(invalid="ignore", over="ignore"):
+        back = block.astype(dtype).astype(block.dtype)
+    return bool(np.array_equal(back, block, equal_nan=True))

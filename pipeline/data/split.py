@@ -1,0 +1,159 @@
+"""Divides row numbers into training, dev and test parts or folds, stratified by class and seeded by a stream of its own."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from pipeline.config import DataConfig
+from pipeline.data.arrays import Index
+from pipeline.errors import DataError
+
+CAP = 10_000  # examples; a dev or test part larger than this tells no more
+_STREAMS = {"test": 0, "dev": 1, "folds": 2, "sample": 3, "given": 4}  # spawn keys; never renumbered
+
+
+@dataclass(frozen=True)
+class Split:
+    """Row numbers in ascending order; `pairs` holds (train, dev) once for a fixed dev part, or once per fold."""
+
+    pairs: tuple[tuple[Index, Index], ...]
+    test: Index
+
+    @property
+    def visible(self) -> Index:
+        """The rows that a trial may see: (m,)."""
+        return np.sort(np.concatenate(self.pairs[0]))
+
+
+def part_sizes(
+    m: int, train: float | None, dev: float | None, test: float | Literal["none", "auto"]
+) -> tuple[int, int]:
+    """Sizes of the dev and the test part of m examples.
+
+    By the rule of the course, dev = test = min(20 % of m, 10,000), or dev = min(30 % of m, 10,000) without a test part,
+    rounded down. A ratio given for a part replaces the rule for that part; when `train` is given, the parts left
+    open share what remains.
+    """
+    wanted = 0.0 if test == "none" else None if test == "auto" else test
+    if train is not None:
+        dev, wanted = _share_rest(train, dev, wanted)
+    elif (dev or 0.0) + (wanted or 0.0) >= 1.0:
+        raise DataError(f"data.dev={dev} and data.test={test} leave nothing to train on: their sum must be below 1.")
+    by_rule = min(m * (3 if test == "none" else 2) // 10, CAP)
+    return (by_rule if dev is None else _floor(dev * m)), (by_rule if wanted is None else _floor(wanted * m))
+
+
+def _share_rest(train: float, dev: float | None, test: float | None) -> tuple[float, float]:
+    open_parts = (dev is None) + (test is None)
+    rest = 1.0 - train - (dev or 0.0) - (test or 0.0)
+    if (open_parts == 0 and abs(rest) > 1e-9) or (open_parts and rest <= 1e-9):
+        raise DataError(
+            f"data.train={train}, data.dev={dev or 0.0:g} and data.test={test or 0.0:g} must sum to 1 but sum to {1.0 - rest:g}."
+        )
+    return (rest / open_parts if dev is None else dev), (rest / open_parts if test is None else test)
+
+
+def _floor(size: float) -> int:
+    return int(size + 1e-9)
+
+
+def split(y: Index, classes: Sequence[str], config: DataConfig, *, given: Index | None = None) -> Split:
+    """Divide the rows as the configuration says.
+
+    Parameters
+    ----------
+    y : (m,)
+        Class numbers of every row, positions in `classes`.
+    given : (m_given,)
+        Rows that dev and test are drawn from, when they come from a file of their own; all others train.
+    """
+    everything = np.arange(len(y))
+    if given is not None:
+        return _split_given(y, classes, config, np.setdiff1d(everything, given), given)
+    if config.folds is not None and (config.dev is not None or config.train is not None):
+        raise DataError(f"data.folds={config.folds} takes the place of a dev part: leave data.train and data.dev null.")
+    m_dev, m_test = part_sizes(len(y), config.train, config.dev, config.test)
+    if config.folds is None:
+        _require_members(y, classes, 2 if config.test == "none" else 3, "parts")
+    rest, test = _cut(y, everything, m_test, "test", config)
+    if config.folds is not None:
+        return Split(_folds(y, classes, rest, config), test)
+    train, dev = _cut(y, rest, m_dev, "dev", config)
+    _require_training(y, classes, train)
+    return Split(((train, dev),), test)
+
+
+def sample(y: Index, rows: Index, size: int, seed: int) -> Index:
+    """A stratified sample of the rows, in ascending order: (size,)."""
+    if size >= len(rows):
+        return rows
+    _, chosen = _draw(y, rows, size, "examples", _random_state(seed, "sample"))
+    return chosen
+
+
+def _split_given(y: Index, classes: Sequence[str], config: DataConfig, train: Index, given: Index) -> Split:
+    """Training rows stay whole; the given rows are dev, or dev and test in equal halves or as `dev` and `test` say."""
+    if config.folds is not None:
+        raise DataError(f"data.folds={config.folds} cannot be used when dev examples are given: they are the dev part.")
+    if config.train is not None:
+        raise DataError(f"data.train={config.train:g} cannot be used when dev examples are given: all others train.")
+    _require_training(y, classes, train)
+    if config.test == "none":
+        return Split(((train, given),), given[:0])
+    dev, test = _share_rest(1e-300, config.dev, None if config.test == "auto" else config.test)
+    _require_members(y[given], classes, 2, "parts")
+    rest, tested = _cut(y, given, _floor(test * len(given)), "given", config)
+    return Split(((train, rest),), tested)
+
+
+def _cut(y: Index, rows: Index, size: int, name: str, config: DataConfig) -> tuple[Index, Index]:
+    """Draw `size` of the rows as a part: (the others, the part)."""
+    part = "test" if name == "given" else name
+    if size == 0 and (part == "dev" or config.test != "none"):
+        raise DataError(f"{len(y):,} examples are too few: the {part} part would be empty.")
+    return _draw(y, rows, size, part, _random_state(config.split_seed, name)) if size else (rows, rows[:0])
+
+
+def _draw(y: Index, rows: Index, size: int, part: str, random_state: Any) -> tuple[Index, Index]:
+    from sklearn.model_selection import train_test_split
+
+    classes = len(np.unique(y[rows]))
+    if min(size, len(rows) - size) < classes:
+        raise DataError(
+            f"{len(rows):,} examples are too few to divide: {classes} classes do not fit into {part} ({size:,}) and the rest."
+        )
+    others, chosen = train_test_split(rows, test_size=size, stratify=y[rows], random_state=random_state)
+    return np.sort(others), np.sort(chosen)
+
+
+def _folds(y: Index, classes: Sequence[str], rows: Index, config: DataConfig) -> tuple[tuple[Index, Index], ...]:
+    from sklearn.model_selection import StratifiedKFold
+
+    _require_members(y[rows], classes, config.folds or 2, "folds")
+    random_state = _random_state(config.split_seed, "folds")
+    folds = StratifiedKFold(config.folds or 2, shuffle=True, random_state=random_state)
+    return tuple((rows[train], rows[dev]) for train, dev in folds.split(rows, y[rows]))
+
+
+def _random_state(seed: int, name: str) -> np.random.RandomState:
+    """A generator of the kind scikit-learn's splitters take, one stream per use, all named by one seed."""
+    sequence = np.random.SeedSequence(seed, spawn_key=(_STREAMS[name],))
+    return np.random.RandomState(np.random.MT19937(sequence))  # noqa: NPY002
+
+
+def _require_members(y: Index, classes: Sequence[str], least: int, what: str) -> None:
+    counts = np.bincount(y, minlength=len(classes))
+    rarest = int(np.argmin(counts))
+    if counts[rarest] < least:
+        raise DataError(
+            f"Class {classes[rarest]!r} has {counts[rarest]} example(s), fewer than the {least} {what} that each need one;"
+            " is the target a class, or a number to predict?"
+        )
+
+
+def _require_training(y: Index, classes: Sequence[str], train: Index) -> None:
+    absent = np.flatnonzero(np.bincount(y[train], minlength=len(classes)) == 0)
+    if absent.size:
+        raise DataError(f"Class {classes[absent[0]]!r} has no example in the training part.")

@@ -1,0 +1,124 @@
+"""Keeps prepared data on disk: trial arrays under arrays/, test rows under heldout/, found again under prepared/.
+
+Every directory appears complete or not at all, also when two processes write the same one.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.data.arrays import Fold, digest_arrays
+
+
+def directories(store: Path, digest: str) -> tuple[Path, Path]:
+    """Where the trial arrays and the test rows of a digest are."""
+    return store / "arrays" / digest, store / "heldout" / digest
+
+
+def find(store: Path, key: str) -> dict[str, Any] | None:
+    """What was remembered under the key, if its arrays are still there."""
+    try:
+        found: dict[str, Any] = json.loads((store / "prepared" / f"{key}.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+    return found if all(path.is_dir() for path in directories(store, found["digest"])) else None
+
+
+def remember(store: Path, key: str, found: dict[str, Any]) -> None:
+    """Make `find` return this for the key, in this process and all later ones."""
+    _write_json(store / "prepared" / f"{key}.json", found)
+
+
+def save(directory: Path, **arrays: npt.NDArray[Any]) -> None:
+    """One .npy file per array."""
+    for name, array in arrays.items():
+        np.save(directory / f"{name}.npy", array, allow_pickle=False)
+
+
+@dataclass(frozen=True)
+class Draft:
+    """Two directories being filled; `finish` gives them their name, without it nothing remains."""
+
+    store: Path
+    trial: Path
+    heldout: Path
+
+    def finish(self, meta: dict[str, Any], folds: list[Fold], everything: Fold) -> str:
+        """Write folds and meta data, move both directories to their place, and return the digest."""
+        named = {**{str(k): fold for k, fold in enumerate(folds)}, "everything": everything}
+        np.savez(self.trial / "folds.npz", **_flat(named))
+        trial, heldout = trial_digest(self.trial, meta), heldout_digest(self.heldout)
+        digest = hashlib.sha256(f"{trial} {heldout}".encode()).hexdigest()[:32]
+        sums = {"trial_digest": trial, "heldout_digest": heldout, "digest": digest}
+        _write_json(self.trial / "meta.json", {**meta, **sums})
+        _write_json(self.heldout / "meta.json", {**sums, "classes": meta["classes"]})
+        for draft, place in zip((self.heldout, self.trial), reversed(directories(self.store, digest)), strict=True):
+            _move(draft, place)
+        return digest
+
+
+@contextmanager
+def writing(store: Path) -> Iterator[Draft]:
+    """A draft on the same file system as its place; removed if the block does not finish it."""
+    store.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=store, prefix=".draft-", ignore_cleanup_errors=True) as folder:
+        trial, heldout = Path(folder) / "trial", Path(folder) / "heldout"
+        trial.mkdir()
+        heldout.mkdir()
+        yield Draft(store, trial, heldout)
+
+
+def trial_digest(path: Path, meta: dict[str, Any]) -> str:
+    """Digest of everything a trial reads from the directory; the statistics follow from it and are left out."""
+    with np.load(path / "folds.npz", allow_pickle=False) as parts:
+        indices = {name: parts[name] for name in sorted(parts.files) if name.startswith(("train_", "dev_"))}
+    decisive = {name: meta[name] for name in ("classes", "image_shape", "features", "standardize")}
+    return digest_arrays({**_load(path), **indices}, json.dumps(decisive))
+
+
+def heldout_digest(path: Path) -> str:
+    """Digest of the test rows and labels."""
+    return digest_arrays(_load(path))
+
+
+def _load(path: Path) -> dict[str, npt.NDArray[Any]]:
+    return {
+        name: np.load(path / f"{name}.npy", mmap_mode="r" if (path / f"{name}.npy").stat().st_size > 2**20 else None)
+        for name in ("X", "y")
+    }
+
+
+def _flat(folds: dict[str, Fold]) -> dict[str, Any]:
+    arrays = {}
+    for name, fold in folds.items():
+        n = fold.normalization
+        values = {"train": fold.train, "dev": fold.dev, "fill": n.fill, "mean": n.mean, "inv_std": n.inv_std}
+        arrays.update({f"{field}_{name}": value for field, value in values.items()})
+    return arrays
+
+
+def _move(draft: Path, place: Path) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        draft.rename(place)
+    except OSError:  # another process was first; the digest says that it wrote the same
+        if not place.is_dir():
+            raise
+        shutil.rmtree(draft)
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}-{os.getpid()}")
+    draft.write_text(json.dumps(value, indent=1, ensure_ascii=False), encoding="utf-8")
+    draft.replace(path)
