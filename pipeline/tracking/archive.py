@@ -1,0 +1,243 @@
+"""Reads runs back from the tracking store alone, and trusts none of what it reads."""
+
+import re
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+from pipeline.errors import RecordError, TrackingError
+from pipeline.record import TrialRecord
+from pipeline.tracking import files, reading
+from pipeline.tracking.store import Store, connect, explain, local_path, mask, resolve
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+    from mlflow.tracking import MlflowClient
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+PARENT = "mlflow.parentRunId"
+_RUN_ID = re.compile(r"[0-9a-f]{32}")
+_HANDLE = re.compile(r"(?P<study>[^']+)/(?P<name>[A-Za-z][A-Za-z0-9_-]*)")
+_ALIAS = re.compile(r"models:/[^/']+@[^/']+")
+_UPLOADED = "mlflow-artifacts:"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the store says of a run without opening its files."""
+
+    run_id: str
+    name: str
+    kind: str
+    study: str
+    status: str
+    outcome: str
+    started_at: float
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+    artifact_uri: str
+
+    @property
+    def handle(self) -> str:
+        """The name a person can type: `<study>/trial-0007`, or the id where there is no study."""
+        return f"{self.study}/{self.name}" if self.study and self.kind in ("trial", "baseline") else self.run_id
+
+
+class Archive:
+    """Reading access to one experiment; parameters as for `Recorder`."""
+
+    def __init__(self, uri: str | None, experiment: str, root: Path, artifacts: str | None = None) -> None:
+        self.store: Store = resolve(uri, root, artifacts)
+        if self.store.kind == "embedded" and not self.store.database.exists():
+            raise TrackingError(f"There are no runs yet: {self.store.root} holds no tracking store.")
+        self._client: MlflowClient = connect(self.store)
+        found = self._guarded(self._client.get_experiment_by_name, experiment)
+        if found is None:
+            raise TrackingError(f"The tracking store {self.store.shown} has no experiment named {experiment}.")
+        self.experiment_id = str(found.experiment_id)
+
+    # --- finding ---------------------------------------------------------------------------------------------------
+
+    def find(self, run: str, study: str | None = None) -> Found:
+        """The run that a person means by `run`.
+
+        Parameters
+        ----------
+        run : a run id, `<study>/trial-0007`, `trial-0007` of `study`, `best` of `study`, or `models:/<name>@<alias>`.
+        study : the latest sweep's when not given.
+
+        Raises
+        ------
+        RecordError
+            There is no such run.
+        """
+        if run == "best":
+            return self.best(study)
+        if _RUN_ID.fullmatch(run):
+            return self._by_id(run)
+        if _ALIAS.fullmatch(run):
+            return self._by_id(self._aliased(run))
+        handle = run if "/" in run else f"{study or self.latest_study()}/{run}"
+        if match := _HANDLE.fullmatch(handle):
+            for found in self._search(f"tags.study = '{match['study']}' and attributes.run_name = '{match['name']}'"):
+                return found
+        raise RecordError(
+            f"RUN must be a run id, <study>/trial-0007, best, or models:/<name>@<alias> of the store "
+            f"{self.store.shown}, but is {run} (`make runs` lists them)."
+        )
+
+    def best(self, study: str | None = None, metric: str = "best_dev_cost") -> Found:
+        """The finished trial of a study with the smallest `metric`."""
+        name = study or self.latest_study()
+        ranked = [run for run in self.trials(name) if run.outcome in ("completed", "early_stopped", "pruned")]
+        ranked = [run for run in ranked if run.metrics.get(metric, float("nan")) == run.metrics.get(metric)]
+        if not ranked:
+            raise RecordError(f"The study {name} has no finished trial with a {metric} yet.")
+        return min(ranked, key=lambda run: (run.metrics[metric], run.name))
+
+    def studies(self) -> list[Found]:
+        """The parent runs of all sweeps, the newest first."""
+        return self._search("tags.kind = 'sweep'")
+
+    def latest_study(self) -> str:
+        """The name of the sweep that was started last."""
+        for run in self.studies():
+            return run.study
+        raise RecordError(f"The store {self.store.shown} holds no sweep yet; `make sweep` makes one.")
+
+    def parent(self, study: str) -> Found:
+        """The parent run of a study."""
+        for run in self._search(f"tags.kind = 'sweep' and tags.study = {_quoted(study)}"):
+            return run
+        known = ", ".join(run.study for run in self.studies()[:10]) or "none"
+        raise RecordError(f"STUDY must be one of those in the store ({known}), but is {study}.")
+
+    def children(self, study: str) -> list[Found]:
+        """The trials and the baseline of a study, by name."""
+        parent = self.parent(study)
+        return sorted(self._search(f"tags.`{PARENT}` = '{parent.run_id}'"), key=lambda run: run.name)
+
+    def trials(self, study: str) -> list[Found]:
+        """The trials of a study in order."""
+        return [run for run in self.children(study) if run.kind == "trial"]
+
+    def runs(self, kind: str | None = None) -> list[Found]:
+        """All runs of a kind, or of every kind, the newest first."""
+        return self._search(f"tags.kind = {_quoted(kind)}" if kind else "")
+
+    def _by_id(self, run_id: str) -> Found:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return _found(self._client.get_run(run_id))
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                raise RecordError(f"The store {self.store.shown} has no run {run_id}.") from None
+            raise explain(error, self.store) from error
+
+    def _aliased(self, address: str) -> str:
+        from mlflow.exceptions import MlflowException
+
+        name, alias = address.removeprefix("models:/").split("@")
+        try:
+            run_id = self._client.get_model_version_by_alias(name, alias).run_id
+        except MlflowException:
+            raise RecordError(f"The store {self.store.shown} has no model {name} with the alias {alias}.") from None
+        if not run_id or not _RUN_ID.fullmatch(run_id):
+            raise RecordError(f"The model {address} names no run that it came from.")
+        return str(run_id)
+
+    def _search(self, condition: str) -> list[Found]:
+        runs: list[Run] = []
+        token = None
+        while True:
+            page = self._guarded(
+                self._client.search_runs, [self.experiment_id], condition, max_results=1000, page_token=token
+            )
+            runs += page
+            token = page.token
+            if not token:
+                return [_found(run) for run in runs]
+
+    # --- reading ---------------------------------------------------------------------------------------------------
+
+    def load(self, run: Found) -> TrialRecord:
+        """The record of a run from its files in the store.
+
+        Raises
+        ------
+        RecordError
+            The run has no whole record, or one that cannot be trusted.
+        """
+        if folder := self._local_folder(run):
+            return reading.read_folder(folder)
+        with tempfile.TemporaryDirectory() as staging:
+            self._download(run, Path(staging))
+            return reading.read_folder(Path(staging))
+
+    def _local_folder(self, run: Found) -> Path | None:
+        """The run's folder where the store is on this machine, also if `mlruns/` has been moved since."""
+        path = local_path(run.artifact_uri)
+        if path is None:
+            if run.artifact_uri.startswith(_UPLOADED) and self.store.kind == "server":
+                return None
+            if self.store.artifacts and run.artifact_uri.startswith(self.store.artifacts.rstrip("/") + "/"):
+                return None
+            raise RecordError(
+                f"Run {run.run_id} keeps its files at {mask(run.artifact_uri)}, which is outside the store; "
+                f"to trust that place, set tracking.artifacts to it."
+            )
+        base = local_path(self.store.artifacts or "") if self.store.artifacts else None
+        if base is None or not path.resolve().is_relative_to(base.resolve()):
+            path = (base or self.store.root / "artifacts") / run.run_id / "artifacts"
+        if not path.is_dir():
+            raise RecordError(f"Run {run.run_id} has no files in {path.parent}.")
+        return path
+
+    def _download(self, run: Found, staging: Path) -> None:
+        """Fetch the files of a record by their known names, each after a look at its size."""
+        listed = {item.path: item for item in self._guarded(self._client.list_artifacts, run.run_id)}
+        for name in files.REQUIRED + files.OPTIONAL:
+            item = listed.get(name)
+            if item is None:
+                continue
+            limit = reading.MAX_ARRAY_BYTES if name.endswith(".npz") else reading.MAX_TEXT_BYTES
+            if item.is_dir or item.file_size is None or not 0 <= item.file_size <= limit:
+                raise RecordError(f"{name} of run {run.run_id} must be a file of at most {limit:,} bytes.")
+            place = Path(self._guarded(self._client.download_artifacts, run.run_id, name, str(staging)))
+            if place.resolve() != (staging / name).resolve():
+                raise RecordError(f"{name} of run {run.run_id} was sent to another place than it was asked for.")
+
+    def _guarded(self, read: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+        try:
+            return read(*arguments, **named)
+        except Exception as error:
+            raise explain(error, self.store) from error
+
+
+def _found(run: "Run") -> Found:
+    tags = dict(run.data.tags)
+    return Found(
+        run_id=str(run.info.run_id),
+        name=str(run.info.run_name),
+        kind=tags.get("kind", ""),
+        study=tags.get("study", ""),
+        status=str(run.info.status),
+        outcome=tags.get("outcome", ""),
+        started_at=(run.info.start_time or 0) / 1000,
+        params=dict(run.data.params),
+        metrics=dict(run.data.metrics),
+        tags=tags,
+        artifact_uri=str(run.info.artifact_uri or ""),
+    )
+
+
+def _quoted(value: str) -> str:
+    if "'" in value:
+        raise RecordError(f"A name must not hold a quotation mark, but is {value}.")
+    return f"'{value}'"

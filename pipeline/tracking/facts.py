@@ -1,0 +1,122 @@
+"""What of a record goes where MLflow can show, chart and filter it: params, metrics, tags and a description.
+
+Few names, the same for every run; everything else is in the run's files.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from pipeline.record import FORMAT, TrialRecord
+from pipeline.tracking.files import digests, masked
+
+MAIN_CURVES = ("train_cost", "dev_cost", "train_error", "dev_error", "train_cost_penalized")
+NORM_STEPS = 8
+"""Per-layer norms go to MLflow at so many epochs; `curves.npz` has them all."""
+
+MAX_PARAM, MAX_TAG = 6000, 5000
+TERMINAL = {"failed": "FAILED"}
+"""Run status by outcome; every other outcome is a result, so FINISHED."""
+
+
+def params(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """The configuration flattened to dotted names; numbers as Python writes them, lists as JSON."""
+    flat: dict[str, str] = {}
+    for key, value in masked(config).items():
+        if isinstance(value, Mapping):
+            flat |= params(value, f"{prefix}{key}.")
+        else:
+            text = value if isinstance(value, str) else json.dumps(value)
+            flat[f"{prefix}{key}"] = text if len(text) <= MAX_PARAM else text[: MAX_PARAM - 1] + "…"
+    return flat
+
+
+def curve_points(curves: Mapping[str, np.ndarray], *, norms: bool) -> dict[str, dict[int, float]]:
+    """The points of each curve that MLflow gets, by step: every epoch of the main curves, few of the norms.
+
+    `train_cost_penalized` has no value at step 0, before the first epoch.
+    """
+    shown = [name for name in curves if norms or name in MAIN_CURVES]
+    return {
+        name: {step: float(curves[name][step]) for step in _steps(curves[name], every=name in MAIN_CURVES)}
+        for name in shown
+    }
+
+
+def _steps(values: np.ndarray, *, every: bool) -> list[int]:
+    last = len(values) - 1
+    steps = range(last + 1) if every else sorted({int(step) for step in np.linspace(0, max(last, 0), NORM_STEPS)})
+    return [step for step in steps if step <= last and (step or not math.isnan(values[0]))]
+
+
+def metrics(record: TrialRecord) -> dict[str, float]:
+    """Numbers that sum a run up; the run list shows and sorts by them."""
+    numbers: dict[str, Any] = dict(record.summary)
+    for moment, report in record.gradient_checks.items():
+        numbers[f"gradcheck_{moment}_relative_error"] = report.get("relative_error")
+    numbers |= {name: record.diagnosis.get(name) for name in ("avoidable_bias", "variance")}
+    numbers |= {"stop_epoch": record.stop_epoch, "duration_s": record.duration_s}
+    return {name: float(value) for name, value in numbers.items() if isinstance(value, int | float | np.number)}
+
+
+def tags(record: TrialRecord) -> dict[str, str]:
+    """Words to filter and group by."""
+    code = record.environment.get("code")
+    words: dict[str, Any] = {
+        "outcome": record.outcome,
+        "reason": record.reason,
+        "record_format": FORMAT,
+        "data_digest": record.data.get("digest"),
+        "seed": record.config.get("seed"),
+        **{f"gradcheck_{moment}": report.get("verdict") for moment, report in record.gradient_checks.items()},
+        **{f"diagnosis_{key}": value for key, value in record.diagnosis.items() if isinstance(value, str)},
+        **digests(record),
+    }
+    if isinstance(code, Mapping):
+        words |= {"mlflow.source.git.commit": code.get("commit"), "code_dirty": code.get("dirty")}
+    return {name: tag(value) for name, value in words.items() if value not in (None, "")}
+
+
+def tag(value: Any) -> str:
+    """A tag's text: masked, and no longer than MLflow takes."""
+    text = str(masked(value)) if isinstance(value, str) else json.dumps(masked(value))
+    return text if len(text) <= MAX_TAG else text[: MAX_TAG - 1] + "…"
+
+
+def description(record: TrialRecord, *, kind: str, name: str, handle: str) -> str:
+    """A short Markdown summary: what it was, how it went, what to do about it, how to repeat it."""
+    outcome = f"**Outcome:** {record.outcome}. {record.reason}".rstrip()
+    lines = [f"**{kind} {name}**: {_what(record.config)}", "", outcome]
+    shown = ("best_epoch", "best_dev_cost", "best_dev_error", "best_train_cost", "best_train_error")
+    rows = [f"| {key.replace('_', ' ')} | {record.summary[key]:.6g} |" for key in shown if key in record.summary]
+    if rows:
+        lines += ["", "| at the returned parameters | |", "|---|---|", *rows]
+    if verdict := record.diagnosis.get("verdict"):
+        lines += ["", f"**Diagnosis:** {verdict}"]
+    lines += [f"{number}. {remedy}" for number, remedy in enumerate(record.diagnosis.get("remedies") or [], start=1)]
+    checks = [f"{moment} {report.get('verdict')}" for moment, report in record.gradient_checks.items()]
+    if checks:
+        lines += ["", f"**Gradient check:** {', '.join(checks)} (the table is in `gradcheck.txt`)"]
+    lines += ["", f"Repeat it to the same bits: `make rerun RUN={handle}`"]
+    return tag("\n".join(lines))
+
+
+def _what(config: Mapping[str, Any]) -> str:
+    def at(path: str) -> Any:
+        value: Any = config
+        for key in path.split("."):
+            value = value.get(key) if isinstance(value, Mapping) else None
+        return value
+
+    return (
+        f"{at('data.name')}, hidden units {at('model.hidden_units')}, {at('model.activation')}, "
+        f"λ = {_short(at('regularization.lambd'))}, keep_prob = {_short(at('regularization.keep_prob'))}, "
+        f"init scale = {_short(at('model.init.scale'))}, {at('training.optimizer')}, seed {at('seed')}"
+    )
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

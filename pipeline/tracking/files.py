@@ -1,0 +1,143 @@
+"""Writes a record as a folder of plain files, which is what a run's artifacts and an export are made of.
+
+`pipeline.tracking.reading` reads it back.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import yaml
+
+from pipeline.record import FORMAT, TrialRecord
+from pipeline.tracking.store import mask
+
+RECORD, CONFIG, ENVIRONMENT, DIFF = "record.json", "config.yaml", "environment.json", "code.diff"
+CURVES, FOLDS, PARAMETERS = "curves.npz", "fold_curves.npz", "parameters.npz"
+CHECKS, CHECKS_TEXT = "gradcheck.json", "gradcheck.txt"
+REQUIRED = (RECORD, CONFIG, ENVIRONMENT, CHECKS, CURVES, PARAMETERS)
+OPTIONAL = (DIFF, FOLDS)
+
+TEXTS = (CONFIG, ENVIRONMENT, CHECKS, DIFF)
+IN_RECORD = ("data", "outcome", "reason", "stop_epoch", "summary", "diagnosis", "started_at", "duration_s")
+
+
+def digest(arrays: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 over names, types, shapes and bytes, whatever file the arrays are in."""
+    sha = hashlib.sha256()
+    for name in sorted(arrays):
+        values = np.ascontiguousarray(arrays[name])
+        sha.update(f"{name} {values.dtype.str} {values.shape}\n".encode())
+        sha.update(values.tobytes())
+    return sha.hexdigest()
+
+
+def digests(record: TrialRecord) -> dict[str, str]:
+    """The SHA-256 of a record's parameters and of its curves, those of its folds included."""
+    folds = {f"{n}/{name}": values for n, curves in enumerate(record.fold_curves) for name, values in curves.items()}
+    return {"parameters_sha256": digest(record.parameters), "curves_sha256": digest({**record.curves, **folds})}
+
+
+def masked(value: Any) -> Any:
+    """A copy of nested plain values with the credentials in every text replaced."""
+    if isinstance(value, Mapping):
+        return {key: masked(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [masked(item) for item in value]
+    return mask(value) if isinstance(value, str) else value
+
+
+def write_folder(record: TrialRecord, folder: Path, *, kind: str = "trial", name: str = "") -> None:
+    """Write every file of `record`; a file that exists is replaced in one step, so writing again is harmless."""
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = _texts(record)
+    for file_name, text in texts.items():
+        write_bytes(folder / file_name, text.encode())
+    write_arrays(folder / CURVES, record.curves)
+    write_arrays(folder / PARAMETERS, record.parameters)
+    if record.fold_curves:
+        folds = enumerate(record.fold_curves)
+        write_arrays(folder / FOLDS, {f"{n}/{key}": values for n, curves in folds for key, values in curves.items()})
+    meta = {
+        "format": FORMAT,
+        "kind": kind,
+        "name": name,
+        **{field: masked(getattr(record, field)) for field in IN_RECORD},
+        **digests(record),
+        "files_sha256": {key: sha256(texts[key].encode()) for key in TEXTS if key in texts},
+    }
+    write_bytes(folder / RECORD, _json(meta).encode())
+
+
+def _texts(record: TrialRecord) -> dict[str, str]:
+    environment = masked(record.environment)
+    code = environment.get("code")
+    diff = code.pop("diff", "") if isinstance(code, dict) else ""
+    texts = {
+        CONFIG: yaml.safe_dump(masked(record.config), sort_keys=False, allow_unicode=True),
+        ENVIRONMENT: _json(environment),
+        CHECKS: _json(masked(record.gradient_checks)),
+        CHECKS_TEXT: checks_text(record.gradient_checks),
+    }
+    return {**texts, DIFF: diff} if diff else texts
+
+
+def checks_text(checks: Mapping[str, Mapping[str, Any]]) -> str:
+    """The gradient checks for a person to read: verdict, error by tensor, worst coordinates."""
+    lines: list[str] = []
+    for moment, report in checks.items():
+        error = report.get("relative_error")
+        shown = f"{error:.2e}" if isinstance(error, float) else str(error)
+        lines += [f"{moment}: {report.get('verdict')}, relative error {shown}"]
+        lines += [f"  {tensor:8} {_number(value)}" for tensor, value in (report.get("tensors") or {}).items()]
+        lines += [f"  worst    {' '.join(map(_number, worst))}" for worst in (report.get("worst") or [])[:10]]
+        rest = {key: report[key] for key in ("method", "epsilon", "cost", "kinks", "coverage") if key in report}
+        lines += [f"  {key:8} {_number(value)}" for key, value in rest.items()] + [""]
+    return "\n".join(lines)
+
+
+def _number(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write an uncompressed `.npz` in one step."""
+    with _replacing(path) as file:
+        np.savez(file, **{name: np.asarray(values) for name, values in arrays.items()})  # type: ignore[arg-type]
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file in one step."""
+    with _replacing(path) as file:
+        file.write(content)
+
+
+class _replacing:
+    """A file that takes the place of `path` when closed without an error, and leaves nothing behind otherwise."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.draft = path, path.with_name(f".{path.name}.{os.getpid()}")
+
+    def __enter__(self) -> IO[bytes]:
+        self.file = self.draft.open("wb")
+        return self.file
+
+    def __exit__(self, failed: type[BaseException] | None, *_: object) -> None:
+        self.file.close()
+        if failed:
+            self.draft.unlink(missing_ok=True)
+        else:
+            os.replace(self.draft, self.path)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+
+
+def sha256(content: bytes) -> str:
+    """Of a file's content, in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()

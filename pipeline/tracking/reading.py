@@ -1,0 +1,247 @@
+"""Reads a record from a folder of files, and trusts none of them.
+
+No pickle, no YAML tags or aliases, known names only, and every size is checked before anything is allocated.
+"""
+
+import json
+import math
+import os
+import re
+import stat
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any, BinaryIO
+
+import numpy as np
+import yaml
+
+from pipeline.errors import RecordError
+from pipeline.record import FORMAT, TrialRecord
+from pipeline.tracking.files import (
+    CHECKS,
+    CONFIG,
+    CURVES,
+    DIFF,
+    ENVIRONMENT,
+    FOLDS,
+    IN_RECORD,
+    PARAMETERS,
+    RECORD,
+    TEXTS,
+    digests,
+    sha256,
+)
+
+MAX_TEXT_BYTES = 16 * 2**20
+MAX_ARRAY_BYTES = 2 * 2**30
+MAX_ARRAYS = 10_000
+MAX_DEPTH = 32
+
+_CURVE_NAME = re.compile(r"(?:\d{1,4}/)?[a-z][a-z0-9_]{0,60}")
+_PARAMETER_NAME = re.compile(r"(?:\d{1,4}/)?[A-Za-z]{1,20}\d{0,4}")
+_OUTCOMES = ("completed", "early_stopped", "pruned", "diverged", "failed")
+
+
+def read_folder(folder: Path) -> TrialRecord:
+    """Read what `write_folder` wrote.
+
+    Raises
+    ------
+    RecordError
+        A file is missing, too large, of another format, not what was recorded, or holds what a record may not.
+    """
+    meta = _mapping(read_json(folder / RECORD), RECORD)
+    if meta.get("format") != FORMAT:
+        raise RecordError(f"{RECORD} has format {_brief(meta.get('format'))}; this version reads format {FORMAT}.")
+    record = TrialRecord(
+        config=_mapping(read_yaml(folder / CONFIG), CONFIG),
+        environment=_mapping(read_json(folder / ENVIRONMENT), ENVIRONMENT),
+        gradient_checks=_mapping(read_json(folder / CHECKS), CHECKS),
+        curves=read_arrays(folder / CURVES, _CURVE_NAME),
+        parameters=read_arrays(folder / PARAMETERS, _PARAMETER_NAME),
+        fold_curves=_read_folds(folder / FOLDS),
+        **{field: meta[field] for field in IN_RECORD if field in meta},
+    )
+    _check_fields(record)
+    _check_unaltered(record, meta, folder)
+    if (folder / DIFF).exists():
+        record.environment.setdefault("code", {})["diff"] = read_bytes(folder / DIFF).decode(errors="replace")
+    return record
+
+
+def read_meta(folder: Path) -> dict[str, Any]:
+    """The text part of a record alone: its kind, name, outcome and digests."""
+    return _mapping(read_json(folder / RECORD), RECORD)
+
+
+def _read_folds(path: Path) -> list[dict[str, np.ndarray]]:
+    if not path.exists():
+        return []
+    folds: dict[int, dict[str, np.ndarray]] = {}
+    for key, values in read_arrays(path, _CURVE_NAME).items():
+        number, _, name = key.partition("/")
+        if not name:
+            raise RecordError(f"{path.name} must name arrays <fold>/<curve>, but has {_brief(key)}.")
+        folds.setdefault(int(number), {})[name] = values
+    return [folds[number] for number in sorted(folds)]
+
+
+def _check_fields(record: TrialRecord) -> None:
+    rules: tuple[tuple[str, bool, str], ...] = (
+        ("outcome", record.outcome in _OUTCOMES, f"one of {', '.join(_OUTCOMES)}"),
+        ("stop_epoch", type(record.stop_epoch) is int and 0 <= record.stop_epoch <= 10**9, "a count of epochs"),
+        ("reason", isinstance(record.reason, str), "a text"),
+        ("data", isinstance(record.data, dict), "a mapping"),
+        ("diagnosis", isinstance(record.diagnosis, dict), "a mapping"),
+        ("summary", _all_numbers(record.summary), "a mapping of numbers"),
+        ("started_at", _is_number(record.started_at), "a number"),
+        ("duration_s", _is_number(record.duration_s), "a number"),
+    )
+    for field, holds, rule in rules:
+        if not holds:
+            raise RecordError(f"{field} in {RECORD} must be {rule}, but is {_brief(getattr(record, field))}.")
+    for name, values in record.curves.items():
+        if values.ndim != 1:
+            raise RecordError(f"{name} in {CURVES} must have one dimension, but has shape {values.shape}.")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _all_numbers(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(k, str) and _is_number(v) for k, v in value.items())
+
+
+def _check_unaltered(record: TrialRecord, meta: Mapping[str, Any], folder: Path) -> None:
+    recorded = dict(_mapping(meta.get("files_sha256", {}), RECORD))
+    for name in TEXTS:
+        found = sha256(read_bytes(folder / name)) if (folder / name).exists() else None
+        if recorded.get(name) != found:
+            raise RecordError(f"{name} is not what was recorded: its SHA-256 is {found}, not {recorded.get(name)}.")
+    for field, found in digests(record).items():
+        if meta.get(field) != found:
+            what = field.removesuffix("_sha256")
+            raise RecordError(f"The {what} are not what was recorded: their SHA-256 is {found}, not {meta.get(field)}.")
+
+
+def read_bytes(path: Path, limit: int = MAX_TEXT_BYTES) -> bytes:
+    """The whole of a regular file of at most `limit` bytes.
+
+    Raises
+    ------
+    RecordError
+        It is missing, no regular file, or larger.
+    """
+    with _opened(path, limit) as file:
+        return file.read(limit)
+
+
+def _opened(path: Path, limit: int) -> BinaryIO:
+    """An open regular file; a link is not followed and a pipe not waited for."""
+    try:
+        file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")
+    except FileNotFoundError:
+        raise RecordError(f"The record has no {path.name}.") from None
+    except OSError as error:
+        raise RecordError(f"{path.name} must be a regular file, but cannot be opened: {error.strerror}.") from None
+    status = os.fstat(file.fileno())
+    if not stat.S_ISREG(status.st_mode) or status.st_size > limit:
+        file.close()
+        rule = f"a regular file of at most {limit:,} bytes"
+        raise RecordError(f"{path.name} must be {rule}, but has mode {status.st_mode:o} and {status.st_size:,} bytes.")
+    return file
+
+
+def read_json(path: Path) -> Any:
+    """Plain JSON of bounded size and depth."""
+    content = read_bytes(path)
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise RecordError(f"{path.name} must be JSON, but is not: {_brief(str(error))}.") from None
+    _check_depth(value, path.name)
+    return value
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """YAML's plain values; an alias could multiply a small file into a huge value, so there are none."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases are not allowed")
+        return super().compose_node(parent, index)
+
+
+def read_yaml(path: Path) -> Any:
+    """Plain YAML of bounded size and depth, without tags and aliases."""
+    content = read_bytes(path)
+    try:
+        value = yaml.load(content, _PlainLoader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise RecordError(f"{path.name} must be plain YAML, but is not: {_brief(str(error))}.") from None
+    _check_depth(value, path.name)
+    return value
+
+
+def _check_depth(value: Any, name: str, depth: int = 0) -> None:
+    if depth > MAX_DEPTH:
+        raise RecordError(f"{name} must be nested at most {MAX_DEPTH} deep, but is deeper.")
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for item in items:
+        _check_depth(item, name, depth + 1)
+
+
+def _mapping(value: Any, name: str) -> dict[str, Any]:
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+        raise RecordError(f"{name} must hold a mapping with text keys, but holds {_brief(value)}.")
+    return value
+
+
+def _brief(value: Any) -> str:
+    text = " ".join(repr(value).split()) if not isinstance(value, str) else " ".join(value.split())
+    return text if len(text) <= 120 else text[:117] + "…"
+
+
+def read_arrays(path: Path, allowed: re.Pattern[str], limit: int = MAX_ARRAY_BYTES) -> dict[str, np.ndarray]:
+    """Arrays of numbers from an `.npz`; sizes are checked before anything is allocated, and nothing is unpickled.
+
+    Raises
+    ------
+    RecordError
+        The archive is damaged, too large, or holds other names or types than a record does.
+    """
+    arrays = {}
+    try:
+        with _opened(path, limit) as file, zipfile.ZipFile(file) as archive:
+            members = archive.infolist()
+            if len(members) > MAX_ARRAYS or sum(member.file_size for member in members) > limit:
+                raise RecordError(f"{path.name} must hold at most {MAX_ARRAYS:,} arrays of {limit:,} bytes in all.")
+            for member in members:
+                name = member.filename.removesuffix(".npy")
+                if not allowed.fullmatch(name) or name in arrays:
+                    raise RecordError(f"{path.name} holds {_brief(name)!r}, which is no name of a record's array.")
+                with archive.open(member) as stream:
+                    arrays[name] = _read_array(stream, member.file_size, f"{path.name}: {name}")
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as error:
+        raise RecordError(f"{path.name} is damaged or no .npz archive: {_brief(str(error))}.") from None
+    return arrays
+
+
+def _read_array(stream: IO[bytes], size: int, label: str) -> np.ndarray:
+    try:
+        version = np.lib.format.read_magic(stream)
+        read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        shape, fortran, dtype = read_header[version](stream)
+    except (ValueError, KeyError, SyntaxError, TypeError, OverflowError, RecursionError, MemoryError) as error:
+        raise RecordError(f"{label} must be a .npy array, but is not: {_brief(str(error))}.") from None
+    if dtype.kind not in "fiub" or dtype.itemsize > 8:
+        raise RecordError(f"{label} must hold numbers of at most 8 bytes, but holds {_brief(dtype.str)}.")
+    num_bytes = math.prod(shape) * dtype.itemsize
+    if min(shape, default=0) < 0 or len(shape) > 2 or num_bytes > size:
+        raise RecordError(f"{label} claims shape {_brief(shape)}, which its {size:,} bytes cannot hold.")
+    content = stream.read(num_bytes + 1)
+    if len(content) != num_bytes:
+        raise RecordError(f"{label} must be {num_bytes:,} bytes long for its shape {shape}, but is not.")
+    return np.frombuffer(bytearray(content), dtype).reshape(shape, order="F" if fortran else "C")

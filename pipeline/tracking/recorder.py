@@ -1,0 +1,336 @@
+"""Writes runs to MLflow; one process owns a `Recorder`, and it alone writes.
+
+Every write may be repeated after a crash: what is there already is neither doubled nor lost, and a run that was cut off
+is continued in place.
+"""
+
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import numpy as np
+
+from pipeline.errors import TrackingError
+from pipeline.record import TrialRecord
+from pipeline.tracking import facts, files
+from pipeline.tracking.store import Store, connect, explain, local_path, resolve
+
+if TYPE_CHECKING:
+    from mlflow.entities import Metric, Run
+    from mlflow.tracking import MlflowClient
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+PARENT = "mlflow.parentRunId"
+NOTE = "mlflow.note.content"
+
+
+class Recorder:
+    """Synchronous, repeatable writes to one experiment.
+
+    Parameters
+    ----------
+    uri : tracking address; None is the embedded store under `root`.
+    experiment : name of the experiment, created when missing.
+    root : the local folder (`mlruns/`).
+    artifacts : where a new experiment keeps its files, if not where the store would put them.
+    """
+
+    def __init__(self, uri: str | None, experiment: str, root: Path, artifacts: str | None = None) -> None:
+        self.store: Store = resolve(uri, root, artifacts)
+        self._client: MlflowClient = connect(self.store)
+        self._runs: dict[str, dict[str, tuple[str, str]]] = {}  # parent → name → (run id, status)
+        self._written: dict[str, dict[str, set[int]]] = {}  # run id → curve → steps known to be stored
+        self._experiment_id = self._guarded(self._open_experiment, experiment)
+
+    def _open_experiment(self, name: str) -> str:
+        found = self._client.get_experiment_by_name(name)
+        if found is None:
+            return str(self._client.create_experiment(name, artifact_location=self.store.artifacts))
+        if found.lifecycle_stage == "deleted":
+            self._client.restore_experiment(found.experiment_id)
+        return str(found.experiment_id)
+
+    @property
+    def experiment_id(self) -> str:
+        """MLflow's id of the experiment, for links into the UI."""
+        return self._experiment_id
+
+    # --- sweeps ----------------------------------------------------------------------------------------------------
+
+    def open_sweep(self, study: str, config: Mapping[str, Any], tags: Mapping[str, str] | None = None) -> str:
+        """The parent run of `study`: found by its tag and set back to running, or created."""
+        return self._guarded(self._open_sweep, study, config, tags or {})
+
+    def _open_sweep(self, study: str, config: Mapping[str, Any], tags: Mapping[str, str]) -> str:
+        found = self._search(f"tags.kind = 'sweep' and tags.study = {_quoted(study)}")
+        words = {"kind": "sweep", "study": study, "mlflow.source.name": "pipeline sweep", **tags}
+        if found:
+            run = found[-1]  # the newest come first
+            self._client.update_run(run.info.run_id, status="RUNNING")
+        else:
+            run = self._create(study, words, time.time())
+        run_id = str(run.info.run_id)
+        fresh = {key: value for key, value in facts.params(config).items() if key not in run.data.params}
+        self._log(run_id, params=fresh, tags=words if found else {})
+        self.write_json(run_id, "sweep.json", config)
+        self._runs[run_id] = self._load_children(run_id)
+        return run_id
+
+    def children(self, parent: str) -> dict[int, tuple[str, str]]:
+        """(run id, status) of every trial of a sweep, by trial number."""
+        known = self._guarded(self._children, parent)
+        return {int(name.rsplit("-", 1)[1]): run for name, run in known.items() if name.startswith("trial-")}
+
+    def _children(self, parent: str) -> dict[str, tuple[str, str]]:
+        if parent not in self._runs:
+            self._runs[parent] = self._load_children(parent)
+        return self._runs[parent]
+
+    def _load_children(self, parent: str) -> dict[str, tuple[str, str]]:
+        runs = self._search(f"tags.`{PARENT}` = {_quoted(parent)}")
+        return {str(run.info.run_name): (str(run.info.run_id), str(run.info.status)) for run in runs}
+
+    # --- runs ------------------------------------------------------------------------------------------------------
+
+    def open_run(
+        self,
+        kind: str,
+        name: str,
+        tags: Mapping[str, str] | None = None,
+        params: Mapping[str, Any] | None = None,
+        parent: str | None = None,
+    ) -> str:
+        """A running run: the child `name` of `parent` if it exists, else a new one."""
+        return self._guarded(self._open_with_params, kind, name, tags or {}, params or {}, parent)
+
+    def _open_with_params(
+        self, kind: str, name: str, tags: Mapping[str, str], params: Mapping[str, Any], parent: str | None
+    ) -> str:
+        siblings = self._children(parent) if parent else {}
+        run_id, _ = self._open_run(kind, name, tags, siblings, parent, time.time())
+        self._log(run_id, params=facts.params(params))
+        return run_id
+
+    def _open_run(
+        self,
+        kind: str,
+        name: str,
+        tags: Mapping[str, str],
+        siblings: dict[str, tuple[str, str]],
+        parent: str | None,
+        started_at: float,
+    ) -> tuple[str, bool]:
+        """The run's id, and whether it is new."""
+        if name in siblings:
+            run_id, status = siblings[name]
+            if status != "RUNNING":
+                self._client.update_run(run_id, status="RUNNING")
+        else:
+            words = {"kind": kind, "mlflow.source.name": f"pipeline {kind}", "mlflow.source.type": "LOCAL", **tags}
+            words |= {PARENT: parent} if parent else {}
+            run_id, status = str(self._create(name, words, started_at).info.run_id), "NEW"
+            self._written[run_id] = {}
+        siblings[name] = (run_id, "RUNNING")
+        return run_id, status == "NEW"
+
+    def _create(self, name: str, tags: Mapping[str, str], started_at: float) -> "Run":
+        words = {key: facts.tag(value) for key, value in tags.items()}
+        return self._client.create_run(self._experiment_id, round(started_at * 1000), words, name)
+
+    def progress(self, run_id: str, curves: Mapping[str, np.ndarray], already: int = 0) -> None:
+        """Append the points of growing curves from step `already` on; those that are stored are left out."""
+        points = {
+            name: {step: value for step, value in steps.items() if step >= already}
+            for name, steps in facts.curve_points(curves, norms=False).items()
+        }
+        now = round(time.time() * 1000)
+        self._guarded(self._log, run_id, self._missing(run_id, points, lambda _: now))
+
+    def write(
+        self,
+        record: TrialRecord,
+        *,
+        kind: str,
+        name: str,
+        parent: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        key: str | None = None,
+    ) -> str:
+        """Write a finished record and return its run id; terminal status comes last, so a run that has it is whole.
+
+        Parameters
+        ----------
+        name : the run's name; under a parent it identifies the run, and writing it again changes nothing.
+        key : for a run without parent, what tells it from others if the write must be repeated.
+        """
+        words = {**(tags or {}), **({"record_key": key} if key else {})}
+        return self._guarded(self._write, record, kind, name, parent, words)
+
+    def _write(self, record: TrialRecord, kind: str, name: str, parent: str | None, tags: dict[str, str]) -> str:
+        siblings = self._children(parent) if parent else self._with_key(name, tags.get("record_key"))
+        if name in siblings and siblings[name][1] in ("FINISHED", "FAILED"):
+            return siblings[name][0]
+        handle = f"{tags['study']}/{name}" if "study" in tags else "<id of this run>"
+        tags |= {**facts.tags(record), NOTE: facts.description(record, kind=kind, name=name, handle=handle)}
+        run_id, new = self._open_run(kind, name, tags, siblings, parent, record.started_at)
+        points = facts.curve_points(record.curves, norms=True)
+        points |= {metric: {0: value} for metric, value in facts.metrics(record).items()}
+        missing = self._missing(run_id, points, _clock(record))
+        self._log(run_id, missing, facts.params(record.config), {} if new else tags)
+        self._write_files(run_id, record, kind, name)
+        self._write_data(run_id, record.data)
+        status = facts.TERMINAL.get(record.outcome, "FINISHED")
+        self._client.set_terminated(run_id, status, round((record.started_at + record.duration_s) * 1000))
+        siblings[name] = (run_id, status)
+        self._written.pop(run_id, None)
+        return run_id
+
+    def _with_key(self, name: str, key: str | None) -> dict[str, tuple[str, str]]:
+        runs = self._search(f"tags.record_key = {_quoted(key)}") if key else []
+        return dict.fromkeys([name], (str(runs[0].info.run_id), str(runs[0].info.status))) if runs else {}
+
+    def close(self, run_id: str, status: str = "FINISHED") -> None:
+        """End a run with `status` FINISHED, FAILED or KILLED."""
+        self._guarded(self._client.set_terminated, run_id, status)
+
+    def annotate(
+        self,
+        run_id: str,
+        tags: Mapping[str, Any] | None = None,
+        metrics: Mapping[str, float] | None = None,
+        step: int = 0,
+    ) -> None:
+        """Set tags, and metrics at `step`, of a run that exists."""
+        now = round(time.time() * 1000)
+        points = {name: {step: value} for name, value in (metrics or {}).items()}
+        self._guarded(self._log, run_id, self._missing(run_id, points, lambda _: now), {}, tags or {})
+
+    def write_file(self, run_id: str, path: Path, folder: str | None = None) -> None:
+        """Keep a local file, a picture or a report, with a run."""
+        self._guarded(self._client.log_artifact, run_id, str(path), folder)
+
+    # --- the writes themselves -------------------------------------------------------------------------------------
+
+    def _missing(
+        self, run_id: str, points: Mapping[str, Mapping[int, float]], clock: Callable[[int], int]
+    ) -> list["Metric"]:
+        """The points that the run does not have yet; `clock` gives the time of a step in ms."""
+        from mlflow.entities import Metric
+
+        stored = self._stored_steps(run_id, points)
+        return [
+            Metric(name, value, clock(step), step)
+            for name, steps in points.items()
+            for step, value in steps.items()
+            if step not in stored.get(name, ())
+        ]
+
+    def _stored_steps(self, run_id: str, names: Iterable[str]) -> dict[str, set[int]]:
+        """The steps that are known to be stored; asked from the store for a run that was not begun here."""
+        if run_id not in self._written:
+            there = self._client.get_run(run_id).data.metrics
+            histories = {name: self._client.get_metric_history(run_id, name) for name in names if name in there}
+            self._written[run_id] = {name: {point.step for point in found} for name, found in histories.items()}
+        return self._written[run_id]
+
+    def _log(
+        self,
+        run_id: str,
+        metrics: Sequence["Metric"] = (),
+        params: Mapping[str, str] | None = None,
+        tags: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Send everything in as few requests as the limits allow; the client cuts it at 1,000."""
+        from mlflow.entities import Param, RunTag
+
+        pairs = [Param(key, value) for key, value in (params or {}).items()]
+        words = [RunTag(key, facts.tag(value)) for key, value in (tags or {}).items()]
+        self._client.log_batch(run_id, metrics, pairs, words)
+        stored = self._written.setdefault(run_id, {})
+        for metric in metrics:
+            stored.setdefault(metric.key, set()).add(metric.step)
+
+    def _write_files(self, run_id: str, record: TrialRecord, kind: str, name: str) -> None:
+        with self._folder(run_id) as folder:
+            files.write_folder(record, folder, kind=kind, name=name)
+
+    def write_json(self, run_id: str, name: str, value: Any) -> None:
+        """Keep plain values as a JSON file with a run."""
+        self._guarded(self._write_text, run_id, name, json.dumps(files.masked(value), indent=1, ensure_ascii=False))
+
+    def _write_text(self, run_id: str, name: str, text: str) -> None:
+        with self._folder(run_id) as folder:
+            folder.mkdir(parents=True, exist_ok=True)
+            files.write_bytes(folder / name, text.encode())
+
+    @contextmanager
+    def _folder(self, run_id: str) -> Iterator[Path]:
+        """Where to write a run's files: its own folder if that is local, else one that is uploaded at the end."""
+        if folder := self._local_folder(run_id):
+            yield folder
+            return
+        with tempfile.TemporaryDirectory() as staging:
+            yield Path(staging)
+            self._client.log_artifacts(run_id, staging)
+
+    def _local_folder(self, run_id: str) -> Path | None:
+        """Our own artifact location is `<artifacts>/<run id>/artifacts`; a server's is its own business."""
+        location = self._client.get_experiment(self._experiment_id).artifact_location
+        base = local_path(location) if self.store.kind != "server" else None
+        return base / run_id / "artifacts" if base else None
+
+    def _write_data(self, run_id: str, data: Mapping[str, Any]) -> None:
+        """Name the data set as an input of the run, by our own digest of its exact arrays."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        if not data.get("digest"):
+            return
+        profile = json.dumps(files.masked({key: value for key, value in data.items() if key != "digest"}))
+        dataset = Dataset(
+            name=str(data.get("name") or "data"),
+            digest=str(data["digest"])[:36],
+            source_type="local",
+            source=json.dumps({"source_digest": data.get("source_digest")}),
+            profile=profile[:60_000],
+        )
+        tags = [InputTag("mlflow.data.context", "training")]
+        self._client.log_inputs(run_id, [DatasetInput(dataset, tags)])
+
+    def _search(self, condition: str) -> list["Run"]:
+        """Every run of the experiment that fits, the newest first."""
+        found: list[Run] = []
+        token = None
+        while True:
+            page = self._client.search_runs([self._experiment_id], condition, max_results=1000, page_token=token)
+            found += page
+            token = page.token
+            if not token:
+                return found
+
+    def _guarded(self, write: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+        """Call `write`; if it fails, forget what is known of the store, since the write may have arrived or not."""
+        try:
+            return write(*arguments, **named)
+        except Exception as error:
+            self._runs.clear()
+            self._written.clear()
+            raise explain(error, self.store) from error
+
+
+def _quoted(value: str) -> str:
+    """A text in MLflow's filter language, which has no escapes: so no quotation mark may be in it."""
+    if "'" in value:
+        raise TrackingError(f"A name must not hold a quotation mark, but is {value}.")
+    return f"'{value}'"
+
+
+def _clock(record: TrialRecord) -> Callable[[int], int]:
+    """The time of a step in ms: the epochs spread evenly over the run, and the same if the write is repeated."""
+    last = max(record.stop_epoch, 1)
+    return lambda step: round((record.started_at + record.duration_s * min(step / last, 1.0)) * 1000)

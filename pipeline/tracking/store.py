@@ -1,0 +1,212 @@
+"""Where runs are kept: an SQLite file of our own under `mlruns/`, another database, or a tracking server.
+
+Says early, in one sentence, what is wrong with a store, and never shows the credentials in its address.
+"""
+
+import fcntl
+import os
+import re
+import shutil
+import sqlite3
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import unquote, urlsplit
+
+from pipeline.errors import TrackingError
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+DATABASE_SCHEMES = ("sqlite", "postgresql", "mysql", "mssql")
+SERVER_SCHEMES = ("http", "https")
+
+
+@dataclass(frozen=True)
+class Store:
+    """One tracking store.
+
+    Attributes
+    ----------
+    uri : what MLflow is given; may hold credentials, so it is never shown or recorded.
+    kind : "embedded" (our SQLite file under `root`), "database" or "server".
+    root : the local folder (`mlruns/`), absolute.
+    artifacts : where a new experiment keeps its files; None when the server decides.
+    """
+
+    uri: str
+    kind: Literal["embedded", "database", "server"]
+    root: Path
+    artifacts: str | None
+
+    @property
+    def shown(self) -> str:
+        """The address for people, with its credentials masked."""
+        return mask(self.uri)
+
+    @property
+    def database(self) -> Path:
+        """The embedded store's SQLite file."""
+        return self.root / "mlflow.db"
+
+
+def resolve(uri: str | None, root: Path, artifacts: str | None = None) -> Store:
+    """Tell what kind of store `uri` means; None is the embedded one under `root`.
+
+    Raises
+    ------
+    TrackingError
+        The address has a scheme that is neither a database's nor a server's.
+    """
+    root = root.resolve()
+    local = str(root / "artifacts")
+    if uri is None:
+        return Store(f"sqlite:///{root / 'mlflow.db'}", "embedded", root, artifacts or local)
+    scheme = uri.split("://", 1)[0].split("+", 1)[0] if "://" in uri else ""
+    if scheme in SERVER_SCHEMES:
+        return Store(uri.rstrip("/"), "server", root, artifacts)
+    if scheme in DATABASE_SCHEMES:
+        return Store(_absolute_sqlite(uri), "database", root, artifacts or local)
+    known = ", ".join(f"{name}://" for name in SERVER_SCHEMES + DATABASE_SCHEMES)
+    raise TrackingError(f"tracking.uri must be null or start with one of {known}, but is {mask(uri)}.")
+
+
+def _absolute_sqlite(uri: str) -> str:
+    """Relative SQLite paths would depend on the working directory, so they are fixed to the present one."""
+    prefix, path = "sqlite:///", uri.removeprefix("sqlite:///")
+    return f"{prefix}{Path(path).resolve()}" if uri.startswith(prefix) and not path.startswith("/") else uri
+
+
+_USERINFO = re.compile(r"(?<=://)[^/?#\s]*@")
+_SECRET_QUERY = re.compile(
+    r"(?i)([?&;][^=&\s]*(?:password|passwd|pwd|secret|token|key|signature|sig|credential)[^=&\s]*=)[^&#\s'\"]+"
+)
+
+
+def mask(text: str) -> str:
+    """Replace user names, passwords and tokens in every address within `text` by `***`."""
+    return _SECRET_QUERY.sub(r"\1***", _USERINFO.sub("***@", text))
+
+
+def check(store: Store) -> None:
+    """Find out, without importing MLflow, whether the store can be used.
+
+    Raises
+    ------
+    TrackingError
+        The folder cannot be written, or nothing answers at the address.
+    """
+    _check_writable(store.root)
+    if store.kind == "server":
+        _check_answers(store)
+
+
+def _check_writable(root: Path) -> None:
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        probe = root / f".probe-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise TrackingError(f"The folder {root} must be writable, but is not: {error.strerror}.") from None
+
+
+def _check_answers(store: Store, timeout_s: float = 5.0) -> None:
+    parts = urlsplit(store.uri)
+    address = f"{parts.scheme}://{parts.netloc.rsplit('@', 1)[-1]}{parts.path}/health"
+    try:
+        with urllib.request.urlopen(address, timeout=timeout_s):
+            return
+    except urllib.error.HTTPError as error:
+        if error.code in (401, 403):  # alive; the client sends the credentials
+            return
+        trouble = f"the answer is {error.code} {error.reason}"
+    except (OSError, ValueError) as error:
+        trouble = str(getattr(error, "reason", error))
+    raise TrackingError(f"No tracking server answers at {store.shown}: {mask(trouble)}.")
+
+
+@contextmanager
+def lock(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock on `path`; the system releases it when the process ends, however it ends."""
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def connect(store: Store) -> "MlflowClient":
+    """Open the store, creating or upgrading its database if need be, never two processes at once.
+
+    Raises
+    ------
+    TrackingError
+        The store cannot be used; the message says why.
+    """
+    check(store)
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(tracking_uri=store.uri, registry_uri=store.uri)
+    try:
+        with lock(store.root / ".store.lock"):
+            if store.kind == "embedded" and not store.database.exists():
+                _create(store)
+            client.search_experiments(max_results=1)
+    except Exception as error:
+        raise explain(error, store) from error
+    return client
+
+
+def _create(store: Store) -> None:
+    """Make the SQLite file under another name and move it into place, so that a crash leaves no half of it.
+
+    Its write-ahead log lets the UI read while a sweep writes, and makes a commit cheaper.
+    """
+    from mlflow.tracking import MlflowClient
+
+    draft, ready = store.root / f".draft-{os.getpid()}.db", store.root / f".ready-{os.getpid()}.db"
+    try:
+        MlflowClient(tracking_uri=f"sqlite:///{draft}").search_experiments(max_results=1)
+        shutil.copyfile(draft, ready)
+        with closing(sqlite3.connect(ready)) as connection:
+            connection.execute("PRAGMA journal_mode=WAL")
+        os.replace(ready, store.database)
+    finally:
+        for leftover in (draft, ready):
+            leftover.unlink(missing_ok=True)
+
+
+def explain(error: Exception, store: Store) -> TrackingError:
+    """Turn what MLflow, its database or the system raised into one sentence for a person."""
+    if isinstance(error, TrackingError):
+        return error
+    text = mask(" ".join(str(error).split()))
+    if "out-of-date database schema" in text or "Can't locate revision" in text:
+        return TrackingError(_schema_sentence(text, store))
+    if isinstance(error, OSError) and error.strerror:
+        where = f" ({error.filename})" if error.filename else ""
+        return TrackingError(f"The tracking store {store.shown} cannot be used: {error.strerror}{where}.")
+    if "file is not a database" in text or "malformed" in text:
+        return TrackingError(f"The tracking store {store.shown} is damaged or is no SQLite database: {text[:200]}")
+    if "readonly database" in text or "unable to open database" in text:
+        return TrackingError(f"The tracking store {store.shown} must be writable, but is not.")
+    return TrackingError(f"The tracking store {store.shown} cannot be used: {text[:300]}")
+
+
+def _schema_sentence(text: str, store: Store) -> str:
+    from mlflow.version import VERSION
+
+    return (
+        f"The database {store.shown} was made by another version of MLflow than the installed {VERSION}: install that one, "
+        f"or, if it is older, back the database up and run `mlflow db upgrade` ({text[:150]})."
+    )
+
+
+def local_path(uri: str) -> Path | None:
+    """The local folder that an artifact address means; None when it is not a local one."""
+    if uri.startswith("file://"):
+        return Path(unquote(urlsplit(uri).path))
+    return None if "://" in uri or ":/" in uri else Path(uri)
