@@ -155,7 +155,8 @@ class TrackingConfig(Strict):
     """Where runs are recorded."""
 
     uri: str | None = None  # an MLflow tracking URI; null: an SQLite file in `store`
-    experiment: str = "sweeps"
+    experiment: str = "pipeline"
+    artifacts: str | None = None  # where a new experiment keeps its files; null: in `store`, or as the server decides
     store: str = "mlruns"  # folder of everything local: mlflow.db, artifacts, studies, outbox, arrays
     code_diff: bool = True  # record uncommitted changes with each run
 
@@ -245,3 +246,19 @@ class RerunConfig(Strict):
     track: bool = True  # record the rerun
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     workers: WorkersConfig = field(default_factory=WorkersConfig)
+
+
+@dataclass
+class UiConfig(Strict):
+    """`make ui`."""
+
+    port: Annotated[int, Ge(1), Le(65535)] = 5000
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+
+@dataclass
+class RunsConfig(Strict):
+    """`make runs`."""
+
+    study: str | None = None  # null: all studies, and the trials of the latest
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)

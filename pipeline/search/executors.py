@@ -119,7 +119,9 @@ def _dask(config: WorkersConfig) -> Executor:
     try:
         from distributed import Client
     except ImportError:
-        raise ConfigError("workers=dask needs the package distributed; install it with: pip install distributed") from None
+        raise ConfigError(
+            "workers=dask needs the package distributed; install it with: pip install distributed"
+        ) from None
     try:
         client = Client(config.address, timeout="10s", set_as_default=False)
     except (OSError, ValueError) as error:

@@ -36,7 +36,8 @@ def make_sampler(config: SamplerConfig, space: Space, objectives: int = 1) -> Ba
     makers: dict[str, Callable[[int], BaseSampler]] = {
         "tpe": lambda seed: TPESampler(seed=seed, n_startup_trials=startup),
         "random": lambda seed: RandomSampler(seed=seed),
-        "grid": lambda seed: GridSampler(space.grid(), seed=seed),
+        # The grid's points are shuffled by the sampler's seed and numbered after that: it must be the same for all trials.
+        "grid": lambda _: GridSampler(space.grid(), seed=config.seed),
         "cmaes": lambda seed: CmaEsSampler(seed=seed, n_startup_trials=startup, warn_independent_sampling=False),
         "gp": lambda seed: GPSampler(seed=seed, n_startup_trials=startup),
     }
@@ -84,9 +85,7 @@ class PerTrialSampler(BaseSampler):
         """Delegate to the trial's sampler."""
         return self._of(trial).sample_independent(study, trial, param_name, param_distribution)
 
-    def after_trial(
-        self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
-    ) -> None:
+    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
         """Delegate, but for the grid, which would stop a study that is not running `optimize`."""
         sampler = self._of(trial)
         if not isinstance(sampler, GridSampler):

@@ -79,7 +79,9 @@ class Space:
         """
         self.base = copy.deepcopy(dict(base))
         leaves = [self._leaf(path, spec) for path, spec in _walk(tree, "")]
-        self.leaves = sorted(leaves, key=lambda leaf: bool(leaf.when))  # a condition's value is drawn before it is asked
+        self.leaves = sorted(
+            leaves, key=lambda leaf: bool(leaf.when)
+        )  # a condition's value is drawn before it is asked
         if not leaves:
             raise ConfigError("search.space must have at least one leaf, but is empty.")
         for leaf in leaves:
@@ -151,7 +153,9 @@ class Space:
         when = dict(_flatten(spec.get("when") or {}))
         leaf = self._choices(path, spec["choices"], when) if "choices" in spec else self._range(path, spec, when)
         bounds = leaf.values.values() if leaf.values else [spec["low"], spec["high"]]
-        for end, value in zip(itertools.cycle(["low", "high"] if not leaf.values else ["choices"]), bounds, strict=False):
+        for end, value in zip(
+            itertools.cycle(["low", "high"] if not leaf.values else ["choices"]), bounds, strict=False
+        ):
             try:
                 parse(TrialConfig, self.apply({path: value}))
             except ConfigError as error:
@@ -200,7 +204,9 @@ class Space:
         elif isinstance(choices, list) and all(isinstance(c, str | int | float | bool | None) for c in choices):
             values = {choice: choice for choice in choices}
         else:
-            raise ConfigError(f"{name} must be a list of plain values, or names that map to values, but is {choices!r}.")
+            raise ConfigError(
+                f"{name} must be a list of plain values, or names that map to values, but is {choices!r}."
+            )
         if not values:
             raise ConfigError(f"{name} must have at least one choice, but is empty.")
         return Leaf(path, CategoricalDistribution(tuple(values)), values=values, when=when)

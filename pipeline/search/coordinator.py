@@ -1,0 +1,355 @@
+"""Runs a study: asks for configurations, hands trials to workers segment by segment, prunes, and tells the results.
+
+It alone writes to the study. A finished trial is first written whole to the outbox, which is the commit point, then
+told to the study, then handed to the tracker. So whatever is killed, and whenever, a trial that the study still calls
+running either waits in the outbox, and is told, or is trained again to the same bits.
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from pipeline.config import TrialConfig
+from pipeline.errors import ConfigError
+from pipeline.record import TrialRecord
+from pipeline.search.executors import LostWorker
+from pipeline.search.outbox import Outbox
+from pipeline.search.space import Space
+from pipeline.search.study import asked
+from pipeline.trial import Segment, WrongGradient, work
+from pipeline.validation import parse
+
+BASELINE = -1
+"""Number of the run without regularisation, which is no trial of the study."""
+
+LOST_WORKERS = 3
+"""Workers that may be lost on one trial before it is failed; a trial that exhausts the memory must not loop."""
+
+SEGMENT_S = 2.0
+"""Longest time between two reports of a running trial; where a segment ends changes no bit."""
+
+
+class Tracker(Protocol):
+    """What the coordinator tells the tracking side; nothing here may block training."""
+
+    def finished(self, number: int, path: Path) -> None:
+        """A record waits in the outbox."""
+
+    def progress(self, number: int, config: TrialConfig, segment: Segment) -> None:
+        """A trial is under way and has curves to show."""
+
+
+@dataclass
+class Flight:
+    """A trial under way."""
+
+    number: int
+    config: TrialConfig
+    trial: optuna.Trial | None = None
+    segment: Segment | None = None
+    rung: int = 0
+    lost: int = 0
+    stop: bool = False
+    record: TrialRecord | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """When a sweep ends and how it decides.
+
+    Attributes
+    ----------
+    trials : how many trials the study is to have in all.
+    rungs : epochs (with folds: folds) at which trials report and may be pruned.
+    objectives : summary values that are minimised.
+    slots : trials under way at once.
+    synchronous : ask in batches of `slots`, and tell a batch in the order of its numbers.
+    """
+
+    trials: int
+    rungs: tuple[int, ...]
+    objectives: tuple[str, ...] = ("dev_cost",)
+    slots: int = 1
+    synchronous: bool = False
+    minutes: float | None = None
+    max_failures: int = 3
+    stall: int | None = None
+    allow_wrong_gradient: bool = False
+
+
+@dataclass
+class Progress:
+    """Where a sweep stands, for people."""
+
+    done: int = 0
+    pruned: int = 0
+    failed: int = 0
+    running: int = 0
+    wanted: int = 0
+    best: FrozenTrial | None = None
+    started: float = field(default_factory=time.monotonic)
+
+
+class Coordinator:
+    """Carries one study to its planned end; see the module's text for what survives what."""
+
+    def __init__(
+        self,
+        study: optuna.Study,
+        space: Space,
+        plan: Plan,
+        *,
+        executor: Executor,
+        outbox: Outbox,
+        tracker: Tracker,
+        arrays: Path,
+        describe: Callable[[TrialRecord], None] = lambda record: None,
+        on_progress: Callable[[Progress], None] = lambda progress: None,
+    ):
+        self.study, self.space, self.plan = study, space, plan
+        self.executor, self.outbox, self.tracker, self.arrays = executor, outbox, tracker, arrays
+        self._describe, self._on_progress = describe, on_progress
+        self._flights: dict[Future[Segment], Flight] = {}
+        self._batch: list[Flight] = []  # finished, waiting to be told in order
+        self.stopped = ""  # why the sweep ended before its number of trials
+        self._began = time.monotonic()
+        self._busy_s = 0.0
+
+    # The loop ---------------------------------------------------------------------------------------------------------
+
+    def run(self, baseline: TrialConfig | None = None) -> None:
+        """Run until the planned number of trials is done, or a budget or a stop rule ends it.
+
+        Parameters
+        ----------
+        baseline : a configuration to train beside the trials, once per study.
+        """
+        trials = asked(self.study)
+        self._send_told({trial.number for trial in trials if trial.state.is_finished()})
+        if baseline is not None and "baseline" not in self.study.user_attrs:
+            self._begin(Flight(BASELINE, baseline))
+        for trial in trials:
+            if trial.state == TrialState.RUNNING:
+                flight = self._open(optuna.Trial(self.study, trial._trial_id))
+                if flight is not None:
+                    self._begin(flight)
+        self._fill()
+        while self._flights:
+            done, _ = wait(self._flights, return_when=FIRST_COMPLETED)
+            for future in sorted(done, key=lambda f: (self._flights[f].rung, self._flights[f].number)):
+                self._advance(self._flights.pop(future), future)
+            self._fill()
+            self._report()
+
+    def _fill(self) -> None:
+        """Start new trials while there is a slot, a budget and something left to try."""
+        if self.plan.synchronous:
+            if self._flights:
+                return
+            self._tell_batch()
+            self._start(self.plan.slots - len(asked(self.study)) % self.plan.slots)
+        else:
+            self._start(self.plan.slots - len(self._flights))
+
+    def _start(self, count: int) -> None:
+        flights = []
+        for _ in range(count):
+            if self._is_over():
+                break
+            trial = self.study.ask()
+            flight = self._open(trial)
+            if flight is not None:
+                flights.append(flight)
+        for flight in flights:
+            self._submit(flight)
+
+    def _is_over(self) -> bool:
+        plan, trials = self.plan, asked(self.study)
+        if self.stopped or len(trials) >= plan.trials:
+            return True
+        if plan.minutes is not None and time.monotonic() - self._began > 60 * plan.minutes:
+            self.stopped = f"the budget of {plan.minutes:g} minutes is used up"
+        elif plan.stall is not None and self._stalled(trials, plan.stall):
+            self.stopped = f"the last {plan.stall} finished trials brought no improvement"
+        elif self._failures(trials) >= plan.max_failures:
+            self.stopped = f"{plan.max_failures} trials in a row failed; study.max_failures sets how many may"
+        return bool(self.stopped)
+
+    @staticmethod
+    def _failures(trials: Sequence[FrozenTrial]) -> int:
+        """How many of the latest finished trials failed in a row."""
+        count = 0
+        for trial in reversed([t for t in trials if t.state.is_finished()]):
+            if trial.state != TrialState.FAIL:
+                break
+            count += 1
+        return count
+
+    def _stalled(self, trials: Sequence[FrozenTrial], stall: int) -> bool:
+        finished = [t for t in trials if t.state.is_finished()]
+        values = [t.value if t.state == TrialState.COMPLETE and t.value is not None else math.inf for t in finished]
+        return len(values) > stall and min(values[:-stall]) <= min(values[-stall:])
+
+    # One trial --------------------------------------------------------------------------------------------------------
+
+    def _send_told(self, numbers: set[int]) -> None:
+        """Hand over records that a killed coordinator had told to the study, but perhaps not sent."""
+        told = numbers | ({BASELINE} if "baseline" in self.study.user_attrs else set())
+        for number, path in self.outbox.waiting():
+            if number in told:
+                self.tracker.finished(number, path)
+
+    def _open(self, trial: optuna.Trial) -> Flight | None:
+        """The flight of a trial just asked, or left running by a killed coordinator; it keeps the values it was given.
+
+        A configuration that cannot be is failed at once.
+        """
+        values = self.space.suggest(trial)
+        plain = self.space.apply(values)
+        try:
+            config = parse(TrialConfig, plain)
+        except ConfigError as error:
+            self._commit(Flight(trial.number, TrialConfig(), trial), _failed(plain, str(error)))
+            return None
+        return Flight(trial.number, config, trial)
+
+    def _begin(self, flight: Flight) -> None:
+        """Start a trial, or take its result from the outbox if a killed coordinator left it there."""
+        path = self.outbox.path(flight.number)
+        if path.exists():
+            self._finish(flight, TrialRecord.load(path))
+        else:
+            self._submit(flight)
+
+    def _submit(self, flight: Flight) -> None:
+        rungs = self.plan.rungs if flight.number != BASELINE else ()
+        until = rungs[flight.rung] if flight.rung < len(rungs) else None
+        future = self.executor.submit(
+            work, self.arrays, flight.config, flight.segment, until=until, seconds=SEGMENT_S, stop=flight.stop
+        )
+        self._flights[future] = flight
+
+    def _advance(self, flight: Flight, future: "Future[Segment]") -> None:
+        """Take a segment's result: finish, prune, go on, or do it again on another worker."""
+        try:
+            segment = future.result()
+        except LostWorker as loss:
+            flight.lost += 1
+            if flight.lost < LOST_WORKERS:
+                self._submit(flight)
+            else:
+                self._fail(flight, f"{flight.lost} workers were lost on it ({loss}), perhaps for want of memory")
+            return
+        except WrongGradient as wrong:
+            self._fail(flight, str(wrong))
+            self.stopped = f"trial {flight.number} has wrong gradients. {wrong}"
+            return
+        except Exception as error:
+            self._fail(flight, f"{type(error).__name__}: {error}")
+            return
+        flight.segment = segment
+        self._busy_s += segment.busy_s
+        if segment.record is not None:
+            self._finish(flight, segment.record)
+            return
+        self.tracker.progress(flight.number, flight.config, segment)
+        self._climb(flight, segment)
+        self._submit(flight)
+
+    def _climb(self, flight: Flight, segment: Segment) -> None:
+        """If the trial has reached its next rung, decide whether it goes on from there."""
+        if flight.trial is None or flight.rung >= len(self.plan.rungs):
+            return
+        rung = self.plan.rungs[flight.rung]
+        if segment.position >= rung:
+            flight.stop = not self._go_on(flight.trial, rung, segment)
+            flight.rung += 1
+
+    def _go_on(self, trial: optuna.Trial, rung: int, segment: Segment) -> bool:
+        """Report the best value so far and ask the pruner; a decision once taken is kept, whatever is killed."""
+        key = f"go_on_{rung}"
+        if key not in trial.user_attrs:
+            if rung not in self.study.get_trials(deepcopy=False)[trial.number].intermediate_values:
+                trial.report(segment.summary[f"best_{self.plan.objectives[0]}"], rung)
+            trial.set_user_attr(key, not trial.should_prune())
+        return bool(trial.user_attrs[key])
+
+    def _fail(self, flight: Flight, reason: str) -> None:
+        self._finish(flight, _failed(asdict(flight.config), reason))
+
+    # The end of a trial -----------------------------------------------------------------------------------------------
+
+    def _finish(self, flight: Flight, record: TrialRecord) -> None:
+        self._describe(record)
+        path = self.outbox.path(flight.number)
+        if not path.exists():
+            record.save(path)
+        if self.plan.synchronous and flight.number != BASELINE:
+            flight.record = record
+            self._batch.append(flight)
+        else:
+            self._commit(flight, record)
+
+    def _tell_batch(self) -> None:
+        for flight in sorted(self._batch, key=lambda flight: flight.number):
+            assert flight.record is not None
+            self._commit(flight, flight.record)
+        self._batch.clear()
+
+    def _commit(self, flight: Flight, record: TrialRecord) -> None:
+        """Tell the study, then the tracker. The record is in the outbox; all of this may be repeated."""
+        path = self.outbox.path(flight.number)
+        if not path.exists():
+            self._describe(record)
+            record.save(path)
+        brief = {"outcome": record.outcome, "epochs": record.stop_epoch, **record.summary}
+        brief = {key: value for key, value in brief.items() if not isinstance(value, float) or math.isfinite(value)}
+        if flight.trial is None:
+            self.study.set_user_attr("baseline", brief)
+        else:
+            flight.trial.set_user_attr("summary", brief)
+            self._tell(flight.number, record)
+        self.tracker.finished(flight.number, path)
+
+    def _tell(self, number: int, record: TrialRecord) -> None:
+        if record.outcome in ("completed", "early_stopped"):
+            values = [objective_value(name, record) for name in self.plan.objectives]
+            self.study.tell(number, values, skip_if_finished=True)
+        elif record.outcome == "failed":
+            self.study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
+        else:
+            self.study.tell(number, state=TrialState.PRUNED, skip_if_finished=True)
+
+    def _report(self) -> None:
+        trials = asked(self.study)
+        states = [trial.state for trial in trials]
+        complete = [t for t in trials if t.state == TrialState.COMPLETE]
+        self._on_progress(
+            Progress(
+                done=sum(state.is_finished() for state in states),
+                pruned=states.count(TrialState.PRUNED),
+                failed=states.count(TrialState.FAIL),
+                running=states.count(TrialState.RUNNING),
+                wanted=self.plan.trials,
+                best=min(complete, key=lambda t: t.values[0]) if complete else None,
+                started=self._began,
+            )
+        )
+
+
+def objective_value(name: str, record: TrialRecord) -> float:
+    """The value of one objective: best dev cost, best dev error, or the number of parameters."""
+    if name == "parameters":
+        return float(sum(values.size for values in record.parameters.values()))
+    return record.summary[f"best_{name}"]
+
+
+def _failed(config: dict[str, Any], reason: str) -> TrialRecord:
+    return TrialRecord(config=config, outcome="failed", reason=reason, started_at=time.time())
