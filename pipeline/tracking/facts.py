@@ -14,7 +14,7 @@ from pipeline.record import FORMAT, TrialRecord
 from pipeline.tracking.files import digests, masked
 
 MAIN_CURVES = ("train_cost", "dev_cost", "train_error", "dev_error", "train_cost_penalized")
-NORM_STEPS = 8
+NORM_STEPS = 5
 """Per-layer norms go to MLflow at so many epochs; `curves.npz` has them all."""
 
 MAX_PARAM, MAX_TAG = 6000, 5000
@@ -39,11 +39,11 @@ def curve_points(curves: Mapping[str, np.ndarray], *, norms: bool) -> dict[str, 
 
     `train_cost_penalized` has no value at step 0, before the first epoch.
     """
-    shown = [name for name in curves if norms or name in MAIN_CURVES]
-    return {
-        name: {step: float(curves[name][step]) for step in _steps(curves[name], every=name in MAIN_CURVES)}
-        for name in shown
-    }
+    points = {}
+    for name, values in curves.items():
+        if norms or name in MAIN_CURVES:
+            points[name] = {step: float(values[step]) for step in _steps(values, every=name in MAIN_CURVES)}
+    return points
 
 
 def _steps(values: np.ndarray, *, every: bool) -> list[int]:

@@ -24,6 +24,7 @@ OPTIONAL = (DIFF, FOLDS)
 
 TEXTS = (CONFIG, ENVIRONMENT, CHECKS, DIFF)
 IN_RECORD = ("data", "outcome", "reason", "stop_epoch", "summary", "diagnosis", "started_at", "duration_s")
+_Dumper = yaml.CSafeDumper if yaml.__with_libyaml__ else yaml.SafeDumper
 
 
 def digest(arrays: Mapping[str, np.ndarray]) -> str:
@@ -78,7 +79,7 @@ def _texts(record: TrialRecord) -> dict[str, str]:
     code = environment.get("code")
     diff = code.pop("diff", "") if isinstance(code, dict) else ""
     texts = {
-        CONFIG: yaml.safe_dump(masked(record.config), sort_keys=False, allow_unicode=True),
+        CONFIG: yaml.dump(masked(record.config), Dumper=_Dumper, sort_keys=False, allow_unicode=True),
         ENVIRONMENT: _json(environment),
         CHECKS: _json(masked(record.gradient_checks)),
         CHECKS_TEXT: checks_text(record.gradient_checks),

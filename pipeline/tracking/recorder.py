@@ -46,20 +46,27 @@ class Recorder:
         self._client: MlflowClient = connect(self.store)
         self._runs: dict[str, dict[str, tuple[str, str]]] = {}  # parent → name → (run id, status)
         self._written: dict[str, dict[str, set[int]]] = {}  # run id → curve → steps known to be stored
-        self._experiment_id = self._guarded(self._open_experiment, experiment)
+        self._experiment_id, self._files = self._guarded(self._open_experiment, experiment)
 
-    def _open_experiment(self, name: str) -> str:
+    def _open_experiment(self, name: str) -> tuple[str, Path | None]:
+        """The experiment's id, and the folder of its runs' files if that is on this machine."""
         found = self._client.get_experiment_by_name(name)
         if found is None:
-            return str(self._client.create_experiment(name, artifact_location=self.store.artifacts))
+            made = self._client.create_experiment(name, artifact_location=self.store.artifacts)
+            found = self._client.get_experiment(made)
         if found.lifecycle_stage == "deleted":
             self._client.restore_experiment(found.experiment_id)
-        return str(found.experiment_id)
+        folder = local_path(found.artifact_location) if self.store.kind != "server" else None
+        return str(found.experiment_id), folder
 
     @property
     def experiment_id(self) -> str:
         """MLflow's id of the experiment, for links into the UI."""
         return self._experiment_id
+
+    def ping(self) -> None:
+        """Ask the store for something small; raises if it cannot answer."""
+        self._guarded(self._client.get_experiment, self._experiment_id)
 
     # --- sweeps ----------------------------------------------------------------------------------------------------
 
@@ -272,18 +279,12 @@ class Recorder:
     @contextmanager
     def _folder(self, run_id: str) -> Iterator[Path]:
         """Where to write a run's files: its own folder if that is local, else one that is uploaded at the end."""
-        if folder := self._local_folder(run_id):
-            yield folder
+        if self._files is not None:
+            yield self._files / run_id / "artifacts"
             return
         with tempfile.TemporaryDirectory() as staging:
             yield Path(staging)
             self._client.log_artifacts(run_id, staging)
-
-    def _local_folder(self, run_id: str) -> Path | None:
-        """Our own artifact location is `<artifacts>/<run id>/artifacts`; a server's is its own business."""
-        location = self._client.get_experiment(self._experiment_id).artifact_location
-        base = local_path(location) if self.store.kind != "server" else None
-        return base / run_id / "artifacts" if base else None
 
     def _write_data(self, run_id: str, data: Mapping[str, Any]) -> None:
         """Name the data set as an input of the run, by our own digest of its exact arrays."""

@@ -200,8 +200,8 @@ def _schema_sentence(text: str, store: Store) -> str:
     from mlflow.version import VERSION
 
     return (
-        f"The database {store.shown} was made by another version of MLflow than the installed {VERSION}: install that one, "
-        f"or, if it is older, back the database up and run `mlflow db upgrade` ({text[:150]})."
+        f"The database {store.shown} was made by another version of MLflow than the installed {VERSION}: install that "
+        f"version, or, if it is older, back the database up and run `mlflow db upgrade` ({text[:150]})."
     )
 
 
