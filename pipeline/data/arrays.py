@@ -1,4 +1,4 @@
-"""The examples as a trial sees them: raw rows on disk, mapped into memory, with the split and the statistics of its parts.
+"""The examples as a trial sees them: raw rows mapped into memory, the split, and the statistics of its parts.
 
 Workers import this module, so it needs NumPy alone; it never reads a test row.
 """

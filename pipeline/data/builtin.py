@@ -49,7 +49,7 @@ def _moons(config: DataConfig) -> Source:
 def _course_circles(config: DataConfig) -> Source:
     """The course's "Initialization" exercise: 300 training points and the 100 that it calls its test set."""
     drawn = [
-        datasets.make_circles(n_samples=m, noise=0.05, random_state=np.random.RandomState(seed))  # noqa: NPY002
+        datasets.make_circles(n_samples=m, noise=0.05, random_state=np.random.RandomState(seed))
         for m, seed in ((300, 1), (100, 2))
     ]
     return Source(_points(drawn[0]), given=_points(drawn[1]))
@@ -61,7 +61,7 @@ def _points(drawn: tuple[Any, Any]) -> Table:
 
 def _drawing() -> np.random.RandomState:
     """Drawn sets are always the same points; `data.split_seed` only divides them."""
-    return np.random.RandomState(0)  # noqa: NPY002
+    return np.random.RandomState(0)
 
 
 BUILTIN: dict[str, Callable[[DataConfig], Source]] = {

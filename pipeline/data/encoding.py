@@ -4,7 +4,7 @@ The recipe is learnt once from training rows, recorded with the model, and appli
 applying it needs pandas and NumPy only.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +21,7 @@ MISSING = "(missing)"  # the category of a missing text, where missing values ar
 
 
 def column_kind(column: "pd.Series[Any]") -> str:
-    """ "number", "category", or a refusal for what is neither, such as dates and lists."""
+    """The kind of a column, number or category; what is neither, such as dates and lists, is refused."""
     from pandas.api import types
 
     if types.is_complex_dtype(column.dtype):
@@ -52,10 +52,11 @@ def _all_scalar(column: "pd.Series[Any]") -> bool:
 
 def as_text(column: "pd.Series[Any]") -> npt.NDArray[np.object_]:
     """Labels or categories as text, None where missing; 1, 1.0 and "1" are the same text, wherever they were read."""
-    present = column.notna().to_numpy()
-    text = np.full(len(column), None, dtype=object)
-    text[present] = [_one_text(value) for value in column[present]]
-    return text
+    import pandas as pd
+
+    codes, distinct = pd.factorize(column)
+    texts = np.array([*map(_one_text, distinct), None], dtype=object)
+    return texts[codes]  # the code of a missing value is -1, which takes the None
 
 
 def _one_text(value: Any) -> str:
@@ -64,18 +65,31 @@ def _one_text(value: Any) -> str:
     return value.strip() if isinstance(value, str) else str(value)
 
 
-def as_numbers(columns: "pd.DataFrame") -> Vector:
-    """The columns as float64, NaN where missing: (m, number of columns)."""
+def as_numbers(column: "pd.Series[Any]") -> npt.NDArray[Any]:
+    """The column as NumPy numbers, of its own type where it has one, else float64 with NaN where missing: (m,)."""
     import pandas as pd
 
-    plain = [name for name, dtype in columns.dtypes.items() if not isinstance(dtype, np.dtype) or dtype == object]
-    if not plain:
-        return columns.to_numpy(dtype=np.float64)
+    if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iuf":
+        return column.to_numpy()
     try:
-        converted = {name: pd.to_numeric(columns[name]) for name in plain}
+        return pd.to_numeric(column).to_numpy(dtype=np.float64, na_value=np.nan)
     except (TypeError, ValueError) as error:
-        raise DataError(f"A column of numbers holds something else: {error}.") from None
-    return columns.assign(**converted).to_numpy(dtype=np.float64, na_value=np.nan)
+        raise DataError(f"Column {column.name!r} holds numbers, but also something else: {error}.") from None
+
+
+def typed_columns(table: "pd.DataFrame", kinds: Mapping[Any, str]) -> "pd.DataFrame":
+    """The columns as NumPy numbers or as text objects; a table of plain numbers is returned as it is."""
+    import pandas as pd
+
+    plain = all(isinstance(dtype, np.dtype) and dtype.kind in "iuf" for dtype in table.dtypes)
+    if plain and "category" not in kinds.values():
+        return table
+    read = {"number": as_numbers, "category": as_text}
+    columns = {
+        name: pd.Series(read[kind](table[name]), dtype=None if kind == "number" else object)
+        for name, kind in kinds.items()
+    }
+    return pd.DataFrame(columns)
 
 
 def learn_columns(features: "pd.DataFrame", *, max_categories: int) -> list[dict[str, Any]]:
@@ -122,7 +136,7 @@ def encode(recipe: Recipe, table: "pd.DataFrame") -> Vector:
     X = np.zeros((len(table), len(feature_names(recipe))))
     numbers = [column["name"] for column in recipe["columns"] if column["kind"] == "number"]
     if len(numbers) == X.shape[1]:
-        return _checked(as_numbers(table[numbers]), numbers, recipe)
+        return _checked(_matrix(table[numbers]), numbers, recipe)
     at, positions = 0, []
     for column in recipe["columns"]:
         if column["kind"] == "number":
@@ -133,8 +147,12 @@ def encode(recipe: Recipe, table: "pd.DataFrame") -> Vector:
             X[rows, at + codes] = 1.0
             at += len(column["categories"])
     if numbers:
-        X[:, positions] = _checked(as_numbers(table[numbers]), numbers, recipe)
+        X[:, positions] = _checked(_matrix(table[numbers]), numbers, recipe)
     return X
+
+
+def _matrix(table: "pd.DataFrame") -> Vector:
+    return typed_columns(table, dict.fromkeys(table.columns, "number")).to_numpy(dtype=np.float64)
 
 
 def _codes(column: dict[str, Any], table: "pd.DataFrame", recipe: Recipe) -> tuple[Any, Any]:
@@ -167,13 +185,13 @@ def unseen(recipe: Recipe, table: "pd.DataFrame") -> dict[str, int]:
 def _require_columns(recipe: Recipe, table: "pd.DataFrame") -> None:
     absent = [column["name"] for column in recipe["columns"] if column["name"] not in table.columns]
     if absent:
-        raise DataError(f"The table lacks {_some(absent)}, which the model was trained on.")
+        raise DataError(f"The table lacks {some(absent)}, which the model was trained on.")
 
 
 def _checked(X: Vector, names: list[str], recipe: Recipe) -> Vector:
     infinite = np.isinf(X).sum(axis=0)
     if infinite.any():
-        raise DataError(f"{infinite.sum():,} infinite value(s) in {_some(_where(infinite, names))}.")
+        raise infinite_values(dict(zip(names, infinite.tolist(), strict=True)))
     if recipe["missing"] == "refuse":
         missing = np.isnan(X).sum(axis=0)
         if missing.any():
@@ -181,18 +199,24 @@ def _checked(X: Vector, names: list[str], recipe: Recipe) -> Vector:
     return X
 
 
-def missing_values(counts: dict[str, int]) -> DataError:
+def missing_values(counts: Mapping[str, int]) -> DataError:
     """The refusal of missing values, by column."""
-    found = {name: count for name, count in counts.items() if count}
-    where = _some([f"{name!r} ({count:,})" for name, count in found.items()], quote=False)
-    return DataError(f"{sum(found.values()):,} missing value(s) in {where}; data.missing=median fills them in.")
+    return DataError(
+        f"{sum(counts.values()):,} missing value(s) in {_by_column(counts)}; data.missing=median fills them in."
+    )
 
 
-def _where(counts: npt.NDArray[np.integer[Any]], names: list[str]) -> list[str]:
-    return [names[j] for j in np.flatnonzero(counts)]
+def infinite_values(counts: Mapping[str, int]) -> DataError:
+    """The refusal of infinite values, by column."""
+    return DataError(f"{sum(counts.values()):,} infinite value(s) in {_by_column(counts)}.")
 
 
-def _some(names: list[str], *, quote: bool = True) -> str:
+def _by_column(counts: Mapping[str, int]) -> str:
+    return some([f"{name!r} ({count:,})" for name, count in counts.items() if count], quote=False)
+
+
+def some(names: Sequence[str], *, quote: bool = True) -> str:
+    """Up to eight column names for a sentence, and how many more there are."""
     shown = ", ".join(repr(name) if quote else name for name in names[:8])
     return f"column{'s' if len(names) > 1 else ''} {shown}" + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
@@ -205,4 +229,5 @@ def normalization_as_dict(normalization: Normalization) -> dict[str, list[float]
 def normalize(X: Vector, normalization: dict[str, list[float]]) -> Vector:
     """Raw rows as the network takes them, by recorded statistics: (m, n_x) -> (m, n_x)."""
     fill, mean, inv_std = (np.asarray(normalization[field]) for field in ("fill", "mean", "inv_std"))
-    return (np.where(np.isnan(X), fill, X) - mean) * inv_std
+    normalized: Vector = (np.where(np.isnan(X), fill, X) - mean) * inv_std
+    return normalized

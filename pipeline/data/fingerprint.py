@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -13,12 +14,13 @@ ARRAYS_FORMAT = 1  # raised whenever the same configuration would give other arr
 
 
 def fingerprint(config: DataConfig) -> str:
-    """32 hexadecimal digits that change with the configuration, the bytes of its files, and the libraries that read them."""
+    """32 hexadecimal digits that change with the configuration, its files' bytes, and the libraries that read them."""
     deciding = asdict(config)
     del deciding["optimal_error"]
     for name in ("path", "given"):
         if deciding[name] is not None:
-            deciding[name] = Path(deciding[name]).suffixes, file_digest(Path(deciding[name]))
+            path = local_path(deciding[name], f"data.{name}")
+            deciding[name] = path.suffixes, file_digest(path)
     libraries = {name: version(name) for name in ("numpy", "pandas", "scikit-learn")}
     text = json.dumps([ARRAYS_FORMAT, deciding, libraries], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
@@ -33,3 +35,12 @@ def file_digest(path: Path) -> str:
         raise DataError(f"There is no file {str(path)!r}.") from None
     except OSError as error:
         raise DataError(f"The file {str(path)!r} cannot be read: {error.strerror}.") from None
+
+
+def local_path(text: str, field: str) -> Path:
+    """A path on this machine; an address is refused, and shown without anything in it that could be a secret."""
+    address = re.match(r"([a-zA-Z][\w+.-]*://)(?:[^/]*@)?([^/?#]*)", text)
+    if address:
+        shown = f"{address[1]}{address[2].rpartition('@')[2]}/…"
+        raise DataError(f"{field} must be a file on this machine, not an address ({shown}); download it first.")
+    return Path(text).expanduser()

@@ -8,20 +8,47 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.data.arrays import Index
+from pipeline.data.store import heldout_digest
+from pipeline.errors import DataError
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Test examples: raw rows X (m_test, n_x), class numbers y (m_test,), and their row numbers in the source."""
+    """Test examples.
+
+    Attributes
+    ----------
+    X : (m_test, n_x)
+        Raw rows; m_test may be 0.
+    y : (m_test,)
+        Class numbers, positions in `classes`.
+    rows : (m_test,)
+        Row numbers in the source.
+    unseen
+        How many rows have a category that no training row had, by column.
+    """
 
     X: npt.NDArray[np.generic]
     y: Index
     rows: Index
     classes: tuple[str, ...]
+    unseen: dict[str, int]
 
 
 def open_heldout(path: Path) -> HeldOut:
-    """Read the test rows that `pipeline.data.prepare` set aside (`PreparedData.heldout`); there may be none."""
-    classes = json.loads((path / "meta.json").read_text(encoding="utf-8"))["classes"]
-    X, y, rows = (np.load(path / f"{name}.npy", allow_pickle=False) for name in ("X", "y", "rows"))
-    return HeldOut(X, y, rows, tuple(classes))
+    """Read the test rows that `pipeline.data.prepare` set aside in `PreparedData.heldout`.
+
+    Raises
+    ------
+    DataError
+        The rows are not there, or not those that were written.
+    """
+    try:
+        meta = json.loads((path / "meta.json").read_text(encoding="utf-8"))
+        intact = heldout_digest(path) == meta["heldout_digest"]
+        X, y, rows = (np.load(path / f"{name}.npy", allow_pickle=False) for name in ("X", "y", "rows"))
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"The test rows in {str(path)!r} cannot be read: {error}.") from None
+    if not intact:
+        raise DataError(f"The test rows in {str(path)!r} have changed since they were written; remove that directory.")
+    return HeldOut(X, y, rows, tuple(meta["classes"]), meta["unseen"])

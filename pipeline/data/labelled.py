@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+from collections import Counter
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,16 +15,19 @@ from pipeline.config import DataConfig
 from pipeline.data.arrays import Index
 from pipeline.data.encoding import (
     Recipe,
-    as_numbers,
     as_text,
     column_kind,
     feature_names,
+    infinite_values,
     learn_columns,
+    missing_values,
     natural_order,
+    some,
+    typed_columns,
     unseen,
 )
 from pipeline.data.split import sample
-from pipeline.data.tables import Source, Table
+from pipeline.data.tables import Source, Table, refuse_duplicates
 from pipeline.errors import DataError
 
 if TYPE_CHECKING:
@@ -56,9 +61,9 @@ class Labelled:
 
     def recipe(self, parts: "Split", config: DataConfig) -> Recipe:
         """How raw columns become X: categories are those of the training part (of all folds, for cross-validation)."""
-        train = parts.pairs[0][0] if len(parts.pairs) == 1 else parts.visible
+        train = parts.pairs[0][0] if config.folds is None else parts.visible
         columns = learn_columns(self.features.iloc[train], max_categories=config.max_categories)
-        recipe = {"format": 1, "columns": columns, "target": config.target, "classes": self.classes}
+        recipe: Recipe = {"format": 1, "columns": columns, "target": config.target, "classes": self.classes}
         recipe |= {
             "missing": config.missing,
             "image_shape": None if self.image_shape is None else list(self.image_shape),
@@ -83,10 +88,18 @@ class Labelled:
             "folds": config.folds,
             "split_seed": config.split_seed,
             "missing": {str(name): int(n) for name, n in self.features.isna().sum().items() if n},
-            "unseen_in_dev": unseen(recipe, self.features.iloc[parts.pairs[0][1]]),
+            "unseen_in_dev": self._unseen_in_dev(parts, config),
             "notes": self.notes,
             "source_digest": self.source_digest,
         }
+
+    def _unseen_in_dev(self, parts: "Split", config: DataConfig) -> dict[str, int]:
+        """Dev examples, over all folds, with a category that their fold's training part lacks, by column."""
+        counts = Counter[str]()
+        for train, dev in parts.pairs:
+            columns = learn_columns(self.features.iloc[train], max_categories=config.max_categories)
+            counts.update(unseen({"columns": columns}, self.features.iloc[dev]))
+        return dict(counts)
 
     def _counts(self, rows: Index) -> list[int]:
         counts: list[int] = np.bincount(self.y[rows], minlength=len(self.classes)).tolist()
@@ -95,12 +108,12 @@ class Labelled:
 
 def label(source: Source, config: DataConfig) -> Labelled:
     """Check and type a source, number its classes, and take the sample that was asked for."""
-    tables = [source.table] if source.given is None else [source.table, source.given]
-    labels = np.concatenate([as_text(table.target) for table in tables])
-    features = tables[0].features if len(tables) == 1 else _stack(tables)
+    tables = [_without(table, config.drop) for table in (source.table, source.given) if table is not None]
+    features, labels = _features(tables, config), _labels(tables)
     classes = natural_order(labels)
+    _require_classes(classes, labels, tables[0].target.name)
     y = pd.Categorical(labels, categories=classes).codes.astype(np.int64)
-    own, given = np.arange(len(source.table.target)), np.arange(len(source.table.target), len(y))
+    own, given = np.split(np.arange(len(y)), [len(tables[0].target)])
     if config.examples is not None:
         own = sample(y, own, config.examples, config.split_seed)
     rows = np.concatenate([own, given])
@@ -110,27 +123,93 @@ def label(source: Source, config: DataConfig) -> Labelled:
         classes=classes,
         rows=rows,
         given=np.arange(len(own), len(rows)) if source.given is not None else None,
-        image_shape=tuple(config.image_shape) if config.image_shape else source.image_shape,
+        image_shape=_image_shape(features, config, source.image_shape),
         source_digest=_digest(features, labels),
         notes=source.notes,
     )
 
 
-def _stack(tables: list[Table]) -> "pd.DataFrame":
-    absent = [str(name) for name in tables[0].features if name not in tables[1].features]
+def _without(table: Table, drop: list[str]) -> Table:
+    """The table without the columns to drop, once its names are known to tell columns apart."""
+    refuse_duplicates([str(name) for name in table.features])
+    unknown = [name for name in drop if name not in table.features]
+    if unknown:
+        raise DataError(f"data.drop names {some(unknown)}, which is not a feature column.")
+    features = table.features.drop(columns=drop)
+    if not len(table.target) or not features.shape[1]:
+        raise DataError(f"The data set has {len(table.target):,} rows and {features.shape[1]:,} feature columns.")
+    for name in features:
+        if str(name).startswith("Unnamed: "):
+            raise DataError(f"A column has no name (number {str(name)[9:]} from 0): name it, or data.drop=['{name}'].")
+    return Table(features, table.target)
+
+
+def _features(tables: list[Table], config: DataConfig) -> "pd.DataFrame":
+    """All rows with each column as numbers or as text, without any value that cannot be used."""
+    names = list(tables[0].features)
+    absent = [str(name) for name in names if name not in tables[-1].features]
     if absent:
-        raise DataError(f"The examples given for dev and test lack column(s) {', '.join(map(repr, absent))}.")
-    return pd.concat([tables[0].features, tables[1].features[list(tables[0].features)]], ignore_index=True)
+        raise DataError(f"The examples given for dev and test lack {some(absent)}.")
+    kinds = {name: column_kind(tables[0].features[name]) for name in names}
+    typed = [typed_columns(table.features[names], kinds) for table in tables]
+    _refuse_unusable(typed, config)
+    stacked: pd.DataFrame = typed[0] if len(typed) == 1 else pd.concat(typed, ignore_index=True)
+    return stacked
+
+
+def _refuse_unusable(tables: "list[pd.DataFrame]", config: DataConfig) -> None:
+    infinite, missing = Counter[str](), Counter[str]()
+    for table in tables:
+        for name in table:
+            column = table[name].to_numpy()
+            missing[str(name)] += int(pd.isna(column).sum())
+            infinite[str(name)] += int(np.isinf(column).sum()) if column.dtype.kind == "f" else 0
+    if infinite.total():
+        raise infinite_values(infinite)
+    if config.missing == "refuse" and missing.total():
+        raise missing_values(missing)
+
+
+def _labels(tables: list[Table]) -> npt.NDArray[np.object_]:
+    for table in tables:
+        missing = int(table.target.isna().sum())
+        if missing:
+            raise DataError(
+                f"The target {table.target.name!r} has {missing:,} missing value(s) in {len(table.target):,} rows."
+            )
+    return np.concatenate([as_text(table.target) for table in tables])
+
+
+def _require_classes(classes: list[str], labels: npt.NDArray[np.object_], target: object) -> None:
+    if len(classes) == 1:
+        raise DataError(f"The target {target!r} has one class only, {classes[0]!r}: there is nothing to tell apart.")
+    if len(classes) == len(labels):
+        raise DataError(f"The target {target!r} has as many classes as rows ({len(labels):,}): is it an identifier?")
+
+
+def _image_shape(features: "pd.DataFrame", config: DataConfig, known: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    shape = tuple(config.image_shape) if config.image_shape else known
+    if shape is None or (config.image_shape is None and prod(shape) != features.shape[1]):
+        return None
+    text = [str(name) for name in features if features[name].dtype == object]
+    if text:
+        raise DataError(f"data.image_shape={list(shape)} is for pixels, but {some(text)} holds text.")
+    if prod(shape) != features.shape[1]:
+        raise DataError(
+            f"data.image_shape={list(shape)} is {prod(shape):,} pixels,"
+            f" but there are {features.shape[1]:,} feature columns."
+        )
+    return shape
 
 
 def _digest(features: "pd.DataFrame", labels: npt.NDArray[np.object_]) -> str:
     """32 hexadecimal digits over every value, the same whatever file format and number type they came in."""
     total = hashlib.sha256(json.dumps([str(name) for name in features]).encode())
     for name in features:
-        column = features[name]
-        if column_kind(column) == "number":
-            total.update(np.ascontiguousarray(as_numbers(column.to_frame())).astype("<f8").data)
+        values = features[name].to_numpy()
+        if values.dtype == object:
+            total.update(json.dumps(values.tolist()).encode())
         else:
-            total.update(json.dumps(as_text(column).tolist()).encode())
+            total.update(np.ascontiguousarray(values, dtype="<f8").data)
     total.update(json.dumps(labels.tolist()).encode())
     return total.hexdigest()[:32]

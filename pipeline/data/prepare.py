@@ -14,8 +14,9 @@ import numpy.typing as npt
 from pipeline.config import DataConfig
 from pipeline.data import store as files
 from pipeline.data.arrays import Fold, Index, row_blocks
-from pipeline.data.encoding import Recipe, encode, feature_names, normalization_as_dict
+from pipeline.data.encoding import Recipe, encode, feature_names, normalization_as_dict, unseen
 from pipeline.data.fingerprint import fingerprint
+from pipeline.data.sources import check_source, read_source
 
 if TYPE_CHECKING:
     from pipeline.data.labelled import Labelled
@@ -56,6 +57,7 @@ def prepare(config: DataConfig, store: Path) -> PreparedData:
 
     Finding them needs neither scikit-learn nor pandas.
     """
+    check_source(config)
     key = fingerprint(config)
     found = files.find(store, key)
     if found is None:
@@ -67,7 +69,6 @@ def prepare(config: DataConfig, store: Path) -> PreparedData:
 
 def _make(config: DataConfig, store: Path) -> dict[str, Any]:
     from pipeline.data.labelled import label
-    from pipeline.data.sources import read_source
     from pipeline.data.split import split
 
     data = label(read_source(config, store), config)
@@ -89,7 +90,7 @@ def _make(config: DataConfig, store: Path) -> dict[str, Any]:
             "standardize": config.standardize,
             "folds": len(folds),
         }
-        digest = draft.finish(meta, folds, everything)
+        digest = draft.finish(meta, folds, everything, unseen(recipe, data.features.iloc[parts.test]))
     return {
         "digest": digest,
         "source_digest": data.source_digest,

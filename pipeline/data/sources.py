@@ -4,6 +4,19 @@ from pathlib import Path
 
 from pipeline.config import DataConfig
 from pipeline.data.tables import Source
+from pipeline.errors import DataError
+
+
+def check_source(config: DataConfig) -> None:
+    """Refuse a field that the source needs and lacks, or that it would silently ignore."""
+    needed = {"file": ("path", "target")}.get(config.source, ())
+    ignored = {"builtin": ("path", "target", "given"), "openml": ("path", "given")}.get(config.source, ())
+    for name in needed:
+        if getattr(config, name) is None:
+            raise DataError(f"data.{name} must be given for data={config.source}.")
+    for name in ignored:
+        if getattr(config, name) is not None:
+            raise DataError(f"data.{name} is given but the source is {config.source}: say data=file to read a file.")
 
 
 def read_source(config: DataConfig, store: Path) -> Source:
@@ -12,4 +25,10 @@ def read_source(config: DataConfig, store: Path) -> Source:
         from pipeline.data.builtin import read_builtin
 
         return read_builtin(config)
-    raise NotImplementedError(config.source)
+    if config.source == "openml":
+        from pipeline.data.openml import read_openml
+
+        return read_openml(config, store / "openml")
+    from pipeline.data.files import read_file
+
+    return read_file(config)

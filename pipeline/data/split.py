@@ -1,4 +1,4 @@
-"""Divides row numbers into training, dev and test parts or folds, stratified by class and seeded by a stream of its own."""
+"""Divides row numbers into training, dev and test parts or folds: stratified, by a seeded stream of its own."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -50,7 +50,8 @@ def _share_rest(train: float, dev: float | None, test: float | None) -> tuple[fl
     rest = 1.0 - train - (dev or 0.0) - (test or 0.0)
     if (open_parts == 0 and abs(rest) > 1e-9) or (open_parts and rest <= 1e-9):
         raise DataError(
-            f"data.train={train}, data.dev={dev or 0.0:g} and data.test={test or 0.0:g} must sum to 1 but sum to {1.0 - rest:g}."
+            f"data.train={train:g}, data.dev={dev or 0.0:g} and data.test={test or 0.0:g} must sum to 1,"
+            f" but sum to {1.0 - rest:g}."
         )
     return (rest / open_parts if dev is None else dev), (rest / open_parts if test is None else test)
 
@@ -102,7 +103,7 @@ def _split_given(y: Index, classes: Sequence[str], config: DataConfig, train: In
     _require_training(y, classes, train)
     if config.test == "none":
         return Split(((train, given),), given[:0])
-    dev, test = _share_rest(1e-300, config.dev, None if config.test == "auto" else config.test)
+    _, test = _share_rest(0.0, config.dev, None if config.test == "auto" else config.test)
     _require_members(y[given], classes, 2, "parts")
     rest, tested = _cut(y, given, _floor(test * len(given)), "given", config)
     return Split(((train, rest),), tested)
@@ -122,7 +123,8 @@ def _draw(y: Index, rows: Index, size: int, part: str, random_state: Any) -> tup
     classes = len(np.unique(y[rows]))
     if min(size, len(rows) - size) < classes:
         raise DataError(
-            f"{len(rows):,} examples are too few to divide: {classes} classes do not fit into {part} ({size:,}) and the rest."
+            f"{len(rows):,} examples are too few: {classes} classes do not fit into {size:,} for {part}"
+            f" and {len(rows) - size:,} for the rest."
         )
     others, chosen = train_test_split(rows, test_size=size, stratify=y[rows], random_state=random_state)
     return np.sort(others), np.sort(chosen)
@@ -140,7 +142,7 @@ def _folds(y: Index, classes: Sequence[str], rows: Index, config: DataConfig) ->
 def _random_state(seed: int, name: str) -> np.random.RandomState:
     """A generator of the kind scikit-learn's splitters take, one stream per use, all named by one seed."""
     sequence = np.random.SeedSequence(seed, spawn_key=(_STREAMS[name],))
-    return np.random.RandomState(np.random.MT19937(sequence))  # noqa: NPY002
+    return np.random.RandomState(np.random.MT19937(sequence))
 
 
 def _require_members(y: Index, classes: Sequence[str], least: int, what: str) -> None:
@@ -148,7 +150,7 @@ def _require_members(y: Index, classes: Sequence[str], least: int, what: str) ->
     rarest = int(np.argmin(counts))
     if counts[rarest] < least:
         raise DataError(
-            f"Class {classes[rarest]!r} has {counts[rarest]} example(s), fewer than the {least} {what} that each need one;"
+            f"Class {classes[rarest]!r} has {counts[rarest]} example(s), but each of the {least} {what} needs one;"
             " is the target a class, or a number to predict?"
         )
 

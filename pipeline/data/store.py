@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,12 +27,24 @@ def directories(store: Path, digest: str) -> tuple[Path, Path]:
 
 
 def find(store: Path, key: str) -> dict[str, Any] | None:
-    """What was remembered under the key, if its arrays are still there."""
+    """What was remembered under the key, if its arrays are still there and unchanged; changed ones are removed."""
     try:
         found: dict[str, Any] = json.loads((store / "prepared" / f"{key}.json").read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError):
         return None
-    return found if all(path.is_dir() for path in directories(store, found["digest"])) else None
+    trial, heldout = directories(store, found["digest"])
+    if _intact(trial):
+        return found if heldout.is_dir() else None
+    shutil.rmtree(trial, ignore_errors=True)
+    return None
+
+
+def _intact(trial: Path) -> bool:
+    try:
+        meta = json.loads((trial / "meta.json").read_text(encoding="utf-8"))
+        return bool(meta["digest"] == trial.name and meta["trial_digest"] == trial_digest(trial, meta))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return False
 
 
 def remember(store: Path, key: str, found: dict[str, Any]) -> None:
@@ -53,15 +66,18 @@ class Draft:
     trial: Path
     heldout: Path
 
-    def finish(self, meta: dict[str, Any], folds: list[Fold], everything: Fold) -> str:
-        """Write folds and meta data, move both directories to their place, and return the digest."""
+    def finish(self, meta: dict[str, Any], folds: list[Fold], everything: Fold, unseen: dict[str, int]) -> str:
+        """Write folds and meta data, move both directories to their place, and return the digest.
+
+        `unseen` counts the test rows' categories that training rows lack; like the rows, it stays with the test part.
+        """
         named = {**{str(k): fold for k, fold in enumerate(folds)}, "everything": everything}
         np.savez(self.trial / "folds.npz", **_flat(named))
         trial, heldout = trial_digest(self.trial, meta), heldout_digest(self.heldout)
         digest = hashlib.sha256(f"{trial} {heldout}".encode()).hexdigest()[:32]
         sums = {"trial_digest": trial, "heldout_digest": heldout, "digest": digest}
         _write_json(self.trial / "meta.json", {**meta, **sums})
-        _write_json(self.heldout / "meta.json", {**sums, "classes": meta["classes"]})
+        _write_json(self.heldout / "meta.json", {**sums, "classes": meta["classes"], "unseen": unseen})
         for draft, place in zip((self.heldout, self.trial), reversed(directories(self.store, digest)), strict=True):
             _move(draft, place)
         return digest

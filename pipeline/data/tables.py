@@ -1,7 +1,11 @@
 """What a source of data delivers: feature columns, a target column, and what it knows beside them."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,3 +39,10 @@ class Source:
     given: Table | None = None
     image_shape: tuple[int, ...] | None = None
     notes: list[str] = field(default_factory=list)
+
+
+def refuse_duplicates(names: Sequence[str]) -> None:
+    """Two columns of one name cannot be told apart."""
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise DataError(f"Column name(s) that occur more than once: {', '.join(map(repr, twice[:8]))}.")

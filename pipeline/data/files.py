@@ -1,0 +1,184 @@
+"""Reads the user's own table: CSV, Parquet or NPZ by the file's suffix, gzipped or not."""
+
+import csv
+import gzip
+import io
+import warnings
+import zipfile
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from pipeline.config import DataConfig
+from pipeline.data.fingerprint import local_path
+from pipeline.data.tables import Source, Table, refuse_duplicates
+from pipeline.errors import DataError
+
+DELIMITERS = ",;\t|"
+MISSING_MARKS = ["?"]  # read as missing beside what pandas knows: empty, NA, N/A, NaN, null, None, …
+
+Read = tuple[Table, tuple[int, ...] | None, list[str]]
+
+
+def read_file(config: DataConfig) -> Source:
+    """The table at `data.path`, and the one at `data.given` if there is one."""
+    assert config.path is not None
+    assert config.target is not None
+    table, image_shape, notes = read_table(local_path(config.path, "data.path"), config.target)
+    if config.given is None:
+        return Source(table, image_shape=image_shape, notes=notes)
+    given, _, more = read_table(local_path(config.given, "data.given"), config.target)
+    return Source(table, given=given, image_shape=image_shape, notes=notes + more)
+
+
+def read_table(path: Path, target: str | None) -> Read:
+    """Features and target of one file, with the image shape and notes on how it was read.
+
+    Raises
+    ------
+    DataError
+        In one sentence, whatever is wrong with the file.
+    """
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    zipped = suffixes[-1:] == [".gz"]
+    suffix = (suffixes[:-1] if zipped else suffixes)[-1:]
+    if not suffix or suffix[0] not in READERS:
+        raise DataError(f"The file {path.name!r} must end in {', '.join(READERS)}, or one of these and .gz.")
+    try:
+        content = gzip.decompress(path.read_bytes()) if zipped else path.read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"There is no file {str(path)!r}.") from None
+    except (gzip.BadGzipFile, EOFError, zlib.error):
+        raise DataError(f"The file {path.name!r} is not a whole gzip file.") from None
+    except OSError as error:
+        raise DataError(f"The file {str(path)!r} cannot be read: {error.strerror}.") from None
+    if not content.strip():
+        raise DataError(f"The file {path.name!r} is empty.")
+    return READERS[suffix[0]](io.BytesIO(content), path.name, target)
+
+
+def read_columns(path: Path) -> "pd.DataFrame":
+    """All columns of a file as they are, for prediction; nothing is taken for a target."""
+    table, _, _ = read_table(path, None)
+    return table.features
+
+
+def _csv(stream: IO[bytes], name: str, target: str | None) -> Read:
+    try:
+        names, delimiter = _header(stream, name)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            frame = pd.read_csv(
+                stream,
+                sep=delimiter,
+                header=0,
+                names=names,
+                index_col=False,
+                encoding="utf-8-sig",
+                skipinitialspace=True,
+                na_values=MISSING_MARKS,
+                low_memory=False,
+            )
+    except UnicodeDecodeError:
+        raise DataError(f"The file {name!r} is not a table of UTF-8 text.") from None
+    except (pd.errors.ParserError, pd.errors.ParserWarning, csv.Error, ValueError) as error:
+        reason = " ".join(str(error).split()).removeprefix("Error tokenizing data. C error: ").rstrip(".")
+        raise DataError(f"The file {name!r} is not a table: {reason}.") from None
+    return _divided(frame, name, target), None, []
+
+
+def _header(stream: IO[bytes], name: str) -> tuple[list[str], str]:
+    """Column names from the first line that is not blank, and the delimiter found most often in it."""
+    text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
+    try:
+        line = next(line for line in text if line.strip())
+    finally:
+        text.detach()
+        stream.seek(0)
+    delimiter = max(DELIMITERS, key=line.count)
+    if delimiter not in line:
+        raise DataError(f"The file {name!r} is not a table: its first line has no comma, semicolon, tab or bar.")
+    names = [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter, skipinitialspace=True))]
+    names = [cell or f"Unnamed: {j}" for j, cell in enumerate(names)]
+    refuse_duplicates(names)
+    return names, delimiter
+
+
+def _parquet(stream: IO[bytes], name: str, target: str | None) -> Read:
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    try:
+        table = pyarrow.parquet.read_table(stream)
+        refuse_duplicates(table.column_names)
+        frame = table.to_pandas(ignore_metadata=True)
+    except (pa.ArrowException, OSError, ValueError):
+        raise DataError(f"The file {name!r} is not a Parquet table.") from None
+    stored = [column for column in frame if str(column).startswith("__index_level_")]
+    return _divided(frame.drop(columns=stored), name, target), None, []
+
+
+def _npz(stream: IO[bytes], name: str, target: str | None) -> Read:
+    try:
+        with np.load(stream, allow_pickle=False) as archive:
+            arrays = {key: archive[key] for key in archive.files}
+    except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile):
+        raise DataError(f"The file {name!r} is not an NPZ file of plain arrays.") from None
+    if target is None:
+        return Table(_joined(arrays), pd.Series(dtype=object)), None, []
+    if target not in arrays:
+        raise no_target(target, list(arrays), name)
+    labels = arrays.pop(target)
+    if labels.ndim == 0 or labels.size != len(labels):
+        raise DataError(f"The target {target!r} must be one label per row, but its shape is {labels.shape}.")
+    features = {key: array for key, array in arrays.items() if array.ndim and len(array) == len(labels)}
+    ignored = sorted(arrays.keys() - features.keys())
+    notes = [f"Ignored in {name}, not of {len(labels):,} rows: {', '.join(ignored)}."] if ignored else []
+    shapes = [array.shape[1:] for array in features.values()]
+    image_shape = shapes[0] if len(shapes) == 1 and len(shapes[0]) in (2, 3) else None
+    return Table(_joined(features), pd.Series(_text(labels.reshape(-1)), name=target)), image_shape, notes
+
+
+def _joined(arrays: dict[str, npt.NDArray[Any]]) -> "pd.DataFrame":
+    """One frame whose columns are each array's, flattened: X of shape (m, 2, 2) gives X[0] … X[3]."""
+    frames = []
+    for key, array in arrays.items():
+        flat = _text(array.reshape(len(array), -1))
+        if flat.dtype.kind not in "biufUOMmc":
+            raise DataError(f"The array {key!r} holds neither numbers nor text.")
+        names = [key] if flat.shape[1] == 1 else [f"{key}[{j}]" for j in range(flat.shape[1])]
+        frames.append(pd.DataFrame(flat, columns=names))
+    return frames[0] if len(frames) == 1 else pd.concat(frames, axis=1) if frames else pd.DataFrame()
+
+
+def _text(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return np.char.decode(array, "utf-8", "replace") if array.dtype.kind == "S" else array
+
+
+def _divided(frame: "pd.DataFrame", name: str, target: str | None) -> Table:
+    frame.columns = pd.Index([str(column) for column in frame])
+    if target is None:
+        return Table(frame, pd.Series(dtype=object))
+    if target not in frame:
+        raise no_target(target, list(map(str, frame)), name)
+    return Table(frame.drop(columns=target), frame[target])
+
+
+def no_target(target: str, names: Sequence[str], where: str) -> DataError:
+    """The refusal of a target that is not there, naming what is."""
+    shown = ", ".join(map(repr, names[:12])) + (", …" if len(names) > 12 else "")
+    return DataError(f"There is no column {target!r} in {where}; its columns are {shown} (the first line names them).")
+
+
+READERS: dict[str, Callable[[IO[bytes], str, str | None], Read]] = {
+    ".csv": _csv,
+    ".tsv": _csv,
+    ".txt": _csv,
+    ".parquet": _parquet,
+    ".npz": _npz,
+}
