@@ -91,10 +91,16 @@ def _sentence(error: Exception, schema: type[Strict]) -> str:
     text = str(error.__cause__ or error) if "Error merging" in str(error) else str(error)
     if found := re.search(r"Could not override '([^']+)'", str(error)):
         return _unknown_key(found[1], schema)
-    if found := re.search(r"Could not (?:find|load) '([^']+)/([^'/]+)'.*?Available options in '[^']+':(.*?)(?:\n\s*\n|Config search|\Z)", text, re.S):
+    if found := re.search(
+        r"Could not (?:find|load) '([^']+)/([^'/]+)'.*?Available options in '[^']+':(.*?)(?:\n\s*\n|Config search|\Z)",
+        text,
+        re.S,
+    ):
         return f"{found[1]} must be one of {', '.join(found[3].split())}, but is {found[2]}."
     if found := re.search(r"Missing mandatory value: (\S+)", text):
         return f"{found[1]} must be given, but is missing."
+    if found := re.search(r"Error parsing override '(.*?)'\s(.*)", text, re.DOTALL):
+        return f"the override {found[1]} cannot be read: {found[2].splitlines()[0].split(' expecting')[0]}."
     return " ".join(text.split("\nSee https")[0].split())
 
 

@@ -1,15 +1,15 @@
 """What a command shows in the terminal: progress while it runs, tables at its end. It decides nothing."""
 
 import sys
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from types import TracebackType
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import rich.progress
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+
+from pipeline.search.coordinator import Progress
 
 console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
 
@@ -40,12 +40,12 @@ def values_text(values: Mapping[str, Any]) -> str:
 class SweepProgress:
     """A progress line for a sweep on a terminal; silent elsewhere."""
 
-    def __init__(self, total: int, done: int):
-        self._progress = Progress(
+    def __init__(self, total: int):
+        self._progress = rich.progress.Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=20),
             MofNCompleteColumn(),
-            TextColumn("[dim]{task.fields[state]}"),
+            TextColumn("{task.fields[state]}"),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
@@ -53,18 +53,18 @@ class SweepProgress:
             disable=not console.is_terminal,
             transient=True,
         )
-        self._task = self._progress.add_task("trials", total=total, completed=done, state="")
+        self._task = self._progress.add_task("trials", total=total, state="")
 
-    def update(self, done: int, total: int, pruned: int, failed: int, best: str) -> None:
+    def update(self, standing: Progress) -> None:
         """Show the counts, and the best so far with its values."""
-        state = f"{pruned} pruned, {failed} failed" + (f"; best {best}" if best else "")
-        self._progress.update(self._task, completed=done, total=total, state=state)
+        state = f"{standing.pruned} pruned, {standing.failed} failed"
+        if standing.best is not None:
+            state += f"; best {short(standing.best.values[0])} at {values_text(standing.best.params)}"
+        self._progress.update(self._task, completed=standing.done, total=standing.wanted, state=state)
 
     def __enter__(self) -> "SweepProgress":
         self._progress.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._progress.stop()

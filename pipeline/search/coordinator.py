@@ -42,7 +42,7 @@ class Tracker(Protocol):
     def finished(self, number: int, path: Path) -> None:
         """A record waits in the outbox."""
 
-    def progress(self, number: int, config: TrialConfig, segment: Segment) -> None:
+    def progress(self, number: int, segment: Segment) -> None:
         """A trial is under way and has curves to show."""
 
 
@@ -81,7 +81,6 @@ class Plan:
     minutes: float | None = None
     max_failures: int = 3
     stall: int | None = None
-    allow_wrong_gradient: bool = False
 
 
 @dataclass
@@ -259,7 +258,7 @@ class Coordinator:
         if segment.record is not None:
             self._finish(flight, segment.record)
             return
-        self.tracker.progress(flight.number, flight.config, segment)
+        self.tracker.progress(flight.number, segment)
         self._climb(flight, segment)
         self._submit(flight)
 
@@ -342,6 +341,11 @@ class Coordinator:
                 started=self._began,
             )
         )
+
+
+def run_name(number: int) -> str:
+    """The name of a trial's run and file: trial-0007, or baseline."""
+    return f"trial-{number:04d}" if number >= 0 else "baseline"
 
 
 def objective_value(name: str, record: TrialRecord) -> float:

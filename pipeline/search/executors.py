@@ -122,6 +122,8 @@ def _dask(config: WorkersConfig) -> Executor:
         raise ConfigError(
             "workers=dask needs the package distributed; install it with: pip install distributed"
         ) from None
+    if config.address is None:
+        raise ConfigError("workers.address must be the address of a Dask scheduler for workers=dask, but is null.")
     try:
         client = Client(config.address, timeout="10s", set_as_default=False)
     except (OSError, ValueError) as error:

@@ -13,34 +13,37 @@ from pipeline.config import PrunerConfig
 from pipeline.errors import ConfigError
 
 
-def rungs(config: PrunerConfig, num_epochs: int) -> tuple[int, ...]:
-    """Epochs first, first·f, first·f², … below `num_epochs`, f the reduction factor; none without pruning.
+def rungs(config: PrunerConfig, last: int, *, folds: bool = False) -> tuple[int, ...]:
+    """Epochs first, first·f, first·f², … below `last`, f the reduction factor; none without pruning.
+
+    With cross-validation a rung is a finished fold, and every one but the last counts.
 
     They are successive halving's own grid (Li et al. 2020, "A system for massively parallel hyperparameter tuning"),
     and the same for every trial of a study, so that trials are compared at equal epochs.
     """
     if config.name == "none":
         return ()
+    if folds:
+        return tuple(range(1, last))
     epochs = []
     epoch = config.first_rung
-    while epoch < num_epochs:
+    while epoch < last:
         epochs.append(epoch)
         epoch *= config.reduction_factor
     return tuple(epochs)
 
 
-def make_pruner(config: PrunerConfig, num_epochs: int) -> BasePruner:
-    """The pruner that `config.name` names.
+def make_pruner(config: PrunerConfig, last: int, *, folds: bool = False) -> BasePruner:
+    """The pruner that `config.name` names, for trials of `last` epochs (with `folds`: folds).
 
     Raises
     ------
     ConfigError
         A first rung that no trial reaches, or a threshold that is not given.
     """
-    if config.name != "none" and config.first_rung >= num_epochs:
-        raise ConfigError(
-            f"pruner.first_rung must be below training.num_epochs = {num_epochs}, but is {config.first_rung}."
-        )
+    first = 1 if folds else config.first_rung
+    if config.name != "none" and first >= last:
+        raise ConfigError(f"pruner.first_rung must be below training.num_epochs = {last}, but is {first}.")
     if config.name == "threshold":
         if config.upper is None:
             raise ConfigError("pruner.upper must be given for pruner=threshold, but is null.")
@@ -48,9 +51,7 @@ def make_pruner(config: PrunerConfig, num_epochs: int) -> BasePruner:
     if config.name == "median":
         return MedianPruner(n_startup_trials=config.startup_trials, n_warmup_steps=0)
     if config.name == "successive_halving":
-        return SuccessiveHalvingPruner(min_resource=config.first_rung, reduction_factor=config.reduction_factor)
+        return SuccessiveHalvingPruner(min_resource=first, reduction_factor=config.reduction_factor)
     if config.name == "hyperband":
-        return HyperbandPruner(
-            min_resource=config.first_rung, max_resource=num_epochs, reduction_factor=config.reduction_factor
-        )
+        return HyperbandPruner(min_resource=first, max_resource=last, reduction_factor=config.reduction_factor)
     return NopPruner()

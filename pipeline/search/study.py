@@ -90,7 +90,7 @@ def open_storage(config: SweepConfig, name: str) -> BaseStorage:
         raise StudyError(f"the study's journal {path} is damaged and cannot be read.") from None
 
 
-def open_study(config: SweepConfig, name: str, storage: BaseStorage, space: Space, num_epochs: int) -> optuna.Study:
+def open_study(config: SweepConfig, name: str, storage: BaseStorage, space: Space) -> optuna.Study:
     """Create the study, or load it after checking that it was made with this configuration.
 
     Raises
@@ -99,11 +99,17 @@ def open_study(config: SweepConfig, name: str, storage: BaseStorage, space: Spac
         The study exists with another configuration; the message shows the difference, key by key.
     """
     objectives = objective_names(config)
+    if len(objectives) > 1 and config.pruner.name != "none":
+        raise ConfigError(
+            f"pruner must be none with several objectives, but is {config.pruner.name}; Optuna cannot prune them."
+        )
+    folds = config.data.folds
+    last = folds or space.largest("training.num_epochs")
     study = optuna.create_study(
         study_name=name,
         storage=storage,
         sampler=make_sampler(config.sampler, space, len(objectives)),
-        pruner=make_pruner(config.pruner, num_epochs),
+        pruner=make_pruner(config.pruner, last, folds=folds is not None),
         directions=[DIRECTIONS[objective] for objective in objectives],
         load_if_exists=True,
     )
@@ -120,14 +126,40 @@ def open_study(config: SweepConfig, name: str, storage: BaseStorage, space: Spac
     return study
 
 
-def fresh_name(name: str, existing: set[str]) -> str:
-    """The first of name, name-2, name-3, … that no study has."""
-    number = 1
-    fresh = name
-    while fresh in existing:
+def check_data(study: optuna.Study, digest: str) -> None:
+    """Hold a study to the data it began with.
+
+    Raises
+    ------
+    StudyError
+        The arrays have changed since.
+    """
+    recorded = study.user_attrs.get("data_digest")
+    if recorded is None:
+        study.set_user_attr("data_digest", digest)
+    elif recorded != digest:
+        raise StudyError(
+            f"the data of study {study.study_name} have changed since it began (digest {recorded[:8]} → {digest[:8]}); "
+            "trials on different data do not compare, so give study.fresh=true to start anew beside it."
+        )
+
+
+def name_study(config: SweepConfig) -> str:
+    """The study's name; with `study.fresh`, the first of name, name-2, name-3, … that no study has."""
+    name = study_name(config)
+    if not config.study.fresh:
+        return name
+    number, fresh = 1, name
+    while _exists(config, fresh):
         number += 1
         fresh = f"{name}-{number}"
     return fresh
+
+
+def _exists(config: SweepConfig, name: str) -> bool:
+    if config.study.storage is None:
+        return journal_path(config, name).exists()
+    return name in optuna.get_all_study_names(open_storage(config, name))
 
 
 def objective_names(config: SweepConfig) -> list[str]:

@@ -1,0 +1,174 @@
+"""`make sweep`: search configurations with Optuna, each trial trained by workers and tracked in MLflow."""
+
+import logging
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, fields
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import optuna
+
+from pipeline import compose
+from pipeline.config import SweepConfig, TrialConfig
+from pipeline.data.prepare import PreparedData, prepare
+from pipeline.display import SweepProgress, console
+from pipeline.environment import code_version
+from pipeline.record import TrialRecord
+from pipeline.search.coordinator import Coordinator, Plan, run_name
+from pipeline.search.executors import open_executor
+from pipeline.search.lock import hold
+from pipeline.search.outbox import Outbox
+from pipeline.search.pruners import rungs
+from pipeline.search.space import Space
+from pipeline.search.study import check_data, name_study, objective_names, open_storage, open_study
+from pipeline.summary import print_end, standing
+from pipeline.tracking.recorder import Recorder
+from pipeline.tracking.sender import Sender
+from pipeline.trial import Segment
+from pipeline.validation import parse
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run `python -m pipeline sweep`."""
+    return compose.run("sweep", SweepConfig, sweep, arguments)
+
+
+def sweep(config: SweepConfig) -> int:
+    """Bring the study to the number of trials asked for, from wherever it stands; 0 when it got there."""
+    logging.getLogger("optuna").setLevel(logging.WARNING)
+    space = Space(config.search.space, trial_values(config))
+    store = Path(config.tracking.store)
+    name = name_study(config)
+    with hold(store / "studies" / f"{name}.lock", f"study {name}"), terminable():
+        prepared = prepare(config.data, store)
+        study = open_study(config, name, open_storage(config, name), space)
+        check_data(study, prepared.digest)
+        sender = start_sender(config, name, prepared)
+        console.print(f"Study {name}: {standing(study, config)}")
+        try:
+            stopped = run_trials(config, study, space, prepared, sender)
+        except BaseException as error:
+            leave(sender, study, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+            if not isinstance(error, KeyboardInterrupt):
+                raise
+            console.print(f"\nInterrupted. Study {name}: {standing(study, config)}; the same command continues.")
+            return 130
+        left = leave(sender, study, "FINISHED")
+    return print_end(config, name, study, run_ids=sender.run_ids, stopped=stopped, left=left)
+
+
+def run_trials(config: SweepConfig, study: optuna.Study, space: Space, prepared: PreparedData, sender: Sender) -> str:
+    """Run what is missing of the study; returns why it ended early, or nothing."""
+    environment = {"code": code_version(ROOT, diff=config.tracking.code_diff)}
+
+    def describe(record: TrialRecord) -> None:
+        record.data = prepared.description | {"digest": prepared.digest, "source_digest": prepared.source_digest}
+        record.environment |= environment
+
+    with open_executor(config.workers) as executor, SweepProgress(config.study.trials) as progress:
+        coordinator = Coordinator(
+            study,
+            space,
+            make_plan(config, space),
+            executor=executor,
+            outbox=Outbox(sender.outbox),
+            tracker=Tracker(sender),
+            arrays=prepared.path,
+            describe=describe,
+            on_progress=progress.update,
+        )
+        coordinator.run(baseline(config) if config.study.baseline else None)
+    return coordinator.stopped
+
+
+def trial_values(config: SweepConfig) -> dict[str, Any]:
+    """The part of the configuration that is a trial's, as plain values."""
+    plain = asdict(config)
+    return {field.name: plain[field.name] for field in fields(TrialConfig)}
+
+
+def baseline(config: SweepConfig) -> TrialConfig:
+    """The same network without regularisation and at init scale 1: what the search has to beat."""
+    plain = trial_values(config)
+    plain["regularization"] = {"lambd": 0.0, "lambd_l1": 0.0, "keep_prob": 1.0, "keep_prob_input": 1.0}
+    plain["model"]["init"]["scale"] = 1.0
+    return parse(TrialConfig, plain)
+
+
+def make_plan(config: SweepConfig, space: Space) -> Plan:
+    """How many trials, when they report, and when to stop."""
+    last = config.data.folds or space.largest("training.num_epochs")
+    workers = config.workers
+    return Plan(
+        trials=config.study.trials,
+        rungs=rungs(config.pruner, last, folds=config.data.folds is not None),
+        objectives=tuple(objective_names(config)),
+        slots=workers.count,
+        synchronous=workers.synchronous or workers.count == 1,
+        minutes=config.study.minutes,
+        max_failures=config.study.max_failures,
+        stall=config.study.stall,
+    )
+
+
+class Tracker:
+    """Tells the sender what the coordinator tells it."""
+
+    def __init__(self, sender: Sender):
+        self._sender = sender
+
+    def finished(self, number: int, path: Path) -> None:
+        """A record waits in the outbox."""
+        self._sender.submit(path.stem)
+
+    def progress(self, number: int, segment: Segment) -> None:
+        """A trial is under way and has curves to show."""
+        self._sender.progress(run_name(number), segment.curves)
+
+
+def start_sender(config: SweepConfig, name: str, prepared: PreparedData) -> Sender:
+    """The writer of this sweep's runs, its parent run open."""
+    tracking = config.tracking
+    store = Path(tracking.store)
+
+    def recorder() -> Recorder:
+        return Recorder(tracking.uri, tracking.experiment, store, tracking.artifacts)
+
+    plain = asdict(config)
+    tags = {"data_digest": prepared.digest, "source_digest": prepared.source_digest}
+    sender = Sender(recorder, store / "outbox" / name, study=name, config=plain, tags=tags)
+    sender.start().opened()
+    return sender
+
+
+def leave(sender: Sender, study: optuna.Study, status: str) -> str:
+    """Send what is left and end the parent run; returns a sentence on what could not be sent."""
+    left = sender.close()
+    if left.names:
+        return f"{len(left.names)} finished runs wait in {sender.outbox} for the tracking store: {left.reason}"
+    if sender.parent is not None:
+        complete = [t for t in study.get_trials(deepcopy=False) if t.state == optuna.trial.TrialState.COMPLETE]
+        best = min((t.values[0] for t in complete), default=None)
+        metrics = {"trials": float(len(study.get_trials(deepcopy=False)))} | ({} if best is None else {"best": best})
+        sender.recorder.annotate(sender.parent, metrics=metrics)
+        sender.recorder.close(sender.parent, status)
+    return ""
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Treat SIGTERM as Ctrl-C while the block runs."""
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before: Callable[[int, FrameType | None], Any] | int | None = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,57 @@
+"""`make ui`: serve the MLflow UI on 127.0.0.1 over the tracking store."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline import compose
+from pipeline.config import UiConfig
+from pipeline.display import console
+from pipeline.errors import UserError
+from pipeline.tracking.recorder import Recorder
+
+HOST = "127.0.0.1"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run `python -m pipeline ui`."""
+    return compose.run("ui", UiConfig, ui, arguments)
+
+
+def ui(config: UiConfig) -> int:
+    """Serve until interrupted.
+
+    Raises
+    ------
+    UserError
+        The port is taken, or the store cannot be opened.
+    """
+    tracking = config.tracking
+    recorder = Recorder(tracking.uri, tracking.experiment, Path(tracking.store), tracking.artifacts)
+    path = f"/#/experiments/{recorder.experiment_id}"
+    if recorder.store.kind == "server":
+        console.print(f"The runs are on a tracking server; its UI is at {recorder.store.shown}{path}")
+        return 0
+    _refuse_taken(config.port)
+    console.print(f"MLflow UI: http://{HOST}:{config.port}{path}   (Ctrl-C stops it)")
+    command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(config.port), "--workers", "1"]
+    # The address goes by the environment, because it may hold a password and command lines can be seen by others.
+    environment = os.environ | {"MLFLOW_BACKEND_STORE_URI": recorder.store.uri}
+    try:
+        return subprocess.run(command, env=environment, check=False).returncode
+    except KeyboardInterrupt:
+        return 0
+
+
+def _refuse_taken(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise UserError(
+                f"port must be free on {HOST}, but {port} is not ({error.strerror}); give another with make ui PORT=…"
+            ) from None
