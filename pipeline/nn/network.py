@@ -112,6 +112,11 @@ class Network:
             parameters.weights, r.lambd_l1, r.m
         )
 
+    def activations(self, m: int) -> list[Array]:
+        """Return A[1], ..., A[L] of the last batch, if it had m examples; A[L] is the probabilities."""
+        views = self._workspace.views(m)
+        return [*list(views.Z.values())[:-1], views.P]
+
     def trace(self, X: Array, parameters: Parameters, masks: Masks | None = None) -> tuple[list[Array], list[Array]]:
         """Return ([Z[1], ..., Z[L]], [A[0], ..., A[L-1]]) in memory of their own, each A with its dropout applied."""
         A, Zs, As = self._as_input(X), [], []

@@ -1,0 +1,144 @@
+"""Examples as a network takes them: normalised, in shuffled mini-batches, in bounded memory.
+
+Augmentation acts on raw rows, before normalisation, and only in `batches`, never in what is evaluated.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from pipeline.data.arrays import Normalization, row_blocks
+
+Array = NDArray[Any]
+Augment = Callable[[Array, np.random.Generator], Array]
+Batch = tuple[Array, Array]
+BLOCK_BYTES = 64 * 2**20
+
+
+class RandomStreams(Protocol):
+    """The two streams that batches draw from."""
+
+    shuffle: np.random.Generator
+    augmentation: np.random.Generator
+
+
+def normalize(rows: Array, normalization: Normalization, out: Array) -> None:
+    """Write (x' - mean) * inv_std into out, where x' is x with missing values filled in, computed in float64.
+
+    rows, out : (b, n_x);  out may be float32
+    """
+    values = rows.astype(np.float64)
+    np.copyto(values, normalization.fill, where=np.isnan(values))
+    np.subtract(values, normalization.mean, out=values)
+    np.multiply(values, normalization.inv_std, out=out, casting="same_kind")
+
+
+class Examples:
+    """Some rows of a data set, as mini-batches X : (n_x, b) with labels y : (b,).
+
+    A set that fits into one block keeps one normalised copy; a larger one is gathered from the raw rows block by block.
+    A batch is a view of a block that the next block overwrites.
+
+    Parameters
+    ----------
+    X : (rows, n_x)
+        All raw rows, perhaps memory-mapped; never written to.
+    y : (rows,)
+        Labels, integers from 0 on.
+    index : (m,)
+        The rows that belong to this set.
+
+    """
+
+    def __init__(
+        self,
+        X: Array,
+        y: Array,
+        index: Array,
+        normalization: Normalization,
+        dtype: DTypeLike = np.float32,
+        *,
+        block_bytes: int = BLOCK_BYTES,
+    ) -> None:
+        _check_rows(X, y, index)
+        self.m, self.n_x = len(index), X.shape[1]
+        self.labels = np.asarray(y)[index].astype(np.intp)
+        self._X, self._index, self._normalization, self._dtype = X, np.asarray(index), normalization, np.dtype(dtype)
+        self._block_rows = max(1, block_bytes // (self.n_x * self._dtype.itemsize))
+        self._block = np.empty((0, self.n_x), self._dtype)
+        self._resident = self._gather(slice(0, self.m)) if self.m <= self._block_rows else None
+        for rows, _ in self.blocks():
+            _check_finite(rows)
+
+    def batches(self, batch_size: int, streams: RandomStreams, augment: Augment | None = None) -> Iterator[Batch]:
+        """Give every example once, in a new random order; one batch of all needs no order and draws none."""
+        if batch_size >= self.m and augment is None and self._resident is not None:
+            yield self._resident.T, self.labels
+            return
+        order = streams.shuffle.permutation(self.m)
+        block_rows = max(batch_size, self._block_rows // batch_size * batch_size)
+        for start in range(0, self.m, block_rows):
+            chosen = order[start : start + block_rows]
+            rows, labels = self._choose(chosen, streams, augment), self.labels[chosen]
+            for i in range(0, len(chosen), batch_size):
+                yield rows[i : i + batch_size].T, labels[i : i + batch_size]
+
+    def blocks(self) -> Iterator[Batch]:
+        """Give every example once, in the order of the index, never augmented."""
+        if self._resident is not None:
+            yield self._resident.T, self.labels
+            return
+        for start in range(0, self.m, self._block_rows):
+            part = slice(start, min(start + self._block_rows, self.m))
+            yield self._gather(part, self._reserve(part.stop - start)).T, self.labels[part]
+
+    def head(self, count: int) -> Batch:
+        """Give the first `count` examples, in memory of their own."""
+        return self._gather(slice(0, count)).T, self.labels[:count]
+
+    def _choose(self, chosen: Array, streams: RandomStreams, augment: Augment | None) -> Array:
+        """Gather the chosen examples into the block: (len(chosen), n_x)."""
+        block = self._reserve(len(chosen))
+        if augment is None and self._resident is not None:
+            return np.take(self._resident, chosen, axis=0, out=block, mode="clip")
+        for piece in row_blocks(len(chosen), self.n_x):
+            rows = self._X[self._index[chosen[piece]]]
+            normalize(
+                rows if augment is None else augment(rows, streams.augmentation), self._normalization, block[piece]
+            )
+        return block
+
+    def _gather(self, part: slice, out: Array | None = None) -> Array:
+        chosen = self._index[part]
+        out = np.empty((len(chosen), self.n_x), self._dtype) if out is None else out
+        for piece in row_blocks(len(chosen), self.n_x):
+            normalize(self._X[chosen[piece]], self._normalization, out[piece])
+        return out
+
+    def _reserve(self, count: int) -> Array:
+        if len(self._block) < count:
+            self._block = np.empty((count, self.n_x), self._dtype)
+        return self._block[:count]
+
+
+def _check_rows(X: Array, y: Array, index: Array) -> None:
+    if X.ndim != 2 or X.shape[1] == 0:
+        raise ValueError(f"X must be (rows, n_x) with at least one feature, got {X.shape}")
+    if y.shape != (len(X),):
+        raise ValueError(f"y must be ({len(X)},), one label per row, got {y.shape}")
+    if len(index) == 0:
+        raise ValueError("a set of examples must not be empty")
+    if not np.issubdtype(y.dtype, np.integer) or y.min() < 0:
+        raise ValueError(f"labels must be integers from 0 on, got {y.dtype} from {y.min()} on")
+    if np.min(index) < 0 or np.max(index) >= len(X):
+        raise ValueError(f"the index must be in 0..{len(X) - 1}, got {np.min(index)}..{np.max(index)}")
+
+
+def _check_finite(rows: Array) -> None:
+    if not np.isfinite(rows).all():
+        feature, example = np.argwhere(~np.isfinite(rows))[0]
+        raise ValueError(
+            f"values must be finite, got {rows[feature, example]} in feature {feature} of example {example}"
+        )

@@ -1,0 +1,63 @@
+"""Bias and variance from three errors, with what to try next; errors are fractions of the examples."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+BIAS_REMEDIES = ("a bigger network", "training longer", "another architecture")
+VARIANCE_REMEDIES = ("more data", "regularisation", "another architecture")
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What the errors say.
+
+    Attributes
+    ----------
+    avoidable_bias : train error − optimal error
+    variance : dev error − train error
+    verdict : "high bias", "high variance", "high bias and high variance" or "neither"
+    remedies : what to try, in order; variance waits until bias is low.
+
+    """
+
+    train_error: float
+    dev_error: float
+    optimal_error: float
+    threshold: float
+    avoidable_bias: float
+    variance: float
+    high_bias: bool
+    high_variance: bool
+    verdict: str
+    remedies: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {**asdict(self), "remedies": list(self.remedies)}
+
+
+def diagnose(train_error: float, dev_error: float, *, optimal_error: float = 0.0, threshold: float = 0.02) -> Diagnosis:
+    """Call bias or variance high when it is above `threshold`.
+
+    >>> diagnose(0.15, 0.16).verdict
+    'high bias'
+    >>> diagnose(0.15, 0.16, optimal_error=0.15).verdict
+    'neither'
+    """
+    avoidable_bias = round(train_error - optimal_error, 12)  # 0.13 - 0.11 is not above 0.02
+    variance = round(dev_error - train_error, 12)
+    high_bias, high_variance = avoidable_bias > threshold, variance > threshold
+    found = ["high bias"] * high_bias + ["high variance"] * high_variance
+    remedies = BIAS_REMEDIES if high_bias else VARIANCE_REMEDIES if high_variance else ()
+    return Diagnosis(
+        train_error,
+        dev_error,
+        optimal_error,
+        threshold,
+        avoidable_bias,
+        variance,
+        high_bias,
+        high_variance,
+        verdict=" and ".join(found) or "neither",
+        remedies=remedies,
+    )

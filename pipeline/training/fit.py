@@ -1,0 +1,231 @@
+"""Training: epochs of mini-batch steps, an evaluation after each, until the last, a stop or a divergence.
+
+A fit can be carried out in pieces of any length, in different processes, and gives the same bits as in one go: all
+that lives on between two epochs is in `FitState`.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.nn.network import Network
+from pipeline.nn.parameters import Parameters
+from pipeline.nn.penalties import sparsity
+from pipeline.training.early_stopping import EarlyStopping, Memory
+from pipeline.training.history import History
+from pipeline.training.optimizers import Optimizer, Slots
+from pipeline.training.streams import Streams
+
+Array = NDArray[Any]
+Augment = Callable[..., Array]  # (rows (b, n_x), rng) -> rows (b, n_x)
+Batch = tuple[Array, Array]  # X (n_x, b), y (b,)
+PROBE_EXAMPLES = 64
+
+
+class ExampleSource(Protocol):
+    """What a fit needs of a set of examples; `pipeline.data.batches.Examples` is one."""
+
+    m: int
+    n_x: int
+    labels: Array
+
+    def batches(self, batch_size: int, streams: Streams, augment: Augment | None = None) -> Iterator[Batch]:
+        """Give every example once, in a new random order."""
+
+    def blocks(self) -> Iterator[Batch]:
+        """Give every example once, in order and as it is."""
+
+    def head(self, count: int) -> Batch:
+        """Give the first examples."""
+
+
+@dataclass
+class FitState:
+    """All that a fit carries from one epoch to the next; small, and can be pickled.
+
+    Attributes
+    ----------
+    epoch : epochs trained.
+    outcome : None while there is more to do, else "completed", "early_stopped" or "diverged".
+    reason : a sentence that says why it ended.
+    step : optimiser steps taken.
+    theta, best_theta : (n,) the parameters now, and at the best epoch.
+    slots : what the optimiser remembers.
+    streams : where the random streams stand.
+
+    """
+
+    layer_sizes: tuple[int, ...]
+    theta: Array
+    best_theta: Array
+    slots: Slots
+    streams: dict[str, Any]
+    history: History
+    memory: Memory = field(default_factory=Memory)
+    epoch: int = 0
+    step: int = 0
+    outcome: str | None = None
+    reason: str = ""
+
+    def parameters(self) -> Parameters:
+        """Return the parameters of the best epoch."""
+        best = Parameters(self.layer_sizes, self.theta.dtype)
+        best.theta[:] = self.best_theta
+        return best
+
+    def curves(self) -> dict[str, NDArray[np.float64]]:
+        """Return every curve, indexed by epoch."""
+        return self.history.curves()
+
+    def summary(self) -> dict[str, float]:
+        """Return the measures at the best epoch, and the share of its weights that are nearly zero."""
+        best = self.history.at(self.memory.best_epoch)
+        names = ("dev_cost", "dev_error", "train_cost", "train_error")
+        return {
+            "best_epoch": float(self.memory.best_epoch),
+            **{f"best_{name}": best[name] for name in names},
+            "sparsity": sparsity(self.parameters().weights),
+        }
+
+
+class Fit:
+    """Minimise J on `train`, watched on `dev`; without a dev part the last epoch counts as the best."""
+
+    def __init__(
+        self,
+        network: Network,
+        train: ExampleSource,
+        dev: ExampleSource | None,
+        optimizer: Optimizer,
+        *,
+        batch_size: int,
+        num_epochs: int,
+        stopper: EarlyStopping,
+        augment: Augment | None = None,
+    ) -> None:
+        if not 1 <= batch_size <= train.m:
+            raise ValueError(f"batch_size must be in 1..{train.m}, the number of training examples, got {batch_size}")
+        if num_epochs < 1:
+            raise ValueError(f"num_epochs must be at least 1, got {num_epochs}")
+        for examples in (train, dev):
+            if examples is not None:
+                _check_fits(examples, network)
+        self.network, self.train, self.dev, self.optimizer = network, train, dev, optimizer
+        self.batch_size, self.num_epochs, self.stopper, self.augment = batch_size, num_epochs, stopper, augment
+        self._parameters = Parameters(network.architecture.layer_sizes, network.dtype)
+        self._gradients = self._parameters.like()
+        self._scratch = np.empty_like(self._parameters.theta)
+        self._probe = train.head(min(PROBE_EXAMPLES, network.max_batch, train.m))
+
+    def begin(self, parameters: Parameters, streams: Streams) -> FitState:
+        """Return the state before the first epoch, with the initial parameters evaluated."""
+        self._parameters.theta[:] = parameters.theta
+        state = FitState(
+            layer_sizes=parameters.layer_sizes,
+            theta=self._parameters.theta.copy(),
+            best_theta=self._parameters.theta.copy(),
+            slots=self.optimizer.slots(self._parameters.theta),
+            streams=streams.states(),
+            history=History(self.network.architecture.num_layers),
+        )
+        with np.errstate(all="ignore"):
+            self._conclude_epoch(state, math.nan)
+        return state
+
+    def advance(self, state: FitState, until_epoch: int | None = None, deadline: float | None = None) -> FitState:
+        """Return the state after more epochs; the one given stays as it is.
+
+        It returns at `until_epoch`, at the end of the fit, or after the epoch in which `time.perf_counter()` passes
+        `deadline`, whichever comes first.
+        """
+        state = replace(
+            state,
+            best_theta=state.best_theta.copy(),
+            slots=tuple(slot.copy() for slot in state.slots),
+            history=state.history.copy(),
+        )
+        last = self.num_epochs if until_epoch is None else min(until_epoch, self.num_epochs)
+        streams = Streams.restore(deepcopy(state.streams))
+        self._parameters.theta[:] = state.theta
+        with np.errstate(all="ignore"):  # a trial that diverges overflows on its way, and its outcome says so
+            while state.outcome is None and state.epoch < last:
+                J = self._train_epoch(state, streams)
+                state.epoch += 1
+                self._conclude_epoch(state, J)
+                if deadline is not None and time.perf_counter() >= deadline:
+                    break
+        state.theta, state.streams = self._parameters.theta.copy(), streams.states()
+        return state
+
+    def _train_epoch(self, state: FitState, streams: Streams) -> float:
+        """Take the steps of one epoch and return the mean of J over its examples, or the first J that is not finite."""
+        network, parameters, gradients, total = self.network, self._parameters, self._gradients, 0.0
+        alpha = self.optimizer.rate(state.epoch, self.num_epochs)
+        for X, y in self.train.batches(self.batch_size, streams, self.augment):
+            masks = network.draw_masks(len(y), streams.dropout)
+            J = network.cost_and_gradients(X, y, parameters, gradients, masks)
+            if not math.isfinite(J):
+                return J
+            state.step += 1
+            self.optimizer.update(parameters.theta, gradients.theta, state.slots, state.step, alpha, self._scratch)
+            total += J * len(y)
+        return total / self.train.m
+
+    def _conclude_epoch(self, state: FitState, J: float) -> None:
+        """Evaluate, remember, and decide whether to go on; row 0 has no J."""
+        train_cost, train_error = self._evaluate(self.train)
+        dev_cost, dev_error = (math.nan, math.nan) if self.dev is None else self._evaluate(self.dev)
+        state.history.append(train_cost, dev_cost, train_error, dev_error, J, *self._norms())
+        costs = [train_cost] + [J] * (state.epoch > 0) + [dev_cost] * (self.dev is not None)
+        if not all(map(math.isfinite, costs)):
+            state.outcome = "diverged"
+            state.reason = f"the cost was no longer a finite number in epoch {state.epoch}"
+            return
+        monitored = {"dev_cost": dev_cost, "dev_error": dev_error}[self.stopper.monitor]
+        state.memory = self.stopper.update(
+            state.memory, state.epoch, -float(state.epoch) if self.dev is None else monitored
+        )
+        if state.memory.best_epoch == state.epoch:
+            state.best_theta[:] = self._parameters.theta
+        reason = self.stopper.reason_to_stop(state.memory, state.epoch)
+        if reason is not None:
+            state.outcome, state.reason = "early_stopped", reason
+        elif state.epoch == self.num_epochs:
+            state.outcome, state.reason = "completed", f"trained all {self.num_epochs} epochs"
+
+    def _evaluate(self, examples: ExampleSource) -> tuple[float, float]:
+        cost, error = 0.0, 0.0
+        for X, y in examples.blocks():
+            block_cost, block_error = self.network.evaluate(X, y, self._parameters)
+            cost += block_cost * len(y) / examples.m
+            error += block_error * len(y) / examples.m
+        return cost, error
+
+    def _norms(self) -> list[float]:
+        X, y = self._probe
+        self.network.cost_and_gradients(X, y, self._parameters, self._gradients)
+        root_m = math.sqrt(len(y))
+        return (
+            [_norm(W) for W in self._parameters.W.values()]
+            + [_norm(dW) for dW in self._gradients.W.values()]
+            + [_norm(A) / root_m for A in self.network.activations(len(y))]
+        )
+
+
+def _check_fits(examples: ExampleSource, network: Network) -> None:
+    n_x, num_classes = network.architecture.layer_sizes[0], network.architecture.num_classes
+    if examples.n_x != n_x:
+        raise ValueError(f"the examples have {examples.n_x} features, the network takes {n_x}")
+    if examples.labels.max() >= num_classes:
+        raise ValueError(f"labels must be in 0..{num_classes - 1}, got {examples.labels.max()}")
+
+
+def _norm(array: Array) -> float:
+    flat = array.ravel()
+    return math.sqrt(np.dot(flat, flat))
