@@ -1,0 +1,80 @@
+"""A tracking store made once, and copied for each test; records as a trial leaves them."""
+
+import dataclasses
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.config import TrialConfig
+from pipeline.record import TrialRecord
+from pipeline.tracking.archive import Archive
+from pipeline.tracking.recorder import Recorder
+
+EXPERIMENT = "tests"
+
+
+@pytest.fixture(scope="session")
+def template_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("template")
+    Recorder(None, "unused", root)
+    return root
+
+
+@pytest.fixture
+def root(template_store: Path, tmp_path: Path) -> Path:
+    """An `mlruns` folder with an empty store in it."""
+    folder = tmp_path / "mlruns"
+    folder.mkdir()
+    shutil.copyfile(template_store / "mlflow.db", folder / "mlflow.db")
+    return folder
+
+
+@pytest.fixture
+def recorder(root: Path) -> Recorder:
+    return Recorder(None, EXPERIMENT, root)
+
+
+@pytest.fixture
+def archive(recorder: Recorder, root: Path) -> Archive:
+    return Archive(None, EXPERIMENT, root)
+
+
+@pytest.fixture
+def make_record() -> Callable[..., TrialRecord]:
+    return a_record
+
+
+def a_record(seed: int = 0, epochs: int = 6, **changes: object) -> TrialRecord:
+    """A small record with every field filled."""
+    rng = np.random.default_rng(seed)
+    names = ("train_cost", "dev_cost", "train_error", "dev_error", "train_cost_penalized")
+    names += ("weight_norm_1", "gradient_norm_1", "activation_norm_1")
+    curves = {name: rng.random(epochs + 1) for name in names}
+    curves["train_cost_penalized"][0] = np.nan
+    record = TrialRecord(
+        config=dataclasses.asdict(TrialConfig(seed=seed)),
+        data={"name": "digits", "digest": "ab" * 32, "source_digest": "cd" * 32, "classes": ["0", "1"]},
+        outcome="completed",
+        reason="All epochs were trained.",
+        stop_epoch=epochs,
+        curves=curves,
+        parameters={"W1": rng.random((3, 4), dtype=np.float32), "b1": np.zeros((3, 1), np.float32)},
+        summary={"best_epoch": 4.0, "best_dev_cost": 0.5 + seed, "best_dev_error": 0.25},
+        gradient_checks={
+            "init": {
+                "verdict": "good",
+                "relative_error": 1e-9,
+                "tensors": {"W1": 1e-9},
+                "worst": [["W1[0, 1]", 1.0, 1.0]],
+            },
+            "trained": {"verdict": "look_again", "relative_error": 3e-6, "tensors": {"W1": 3e-6}, "worst": []},
+        },
+        diagnosis={"avoidable_bias": 0.01, "variance": 0.05, "verdict": "high variance", "remedies": ["more data"]},
+        environment={"python": "3.11.7", "code": {"commit": "c0ffee", "dirty": True, "diff": "+ a line\n"}},
+        started_at=1_700_000_000.0,
+        duration_s=2.0,
+    )
+    return dataclasses.replace(record, **changes)

@@ -1,0 +1,236 @@
+"""Everything goes through MLflow's own API: what a recorder writes is read back with a client of its own."""
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mlflow.tracking import MlflowClient
+
+from pipeline.errors import TrackingError
+from pipeline.record import TrialRecord
+from pipeline.tracking import files
+from pipeline.tracking.recorder import Recorder
+
+MakeRecord = Callable[..., TrialRecord]
+STUDY = "digits-0123abcd"
+
+
+@pytest.fixture
+def client(recorder: Recorder) -> MlflowClient:
+    return MlflowClient(recorder.store.uri)
+
+
+def write_trial(recorder: Recorder, record: TrialRecord, parent: str, name: str = "trial-0007") -> str:
+    return recorder.write(record, kind="trial", name=name, parent=parent, tags={"study": STUDY, "trial": name[6:]})
+
+
+def steps(client: MlflowClient, run_id: str, name: str) -> list[int]:
+    return [point.step for point in client.get_metric_history(run_id, name)]
+
+
+def assert_curves_are_stored(client: MlflowClient, run_id: str, record: TrialRecord) -> None:
+    for name in ("train_cost", "dev_cost", "train_error", "dev_error"):
+        history = client.get_metric_history(run_id, name)
+        assert sorted((point.step, point.value) for point in history) == list(enumerate(record.curves[name].tolist()))
+    assert sorted(steps(client, run_id, "train_cost_penalized")) == list(range(1, record.stop_epoch + 1))
+
+
+def test_a_trial_becomes_a_finished_child_with_every_epoch_of_its_curves(
+    recorder: Recorder, client: MlflowClient, make_record: MakeRecord
+) -> None:
+    record = make_record()
+    parent = recorder.open_sweep(STUDY, {"study": {"trials": 5}})
+    run = client.get_run(write_trial(recorder, record, parent))
+    assert run.info.status == "FINISHED"
+    assert run.info.run_name == "trial-0007"
+    assert run.data.tags["mlflow.parentRunId"] == parent
+    assert run.data.tags["kind"] == "trial"
+    assert run.data.tags["outcome"] == "completed"
+    assert run.data.tags["gradcheck_trained"] == "look_again"
+    assert run.data.params["regularization.lambd"] == "0.0"
+    assert run.data.params["model.hidden_units"] == "[64, 32]"
+    assert run.data.metrics["best_dev_cost"] == 0.5
+    assert run.data.metrics["gradcheck_init_relative_error"] == 1e-9
+    assert run.data.metrics["variance"] == 0.05
+    assert "make rerun RUN=digits-0123abcd/trial-0007" in run.data.tags["mlflow.note.content"]
+    assert (run.info.start_time, run.info.end_time) == (1_700_000_000_000, 1_700_000_002_000)
+    [dataset] = run.inputs.dataset_inputs
+    assert dataset.dataset.digest == ("ab" * 32)[:36]
+    assert_curves_are_stored(client, run.info.run_id, record)
+
+
+def test_the_files_of_a_run_are_plain_and_named(
+    recorder: Recorder, client: MlflowClient, make_record: MakeRecord
+) -> None:
+    run_id = write_trial(recorder, make_record(), recorder.open_sweep(STUDY, {}))
+    names = {item.path for item in client.list_artifacts(run_id)}
+    assert names == {*files.REQUIRED, files.DIFF, files.CHECKS_TEXT}
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status"),
+    [
+        ("completed", "FINISHED"),
+        ("early_stopped", "FINISHED"),
+        ("pruned", "FINISHED"),
+        ("diverged", "FINISHED"),
+        ("failed", "FAILED"),
+    ],
+)
+def test_only_a_failed_trial_is_a_failed_run(
+    recorder: Recorder, client: MlflowClient, make_record: MakeRecord, outcome: str, status: str
+) -> None:
+    run_id = write_trial(recorder, make_record(outcome=outcome), recorder.open_sweep(STUDY, {}))
+    assert client.get_run(run_id).info.status == status
+
+
+def test_a_diverged_curve_with_infinities_and_no_numbers_is_stored(
+    recorder: Recorder, client: MlflowClient, make_record: MakeRecord
+) -> None:
+    record = make_record(outcome="diverged")
+    record.curves["train_cost"][-1], record.curves["dev_cost"][-1] = np.inf, np.nan
+    run_id = write_trial(recorder, record, recorder.open_sweep(STUDY, {}))
+    assert client.get_metric_history(run_id, "train_cost")[-1].value > 1e300
+    assert math.isnan(client.get_metric_history(run_id, "dev_cost")[-1].value)
+
+
+def test_writing_a_record_again_changes_nothing_also_from_another_process(
+    recorder: Recorder, client: MlflowClient, make_record: MakeRecord, root: Path
+) -> None:
+    record, parent = make_record(), recorder.open_sweep(STUDY, {})
+    first = write_trial(recorder, record, parent)
+    other = Recorder(None, "tests", root)
+    assert other.open_sweep(STUDY, {}) == parent
+    assert write_trial(other, record, parent) == first
+    assert write_trial(recorder, record, parent) == first
+    assert_curves_are_stored(client, first, record)
+    assert list(recorder.children(parent)) == [7]
+
+
+def test_a_run_without_a_parent_is_known_again_by_its_key(
+    recorder: Recorder, client: MlflowClient, make_record: MakeRecord
+) -> None:
+    ids = [recorder.write(make_record(), kind="train", name="train", key=key) for key in ("one", "one", "two")]
+    assert ids[0] == ids[1] != ids[2]
+
+
+STAGES = ("_open_run", "_missing", "_log", "_write_files", "_write_data", "set_terminated")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_write_cut_off_anywhere_is_continued_in_place(
+    recorder: Recorder,
+    client: MlflowClient,
+    make_record: MakeRecord,
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stage: str,
+    when: str,
+) -> None:
+    record, parent = make_record(), recorder.open_sweep(STUDY, {})
+    owner = recorder if stage.startswith("_") else recorder._client
+    inner = getattr(owner, stage)
+
+    def dies(*arguments: object, **named: object) -> object:
+        if when == "after":
+            inner(*arguments, **named)
+        raise ConnectionError("cut off")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, stage, dies)
+        with pytest.raises(TrackingError, match="cut off"):
+            write_trial(recorder, record, parent)
+    again = Recorder(None, "tests", root)
+    run_id = write_trial(again, record, again.open_sweep(STUDY, {}))
+    assert_curves_are_stored(client, run_id, record)
+    assert client.get_run(run_id).info.status == "FINISHED"
+    assert len(again.children(parent)) == 1
+
+
+def test_curves_that_grew_while_training_are_completed_without_doubling(
+    recorder: Recorder, client: MlflowClient, make_record: MakeRecord, root: Path
+) -> None:
+    record, parent = make_record(epochs=20), recorder.open_sweep(STUDY, {})
+    run_id = recorder.open_run("trial", "trial-0007", {"study": STUDY}, parent=parent)
+    for until in (5, 5, 11):
+        recorder.progress(run_id, {name: values[: until + 1] for name, values in record.curves.items()})
+    assert steps(client, run_id, "dev_cost") == list(range(12))
+    again = Recorder(None, "tests", root)  # as after a crash
+    assert write_trial(again, record, again.open_sweep(STUDY, {})) == run_id
+    assert_curves_are_stored(client, run_id, record)
+
+
+def test_a_killed_run_is_continued_in_place(recorder: Recorder, client: MlflowClient, make_record: MakeRecord) -> None:
+    record, parent = make_record(), recorder.open_sweep(STUDY, {})
+    run_id = recorder.open_run("trial", "trial-0007", {"study": STUDY}, parent=parent)
+    recorder.close(run_id, "KILLED")
+    assert write_trial(recorder, record, parent) == run_id
+    assert client.get_run(run_id).info.status == "FINISHED"
+
+
+def test_a_curve_longer_than_one_request_arrives_whole(
+    recorder: Recorder, client: MlflowClient, make_record: MakeRecord
+) -> None:
+    record = make_record(epochs=1200)
+    run_id = write_trial(recorder, record, recorder.open_sweep(STUDY, {}))
+    assert_curves_are_stored(client, run_id, record)
+
+
+def test_norms_go_to_mlflow_at_few_steps_with_first_and_last(
+    recorder: Recorder, client: MlflowClient, make_record: MakeRecord
+) -> None:
+    run_id = write_trial(recorder, make_record(epochs=100), recorder.open_sweep(STUDY, {}))
+    found = sorted(steps(client, run_id, "weight_norm_1"))
+    assert (found[0], found[-1]) == (0, 100)
+    assert len(found) <= 8
+
+
+def test_a_sweep_is_found_again_and_runs_again(recorder: Recorder, client: MlflowClient) -> None:
+    parent = recorder.open_sweep(STUDY, {"study": {"trials": 5}})
+    recorder.close(parent, "KILLED")
+    assert recorder.open_sweep(STUDY, {"study": {"trials": 9}}) == parent
+    run = client.get_run(parent)
+    assert run.info.status == "RUNNING"
+    assert run.data.tags["kind"] == "sweep"
+    assert run.data.params["study.trials"] == "5"
+
+
+def test_no_credential_of_a_configuration_reaches_the_store(
+    recorder: Recorder, client: MlflowClient, make_record: MakeRecord, root: Path
+) -> None:
+    record = make_record()
+    record.config["data"]["path"] = "https://ann:hunter2@example.org/x.csv?token=hunter2&v=1"
+    record.data["path"] = record.config["data"]["path"]
+    record = dataclasses.replace(record, reason="cannot read s3://ann:hunter2@bucket")
+    recorder.write(record, kind="train", name="train")
+    recorder.open_sweep(STUDY, {"tracking": {"uri": "postgresql://ann:hunter2@db/mlflow"}})
+    stored = [path for path in root.rglob("*") if path.is_file()]
+    assert len(stored) > 5
+    for path in stored:
+        assert b"hunter2" not in path.read_bytes(), path
+
+
+def test_a_quotation_mark_in_a_study_name_is_refused(recorder: Recorder) -> None:
+    with pytest.raises(TrackingError, match="quotation mark"):
+        recorder.open_sweep("it's", {})
+
+
+def test_pictures_and_values_can_be_kept_with_the_parent_run(
+    recorder: Recorder, client: MlflowClient, tmp_path: Path
+) -> None:
+    parent = recorder.open_sweep(STUDY, {"study": {"trials": 5}})
+    picture = tmp_path / "history.png"
+    picture.write_bytes(b"png")
+    recorder.write_file(parent, picture, "pictures")
+    recorder.annotate(parent, {"best": "trial-0003"}, {"best_dev_cost": 0.1}, step=3)
+    recorder.annotate(parent, {}, {"best_dev_cost": 0.1}, step=3)
+    run = client.get_run(parent)
+    assert [item.path for item in client.list_artifacts(parent, "pictures")] == ["pictures/history.png"]
+    assert steps(client, parent, "best_dev_cost") == [3]
+    assert run.data.tags["best"] == "trial-0003"
+    assert json.loads((recorder._files / parent / "artifacts" / "sweep.json").read_text()) == {"study": {"trials": 5}}
