@@ -1,0 +1,261 @@
+"""Sends finished records and growing curves to MLflow in a thread of its own, so that training never waits for it.
+
+A record is a file in the outbox until MLflow has all of it; a store that is away is tried again and again, ever less
+often, and what could not be sent is told at the end and sent by the next command.
+"""
+
+import threading
+import time
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.errors import RecordError, TrackingError, UserError
+from pipeline.record import TrialRecord
+from pipeline.tracking.recorder import Recorder
+
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0
+PROGRESS_EVERY_S = 2.0
+TRIES = 5
+"""A record that is refused so often while others pass is set aside, and stays in the outbox."""
+
+
+@dataclass(frozen=True)
+class Left:
+    """What had not been sent when the sender was closed.
+
+    Attributes
+    ----------
+    names : the records that are still in the outbox.
+    reason : a sentence on the last trouble; empty when there was none.
+    """
+
+    names: tuple[str, ...]
+    reason: str
+
+
+class Sender:
+    """The one writer of a sweep's runs.
+
+    Parameters
+    ----------
+    open_recorder : makes the `Recorder`; called in the thread, and again until it succeeds.
+    outbox : folder of this study's record files, `<run name>.npz`.
+    study, config, tags : of the parent run.
+    on_sent : called in the thread with (name, run id) when a record has arrived.
+    progress_every_s, first_wait_s : seconds between two updates of growing curves, and before the first retry.
+    """
+
+    def __init__(
+        self,
+        open_recorder: Callable[[], Recorder],
+        outbox: Path,
+        *,
+        study: str,
+        config: Mapping[str, Any],
+        tags: Mapping[str, str] | None = None,
+        on_sent: Callable[[str, str], None] = lambda name, run_id: None,
+        progress_every_s: float = PROGRESS_EVERY_S,
+        first_wait_s: float = FIRST_WAIT_S,
+    ) -> None:
+        self.outbox, self.study = outbox, study
+        self.parent: str | None = None
+        self.run_ids: dict[str, str] = {}
+        self._open_recorder, self._config, self._tags, self._on_sent = open_recorder, config, dict(tags or {}), on_sent
+        self._recorder: Recorder | None = None
+        self._wake = threading.Condition()
+        self._queue: OrderedDict[str, int] = OrderedDict()  # name → tries
+        self._aside: dict[str, str] = {}  # name → why it was refused
+        self._growing: dict[str, dict[str, np.ndarray]] = {}  # run name → its latest curves
+        self._begun: dict[str, str] = {}  # run name → run id, of the runs that were opened for progress
+        self._progress_every_s, self._first_wait_s = progress_every_s, first_wait_s
+        self._last_progress = time.monotonic()
+        self._trouble, self._closing, self._dropping, self._retried = "", False, False, False
+        self._thread = threading.Thread(target=self._work, name="sender", daemon=True)
+
+    def start(self) -> "Sender":
+        """Begin with what is in the outbox from before, if it is submitted; returns itself."""
+        self.outbox.mkdir(parents=True, exist_ok=True)
+        self._thread.start()
+        return self
+
+    def opened(self, timeout_s: float = 60.0) -> str:
+        """Wait for the parent run, so that a store that cannot be used is told before anything is trained.
+
+        Raises
+        ------
+        TrackingError
+            The store cannot be used, or does not answer in time.
+        """
+        with self._wake:
+            self._wake.wait_for(lambda: self.parent or self._trouble, timeout=timeout_s)
+        if self.parent is None:
+            raise TrackingError(self._trouble or f"The tracking store did not answer within {timeout_s:g} s.")
+        return self.parent
+
+    @property
+    def recorder(self) -> Recorder:
+        """The recorder, for writes of the same process once the sender is closed."""
+        assert self._recorder is not None, "the sender has not been opened"
+        return self._recorder
+
+    def pending(self) -> list[str]:
+        """Names of the records in the outbox."""
+        return sorted(path.stem for path in self.outbox.glob("*.npz") if not path.name.startswith("."))
+
+    def submit(self, name: str) -> None:
+        """Send the record `outbox/<name>.npz`; returns at once."""
+        with self._wake:
+            self._growing.pop(name, None)
+            self._queue.setdefault(name, 0)
+            self._wake.notify_all()
+
+    def progress(self, name: str, curves: Mapping[str, np.ndarray]) -> None:
+        """Show the curves of a running trial when time allows; only the latest are kept."""
+        with self._wake:
+            if name not in self._queue and name not in self.run_ids:
+                self._growing[name] = dict(curves)
+
+    @property
+    def trouble(self) -> str:
+        """A sentence on why nothing can be sent at present; empty when all is well."""
+        return self._trouble
+
+    @property
+    def waiting(self) -> int:
+        """How many records are still to be sent."""
+        return len(self._queue) + len(self._aside)
+
+    def close(self, timeout_s: float = 30.0) -> Left:
+        """Send what is left, for at most `timeout_s`; runs of trials that were cut off become KILLED."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify_all()
+        self._thread.join(timeout_s)
+        self._dropping = True
+        with self._wake:
+            self._wake.notify_all()
+        names = tuple(dict.fromkeys([*self._queue, *self._aside]))
+        return Left(names, next(iter(self._aside.values()), self._trouble) if names else "")
+
+    # --- the thread ------------------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        wait_s = self._first_wait_s
+        while not self._dropping:
+            try:
+                self._connect()
+                if not self._step():
+                    return
+                self._trouble, wait_s = "", self._first_wait_s
+            except Exception as error:  # whatever it is, the sweep goes on and the record stays in the outbox
+                trouble = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+                with self._wake:
+                    self._trouble = trouble
+                    self._wake.notify_all()
+                self._pause(wait_s)
+                wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+
+    def _connect(self) -> None:
+        if self._recorder is None:
+            self._recorder = self._open_recorder()
+        if self.parent is None:
+            parent = self._recorder.open_sweep(self.study, self._config, self._tags)
+            with self._wake:
+                self.parent = parent
+                self._wake.notify_all()
+
+    def _step(self) -> bool:
+        """Do one thing; False when everything is done and the sender is closing."""
+        with self._wake:
+            self._wake.wait_for(lambda: self._queue or self._closing, timeout=self._until_progress())
+            if self._closing and not self._queue and not self._retried:
+                self._retried = True
+                self._queue.update(dict.fromkeys(self._aside, TRIES - 1))
+                self._aside.clear()
+            name = next(iter(self._queue), None)
+            closing = self._closing
+        if name is not None:
+            self._send(name)
+        elif closing:
+            self._end_cut_off()
+            return False
+        if self._until_progress() == 0.0:
+            self._send_progress()
+        return True
+
+    def _until_progress(self) -> float | None:
+        if not self._growing:
+            return self._progress_every_s
+        return max(0.0, self._last_progress + self._progress_every_s - time.monotonic())
+
+    def _send(self, name: str) -> None:
+        assert self._recorder is not None
+        path = self.outbox / f"{name}.npz"
+        try:
+            if path.exists():
+                record = _load(path)
+                tags = {"study": self.study, "trial": name.removeprefix("trial-")}
+                kind = "trial" if name.startswith("trial-") else name
+                run_id = self._recorder.write(record, kind=kind, name=name, parent=self.parent, tags=tags)
+                path.unlink()
+                self.run_ids[name] = run_id
+                self._on_sent(name, run_id)
+        except Exception as error:
+            self._count_failure(name, error)
+            raise
+        with self._wake:
+            self._queue.pop(name, None)
+            self._begun.pop(name, None)
+
+    def _count_failure(self, name: str, error: Exception) -> None:
+        """Let others pass after a failure, and set a record aside that fails while the store itself works."""
+        with self._wake:
+            self._queue[name] += 1
+            self._queue.move_to_end(name)
+            if self._queue[name] >= TRIES and self._store_works():
+                del self._queue[name]
+                self._aside[name] = f"{name} was refused: {error}"
+
+    def _store_works(self) -> bool:
+        try:
+            assert self._recorder is not None
+            self._recorder.ping()
+        except Exception:
+            return False
+        return True
+
+    def _send_progress(self) -> None:
+        assert self._recorder is not None
+        with self._wake:
+            growing, self._growing = self._growing, {}
+        self._last_progress = time.monotonic()
+        for name, curves in growing.items():
+            if name not in self._begun:
+                tags = {"study": self.study, "trial": name.removeprefix("trial-")}
+                kind = "trial" if name.startswith("trial-") else name
+                self._begun[name] = self._recorder.open_run(kind, name, tags, parent=self.parent)
+            self._recorder.progress(self._begun[name], curves)
+
+    def _end_cut_off(self) -> None:
+        """No run stays RUNNING when the sweep stops; a resumed sweep continues them in place."""
+        assert self._recorder is not None
+        for name in list(self._begun):
+            self._recorder.close(self._begun.pop(name), "KILLED")
+
+    def _pause(self, seconds: float) -> None:
+        """Wait before the next try; closing cuts a long wait short once."""
+        with self._wake:
+            self._wake.wait_for(lambda: self._dropping, timeout=min(seconds, 1.0) if self._closing else seconds)
+
+
+def _load(path: Path) -> TrialRecord:
+    try:
+        return TrialRecord.load(path)
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise RecordError(f"{path} is damaged: {' '.join(str(error).split())}") from error

@@ -1,0 +1,195 @@
+"""The sender against a real store, with a recorder that fails where the test says so; events instead of sleeping."""
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from pipeline.errors import TrackingError
+from pipeline.record import TrialRecord
+from pipeline.tracking.recorder import Recorder
+from pipeline.tracking.sender import Sender
+
+MakeRecord = Callable[..., TrialRecord]
+STUDY = "digits-0123abcd"
+PATIENCE_S = 30.0
+
+
+class Flaky:
+    """A recorder whose store is away while `away` is set."""
+
+    def __init__(self, inner: Recorder) -> None:
+        self.inner, self.away, self.refused = inner, threading.Event(), threading.Event()
+
+    def __getattr__(self, name: str) -> object:
+        if self.away.is_set() and name != "store":
+            self.refused.set()
+            raise TrackingError("No tracking server answers at http://tracking.example.")
+        return getattr(self.inner, name)
+
+
+@pytest.fixture
+def flaky(recorder: Recorder) -> Flaky:
+    return Flaky(recorder)
+
+
+@pytest.fixture
+def arrived() -> "Arrivals":
+    return Arrivals()
+
+
+class Arrivals:
+    """Counts the records that have arrived and lets a test wait for them."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.changed = threading.Condition()
+
+    def __call__(self, name: str, run_id: str) -> None:
+        with self.changed:
+            self.names.append(name)
+            self.changed.notify_all()
+
+    def wait_for(self, count: int) -> None:
+        with self.changed:
+            assert self.changed.wait_for(lambda: len(self.names) >= count, PATIENCE_S), self.names
+
+
+@pytest.fixture
+def sender(flaky: Flaky, tmp_path: Path, arrived: Arrivals) -> Iterator[Sender]:
+    made = Sender(
+        lambda: flaky,  # type: ignore[arg-type, return-value]
+        tmp_path / "outbox",
+        study=STUDY,
+        config={"study": {"name": STUDY}},
+        on_sent=arrived,
+        first_wait_s=0.001,
+        progress_every_s=0.001,
+    )
+    yield made.start()
+    flaky.away.clear()
+    made.close(PATIENCE_S)
+
+
+def put(sender: Sender, record: TrialRecord, name: str) -> None:
+    record.save(sender.outbox / f"{name}.npz")
+    sender.submit(name)
+
+
+def children(recorder: Recorder, sender: Sender) -> list[str]:
+    client = MlflowClient(recorder.store.uri)
+    runs = client.search_runs([recorder.experiment_id], f"tags.`mlflow.parentRunId` = '{sender.parent}'")
+    return sorted(f"{run.info.run_name} {run.info.status}" for run in runs)
+
+
+def test_submitted_records_arrive_and_leave_the_outbox(
+    sender: Sender, recorder: Recorder, make_record: MakeRecord
+) -> None:
+    for number in range(3):
+        put(sender, make_record(number), f"trial-{number:04d}")
+    put(sender, make_record(9), "baseline")
+    left = sender.close(PATIENCE_S)
+    assert (left.names, left.reason) == ((), "")
+    assert sender.pending() == []
+    names = ["baseline", "trial-0000", "trial-0001", "trial-0002"]
+    assert children(recorder, sender) == [f"{name} FINISHED" for name in names]
+    assert sorted(sender.run_ids) == names
+
+
+def test_a_store_that_goes_away_and_comes_back_loses_and_doubles_nothing(
+    sender: Sender, flaky: Flaky, recorder: Recorder, make_record: MakeRecord, arrived: Arrivals
+) -> None:
+    put(sender, make_record(0), "trial-0000")
+    arrived.wait_for(1)
+    flaky.away.set()
+    put(sender, make_record(1), "trial-0001")
+    put(sender, make_record(2), "trial-0002")
+    assert flaky.refused.wait(PATIENCE_S)
+    assert sender.pending() == ["trial-0001", "trial-0002"]
+    flaky.away.clear()
+    arrived.wait_for(3)
+    assert sender.close(PATIENCE_S).names == ()
+    assert children(recorder, sender) == [f"trial-000{number} FINISHED" for number in range(3)]
+
+
+def test_what_could_not_be_sent_is_told_at_the_end_and_stays_in_the_outbox(
+    sender: Sender, flaky: Flaky, make_record: MakeRecord
+) -> None:
+    sender.opened(PATIENCE_S)
+    flaky.away.set()
+    put(sender, make_record(), "trial-0000")
+    assert flaky.refused.wait(PATIENCE_S)
+    left = sender.close(0.05)
+    assert left.names == ("trial-0000",)
+    assert "No tracking server answers" in left.reason
+    assert sender.pending() == ["trial-0000"]
+
+
+def test_a_damaged_record_does_not_hold_up_the_others(
+    sender: Sender, recorder: Recorder, make_record: MakeRecord
+) -> None:
+    (sender.outbox / "trial-0000.npz").write_bytes(b"half a file")
+    sender.submit("trial-0000")
+    put(sender, make_record(1), "trial-0001")
+    left = sender.close(PATIENCE_S)
+    assert left.names == ("trial-0000",)
+    assert "trial-0000" in left.reason
+    assert children(recorder, sender) == ["trial-0001 FINISHED"]
+
+
+def test_curves_grow_while_a_trial_runs_and_are_completed_when_it_ends(
+    sender: Sender, recorder: Recorder, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = threading.Event()
+    inner = recorder.progress
+
+    def progress(*arguments: object) -> None:
+        inner(*arguments)  # type: ignore[arg-type]
+        shown.set()
+
+    monkeypatch.setattr(recorder, "progress", progress)
+    record = make_record(epochs=20)
+    sender.progress("trial-0000", {name: values[:8] for name, values in record.curves.items()})
+    assert shown.wait(PATIENCE_S)
+    assert children(recorder, sender) == ["trial-0000 RUNNING"]
+    put(sender, record, "trial-0000")
+    sender.close(PATIENCE_S)
+    assert children(recorder, sender) == ["trial-0000 FINISHED"]
+    client = MlflowClient(recorder.store.uri)
+    history = client.get_metric_history(sender.run_ids["trial-0000"], "dev_cost")
+    assert sorted(point.step for point in history) == list(range(21))
+
+
+def test_a_trial_that_is_cut_off_is_marked_killed(
+    sender: Sender, recorder: Recorder, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = threading.Event()
+    inner = recorder.progress
+    monkeypatch.setattr(recorder, "progress", lambda *arguments: (inner(*arguments), shown.set()))
+    sender.progress("trial-0000", make_record().curves)
+    assert shown.wait(PATIENCE_S)
+    sender.close(PATIENCE_S)
+    assert children(recorder, sender) == ["trial-0000 KILLED"]
+
+
+def test_submitting_twice_or_what_is_gone_is_harmless(
+    sender: Sender, recorder: Recorder, make_record: MakeRecord, arrived: Arrivals
+) -> None:
+    put(sender, make_record(), "trial-0000")
+    sender.submit("trial-0000")
+    arrived.wait_for(1)
+    sender.submit("trial-0000")
+    assert sender.close(PATIENCE_S).names == ()
+    assert children(recorder, sender) == ["trial-0000 FINISHED"]
+
+
+def test_a_store_that_cannot_be_used_is_told_before_training(tmp_path: Path) -> None:
+    def refuses() -> Recorder:
+        raise TrackingError("The folder mlruns must be writable, but is not.")
+
+    sender = Sender(refuses, tmp_path / "outbox", study=STUDY, config={}, first_wait_s=0.001).start()
+    with pytest.raises(TrackingError, match="must be writable"):
+        sender.opened(PATIENCE_S)
+    assert sender.close(0.05).names == ()
