@@ -10,7 +10,7 @@ from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import BaseJournalFileLock, JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import TrialState
 
 from pipeline.config import SweepConfig
@@ -83,7 +83,7 @@ def open_storage(config: SweepConfig, name: str) -> BaseStorage:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _cut_torn_line(path)
-        return JournalStorage(JournalFileBackend(str(path), lock_obj=_AlreadyHeld()))
+        return JournalStorage(JournalFileBackend(str(path), lock_obj=_AlreadyHeld(str(path))))
     except OSError as error:
         raise StudyError(f"the study's journal {path} cannot be opened: {error.strerror}.") from None
     except (ValueError, KeyError, AssertionError):
@@ -208,7 +208,7 @@ def _cut_torn_line(path: Path) -> None:
             file.truncate(content.rfind(b"\n") + 1)
 
 
-class _AlreadyHeld(BaseJournalFileLock):
+class _AlreadyHeld(JournalFileSymlinkLock):
     """No lock of its own: the coordinator holds the study's lock for as long as the journal is open.
 
     Optuna's lock files survive kill -9 and would make the next start wait for them.
