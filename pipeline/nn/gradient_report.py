@@ -1,8 +1,9 @@
 """What a gradient check found: numbers, verdict, where to look; it computes no derivative.
 
-The verdict follows the course's thresholds for the relative error ‖dθ_approx − dθ‖₂ / (‖dθ_approx‖₂ + ‖dθ‖₂):
-up to 1e-7 good, up to 1e-5 look again, from 1e-3 wrong, suspect between. It is the worst of the error of θ as a whole, of
-every W[l] and b[l] on its own, and of the directional derivatives, so that a wrong db1 cannot hide behind a large dW3.
+The verdict follows the course's thresholds for the relative error ‖dθ_approx − dθ‖₂ / (‖dθ_approx‖₂ + ‖dθ‖₂): up to
+1e-7 good, up to 1e-5 look again, from 1e-3 wrong, suspect between. It is the worst of the error of θ as a whole, of
+every W[l] and b[l] on its own, and of the directional derivatives, so that a wrong db1 cannot hide behind a large
+dW3.
 """
 
 from collections.abc import Sequence
@@ -58,9 +59,8 @@ class GradientReport:
     first: dict[str, Any] | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """The report as plain values that JSON can hold; a number that is not finite becomes its name."""
-        plain: dict[str, Any] = _plain(asdict(self))
-        return plain
+        """The report as plain values, for JSON; `GradientReport(**plain)` is the way back."""
+        return asdict(self)
 
     def headline(self) -> str:
         """One line: verdict, relative error, how it was measured."""
@@ -81,9 +81,12 @@ class GradientReport:
         if self.directional_error is not None:
             lines += [
                 f"Along {coverage['directions']} random directions through all of θ "
-                f"({coverage['directions_at_kinks']} more left out at kinks): relative error {self.directional_error:.1e}."
+                f"({coverage['directions_at_kinks']} left out at kinks): relative error {self.directional_error:.1e}."
             ]
-        lines += ["", f"{'tensor':8}{'error':>10}{'‖analytic‖':>14}{'‖numeric‖':>14}{'compared':>10}{'of':>10}{'kinks':>8}"]
+        lines += [
+            "",
+            f"{'tensor':8}{'error':>10}{'‖analytic‖':>14}{'‖numeric‖':>14}{'compared':>10}{'of':>10}{'kinks':>8}",
+        ]
         for name, error in self.tensors.items():
             compared, size, kinks = coverage["tensors"][name]
             analytic, numeric = self.norms[name]
@@ -109,7 +112,7 @@ def worst_verdict(verdicts: Sequence[str]) -> str:
 
 
 def error_pattern(analytic: Floats, numeric: Floats, values: Floats, m: int) -> str | None:
-    """What a wrong gradient looks like, if it is one of the usual mistakes: a factor, or a penalty term too many or too few.
+    """What a wrong gradient looks like, if it is a usual mistake: a factor, or a penalty term too many or too few.
 
     Parameters
     ----------
@@ -120,7 +123,12 @@ def error_pattern(analytic: Floats, numeric: Floats, values: Floats, m: int) -> 
     """
     factor = _multiple(analytic, numeric)
     if factor is not None and relative_error(analytic, numeric) > LOOK_AGAIN:
-        meaning = {1.0: "", -1.0: ", a sign", float(m): ", m: a division by m is missing", 1 / m: ", 1/m: divided by m twice"}
+        meaning = {
+            1.0: "",
+            -1.0: ", a sign",
+            float(m): ", m: a division by m is missing",
+            1 / m: ", 1/m: divided by m twice",
+        }
         known = [text for value, text in meaning.items() if np.isclose(factor, value, rtol=PROPORTIONAL)]
         return f"the analytic gradient is {factor:.6g} times the numeric one{known[0] if known else ''}"
     for term, name, penalty in ((values, "W", "L2"), (np.sign(values), "sign(W)", "L1")):
@@ -137,13 +145,3 @@ def _multiple(a: Floats, b: Floats) -> float | None:
         return None
     c = float(np.dot(a, b)) / square
     return c if np.linalg.norm(a - c * b) <= PROPORTIONAL * np.linalg.norm(a) else None
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not np.isfinite(value):
-        return str(value)
-    return value

@@ -2,23 +2,24 @@
 
 The plain loop runs the whole network twice per parameter. Almost all of that work is repeated:
 
-* Moving W[l][i, j] by h moves only row i of Z[l], and there by h A[l-1][j, k] for example k, because
-  Z[l] = W[l] A[l-1] + b[l]. (b[l][i] is the column whose input is always 1.) Layers 1..l-1 are as before.
-* So only row i of A[l] changes, by some δ (k), and Z[l+1] = Z[l+1] before + W[l+1][:, i] δ: an outer product
-  instead of a matrix product. From l+1 on the network runs as usual.
+* Moving W[l][i, j] by h moves only row i of Z[l], and there by h A[l-1][j, k] for example k, because Z[l] = W[l]
+  A[l-1] + b[l]. (b[l][i] is the column whose input is always 1.) Layers 1..l-1 are as before.
+* So only row i of A[l] changes, by some δ (k), and Z[l+1] = Z[l+1] before + W[l+1][:, i] δ: an outer product instead
+  of a matrix product. From l+1 on the network runs as usual.
 * All columns j of a row, at θ + h and at θ - h, are more examples of one batch: they go up together.
-* Where δ = 0 (a ReLU that stays shut, a unit that dropout removed, an input of 0) the cost is bit for bit the same at both
-  points, and the example is left out of the batch.
+* Where δ = 0 (a ReLU that stays shut, a unit that dropout removed, an input of 0) the cost is bit for bit the same at
+  both points, and the example is left out of the batch.
 
-What is computed is J(θ + h) and J(θ - h) and nothing else: no derivative of any layer is used, so the result can disagree
-with backpropagation. The quotient is taken per example before averaging, Σ_k (J_k(θ + h) - J_k(θ - h)) / 2hm, which
-subtracts numbers of the size of one example's change and loses less than subtracting two averages.
+What is computed is J(θ + h) and J(θ - h) and nothing else: no derivative of any layer is used, so the result can
+disagree with backpropagation. The quotient is taken per example before averaging, Σ_k (J_k(θ + h) - J_k(θ - h)) /
+2hm, which subtracts numbers of the size of one example's change and loses less than subtracting two averages.
 
-A kink is a coordinate whose two points lie on different sides of a corner of J: some Z of a ReLU or leaky ReLU has another
-sign at θ + h than at θ - h. There the quotient is a mean of two slopes, not a derivative.
+A kink is a coordinate whose two points lie on different sides of a corner of J: some Z of a ReLU or leaky ReLU has
+another sign at θ + h than at θ - h, and J changes. There the quotient is a mean of two slopes, not a derivative.
 """
 
 from collections.abc import Callable
+from itertools import pairwise
 from math import prod
 from typing import Any, NamedTuple
 
@@ -57,7 +58,8 @@ def softmax_losses(Z: Array, y: Array) -> Array:
     flat = Z.reshape(len(Z), -1)
     flat -= np.maximum.reduce(flat.real, axis=0)
     at_label = Z[y, :, np.arange(y.size)].swapaxes(0, 1)
-    return np.log(np.add.reduce(np.exp(flat, out=flat), axis=0)).reshape(Z.shape[1:]) - at_label
+    log_sum: Array = np.log(np.add.reduce(np.exp(flat, out=flat), axis=0)).reshape(Z.shape[1:])
+    return log_sum - at_label
 
 
 def sigmoid_losses(Z: Array, y: Array) -> Array:
@@ -66,7 +68,8 @@ def sigmoid_losses(Z: Array, y: Array) -> Array:
     Z : (1, points, k, q);  y : (k,)  ->  (points, k, q)
     """
     z, positive = Z[0], Z[0].real > 0
-    return np.log1p(np.exp(np.where(positive, -z, z))) + np.where(positive, z, 0) - y[:, None] * z
+    softplus: Array = np.log1p(np.exp(np.where(positive, -z, z))) + np.where(positive, z, 0)
+    return softplus - y[:, None] * z
 
 
 LOSSES: dict[str, Callable[[Array, Array], Array]] = {"softmax": softmax_losses, "sigmoid": sigmoid_losses}
@@ -90,8 +93,7 @@ class Restart:
         self.Z = dict(zip(layers, logits, strict=True))
         self.A = {layer: np.vstack([A, np.ones((1, self.m))]) for layer, A in zip(layers, inputs, strict=True)}
         self.D = dict(enumerate(masks)) if masks is not None else {}
-        self._memory: dict[str, Array] = {}
-        self._spread: dict[tuple[int, ...], Array] = {}
+        self._memory: dict[tuple[str, Any], Array] = {}
 
     def data_cost(self) -> Any:
         """The mean loss of the batch at θ itself."""
@@ -103,7 +105,9 @@ class Restart:
         kinked = [layer for layer, name in enumerate(self.architecture.activations, 1) if name in KINKED]
         return np.concatenate([(self.Z[layer].real > 0).ravel() for layer in kinked] or [np.empty(0, np.bool_)])
 
-    def quotients(self, layer: int, rows: Integers, columns: Integers, formula: Difference, epsilon: float) -> Quotients:
+    def quotients(
+        self, layer: int, rows: Integers, columns: Integers, formula: Difference, epsilon: float
+    ) -> Quotients:
         """∂J/∂W[layer][row, column] for each pair, without the penalty; column n_{l-1} means b[layer][row].
 
         Parameters
@@ -116,12 +120,13 @@ class Restart:
         limit = max(1, BLOCK_ELEMENTS // (widest * steps.shape[0] * self.m))
         values, kinks = np.zeros(rows.size), np.zeros(rows.size, np.bool_)
         for part in _blocks(rows, limit):
-            losses, kinks[part] = self._move(layer, int(rows[part.start]), steps[:, :, columns[part]])
+            losses, straddles = self._move(layer, int(rows[part.start]), steps[:, :, columns[part]])
             values[part] = formula.derivative(losses, epsilon).sum(axis=0) / self.m
+            kinks[part] = straddles & (values[part] != 0)
         return Quotients(values, kinks)
 
     def _move(self, layer: int, row: int, steps: Array) -> tuple[Array, Array]:
-        """Move row `row` of Z[layer] by `steps` (points, m, q): the losses that change (points, k, q), the kinks (q,)."""
+        """Move row `row` of Z[layer] by `steps` (points, m, q); the losses that change (points, k, q), kinks (q,)."""
         if layer == self.num_layers:
             Z = self._array("Z", (len(self.Z[layer]), *steps.shape), steps.dtype)
             Z[...] = self.Z[layer][:, None, :, None]
@@ -134,22 +139,13 @@ class Restart:
         return self._finish(layer + 1, self._add_outer(layer + 1, row, A, examples), examples, kinks)
 
     def _add_outer(self, layer: int, row: int, delta: Array, examples: Integers) -> Array:
-        """Z[layer] + W[layer][:, row] δ for `examples` (k,), as one product [W[:, row] | Z] · [δ ; spread].
-
-        Column (p, e, c) of `spread` has its single 1 in row e: it picks the example's Z. Result (n_l, points, k, q).
-        """
-        shape = (len(delta), examples.size, delta.shape[2])
-        if shape not in self._spread:
-            ones = np.eye(examples.size, dtype=delta.dtype)[:, None, :, None]
-            blank = np.zeros((1, *shape), delta.dtype)
-            self._spread[shape] = np.vstack([blank, np.broadcast_to(ones, (examples.size, *shape))])
-        right = self._spread[shape]
-        np.take(delta, examples, axis=1, out=right[0])
-        left = np.hstack([self.W[layer][:, row : row + 1], self.Z[layer][:, examples]]).astype(delta.dtype)
-        return self._product("Z", left, right)
+        """Z[layer] + W[layer][:, row] δ for `examples` : (k,), with δ : (points, m, q); (n_l, points, k, q)."""
+        Z = self._product("Z", self.W[layer][:, row : row + 1], delta[None].take(examples, axis=2))
+        Z += self.Z[layer][:, None, examples, None]
+        return Z
 
     def _finish(self, layer: int, Z: Array, examples: Integers, kinks: Array) -> tuple[Array, Array]:
-        """Run on from Z[layer] : (n_l, points, k, q) of `examples` : (k,); the losses (points, k, q), all kinks (q,)."""
+        """Run on from Z[layer] : (n_l, points, k, q) of `examples` : (k,); the losses (points, k, q), kinks (q,)."""
         for below in range(layer, self.num_layers):
             kinks = kinks | self._activate(below, Z, examples)
             Z = self._product("other Z" if (below - layer) % 2 == 0 else "Z", self.W[below + 1], Z)
@@ -174,7 +170,8 @@ class Restart:
         straddles = positive[:, 0] != positive[:, -1]
         if not straddles.any():
             return NO_KINKS
-        return (straddles if D is None else straddles & (D != 0)[:, :, None]).any(axis=(0, 1))
+        counted: Array = straddles if D is None else straddles & (D != 0)[:, :, None]
+        return counted.any(axis=(0, 1))
 
     def _product(self, name: str, left: Array, right: Array) -> Array:
         """The matrix product over the first axis of `right`, in memory that is used again."""
@@ -184,9 +181,9 @@ class Restart:
 
     def _array(self, name: str, shape: tuple[int, ...], dtype: Any) -> Array:
         """An array of memory that is kept from one batch of perturbations to the next."""
-        size, kept = prod(shape), self._memory.get(name)
+        size, kept = prod(shape), self._memory.get((name, dtype))
         if kept is None or kept.size < size:
-            kept = self._memory[name] = np.empty(size, dtype)
+            kept = self._memory[name, dtype] = np.empty(max(size, BLOCK_ELEMENTS), dtype)
         return kept[:size].reshape(shape)
 
 
@@ -195,6 +192,6 @@ def _blocks(rows: Integers, limit: int) -> list[slice]:
     edges = [*np.flatnonzero(np.diff(rows, prepend=-1)), rows.size]
     return [
         slice(start, min(start + limit, int(end)))
-        for begin, end in zip(edges, edges[1:], strict=False)
+        for begin, end in pairwise(edges)
         for start in range(int(begin), int(end), limit)
     ]

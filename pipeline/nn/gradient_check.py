@@ -1,0 +1,236 @@
+"""Gradient checking: whether what backpropagation computes is the derivative of the cost that is minimised.
+
+Backpropagation gives dθ = ∂J/∂θ from formulas that a person derived and wrote down; J itself is far easier to get
+right. So J is evaluated a little to both sides of θ, coordinate by coordinate, and the slope found there is compared:
+
+    dθ_approx[i] = (J(θ + ε e_i) − J(θ − ε e_i)) / 2ε            derivations: `pipeline.nn.numerical_gradient`
+    error        = ‖dθ_approx − dθ‖₂ / (‖dθ_approx‖₂ + ‖dθ‖₂)    thresholds: `pipeline.nn.gradient_report`
+
+All of W[1], …, W[L], b[1], …, b[L] are one vector θ; J has its L2 and L1 terms; everything is float64, because
+float32 leaves a difference quotient three or four digits. Four things make such a check lie, and each has its answer
+here:
+
+Kinks. ReLU, leaky ReLU and L1 have corners. If ±ε straddles one, the quotient mixes two slopes and differs from a
+correct dθ. Those coordinates are found, named and left out; if their share exceeds `max_kink_share` the verdict is
+"inconclusive".
+
+Dropout. A mask drawn anew for every evaluation makes J another function each time. Check with keep_prob = 1
+(masks=None), as the course says, and then with one mask frozen for all evaluations, so that dropout's own code is
+checked as well.
+
+Rounding. A saturated network has gradients so small that the difference of two costs is mostly rounding. Whatever the
+difference quotient does not call good is asked again of the complex step, which subtracts nothing: if that agrees
+with backpropagation, the trouble was numerical, and its numbers are reported with a note; if not, the gradient is
+wrong. And no method can resolve less than the rounding of the gradient itself (`rounding_floor`): differences below
+it count as agreement where the gradient is zero, and as "inconclusive" where it is not.
+
+A cost that is wrong in itself. J and dθ can agree and both be off, a penalty divided by the wrong m for instance. The
+cost is therefore computed twice, by the network and from its definition (`pipeline.nn.gradient_restart`), at θ and at
+a random point, and must be the same number.
+
+Above `max_coordinates` a seeded sample of every tensor is compared, and `directions` random directions v through all
+of θ, whose derivative must be v · dθ: a mistake in any coordinate shows in all of them. The report says what was
+covered.
+
+References
+----------
+deeplearning.ai, Improving Deep Neural Networks, week 1: "Gradient checking" and the "implementation notes" after it.
+Rumelhart, Hinton & Williams (1986), Learning representations by back-propagating errors, Nature 323, 533-536.
+Bottou (2012), Stochastic gradient descent tricks, in Neural Networks: Tricks of the Trade, 2nd ed., 430-445.
+Karpathy, CS231n course notes, "Gradient checks" (kinks, dropout, regularisation, thresholds).
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.nn.gradient_evidence import Evidence, compare, draw_sample
+from pipeline.nn.gradient_problem import Problem
+from pipeline.nn.gradient_report import GradientReport, error_pattern
+from pipeline.nn.network import Masks, Network
+from pipeline.nn.numerical_gradient import COMPLEX_STEP, METHODS, Floats, difference, relative_error
+from pipeline.nn.parameters import Parameters
+
+__all__ = ["GradientReport", "check_gradients", "stratified_batch"]
+
+Array = NDArray[Any]
+Integers = NDArray[np.intp]
+
+LISTED = 10
+"""How many coordinates and kinks a report names."""
+
+
+def check_gradients(
+    network: Network,
+    parameters: Parameters,
+    X: Array,
+    y: Array,
+    *,
+    rng: np.random.Generator,
+    masks: Masks | None = None,
+    method: str = "two_sided",
+    epsilon: float = 1e-5,
+    max_coordinates: int = 20_000,
+    directions: int = 8,
+    max_kink_share: float = 0.1,
+) -> GradientReport:
+    """Compare backpropagation with difference quotients of J, in float64, and say where they disagree.
+
+    Parameters
+    ----------
+    network
+        Of any dtype; a float64 twin of it is what is checked.
+    parameters
+        θ, the initial or the trained values. They are not changed.
+    X : (n_x, m)
+    y : (m,) integer labels
+    rng
+        For the sample of coordinates, the directions, and the random point where J is computed twice.
+    masks
+        Dropout masks, held fixed throughout; None is keep_prob = 1.
+    method : "two_sided", "one_sided" or "complex_step"
+    epsilon
+        ε of the differences; the complex step has its own.
+    max_coordinates
+        Up to here all of θ is compared; above it a sample, and `directions` random directions besides.
+    max_kink_share
+        More kinks than this share of the coordinates, and the verdict is "inconclusive".
+    """
+    difference(method)
+    problem = Problem.of(network, parameters, X, y, masks)
+    sample = draw_sample(problem, max_coordinates, directions, rng=rng)
+    with np.errstate(all="ignore"):
+        cost, gradients = problem.backpropagation()
+        disagreement = problem.cost_disagreement(rng=rng)
+        asked = compare(problem, gradients, sample, method, epsilon)
+        second = None
+        if method != "complex_step" and (asked.verdict != "good" or asked.kink_share > max_kink_share):
+            second = compare(problem, gradients, sample, "complex_step", COMPLEX_STEP)
+        verdict, evidence, notes = _decide(asked, second, max_kink_share)
+        if disagreement is not None:
+            verdict, notes = "wrong", [disagreement, *notes]
+        return _report(verdict, asked, evidence, notes, cost)
+
+
+def stratified_batch(y: Array, examples: int, *, rng: np.random.Generator) -> Integers:
+    """Indices of a random batch in which every class has its share, in ascending order; all of them if there are fewer.
+
+    Within a class of n the examples are put at (r + ½)/n, r = 0..n-1, in random order; those nearest 0 are taken.
+    """
+    order = rng.permutation(y.size)
+    position = np.empty(y.size)
+    for label in np.unique(y):
+        members = order[y[order] == label]
+        position[members] = (np.arange(members.size) + 0.5) / members.size
+    return np.sort(order[np.argsort(position[order], kind="stable")][:examples])
+
+
+def _decide(asked: Evidence, second: Evidence | None, max_kink_share: float) -> tuple[str, Evidence, list[str]]:
+    """The verdict, the evidence it rests on, and the reasons."""
+    if second is None:
+        return asked.verdict, asked, _remarks(asked)
+    asked_label = METHODS[asked.method].label
+    opinion = (
+        f"the complex step, which crosses no kink and loses nothing to rounding, gives {second.relative_error:.1e}"
+    )
+    if asked.kink_share > max_kink_share and second.verdict not in ("suspect", "wrong"):
+        share = f"{asked.kink_share:.1%} of the coordinates straddle a kink within ±{asked.epsilon:g}"
+        return "inconclusive", asked, [f"{share}, more than {max_kink_share:.1%}; {opinion} ({second.verdict})."]
+    was = f"The {asked_label} gave {asked.relative_error:.1e} ({asked.verdict}); {opinion}"
+    if second.verdict == "good":
+        return "good", second, [f"{was}: the trouble was numerical and the gradient is right.", *_remarks(second)]
+    return second.verdict, second, [f"{was} ({second.verdict}).", *_remarks(second)]
+
+
+def _remarks(evidence: Evidence) -> list[str]:
+    """Where the gradient is wrong and how, and where it is zero."""
+    gradients = {name: evidence.analytic[evidence.within(name)] for name in evidence.tensor_verdicts}
+    zero = [name for name, gradient in gradients.items() if gradient.size and not gradient.any()]
+    remarks = [f"The gradient of {', '.join(zero)} is zero here, so agreement shows little there."] if zero else []
+    wrong = [
+        name for name, verdict in evidence.tensor_verdicts.items() if verdict in ("look_again", "suspect", "wrong")
+    ]
+    if not wrong:
+        return remarks
+    top = max(int(name[1:]) for name in wrong)
+    at_top = [name for name in wrong if int(name[1:]) == top]
+    place = (
+        f"dZ[{top}] or both of its uses" if len(at_top) == 2 else f"d{at_top[0]} itself, for dZ[{top}] serves the other"
+    )
+    remarks += [
+        f"Disagree: {', '.join(wrong)}. Backpropagation runs from the output down, so look at layer {top} first: "
+        f"at {place}."
+    ]
+    for name in wrong:
+        places = evidence.within(name)
+        values = evidence.problem.parameters.theta[evidence.sample.indices[places]]
+        pattern = error_pattern(evidence.analytic[places], evidence.numeric[places], values, evidence.problem.y.size)
+        remarks += [f"{name}: {pattern}."] if pattern else []
+    return remarks
+
+
+def _report(verdict: str, asked: Evidence, evidence: Evidence, notes: list[str], cost: float) -> GradientReport:
+    """Gather everything in plain values."""
+    problem, sample = evidence.problem, evidence.sample
+    kept = np.flatnonzero(~evidence.kinks)
+    difference_size = np.abs(evidence.analytic - evidence.numeric)[kept]
+    largest = np.argpartition(-difference_size, min(LISTED, kept.size - 1))[:LISTED] if kept.size else kept
+    worst = kept[largest[np.argsort(-difference_size[largest], kind="stable")]]
+    coordinate = problem.parameters.coordinate
+    places = {name: evidence.within(name) for name in problem.parameters.names}
+    return GradientReport(
+        verdict=verdict,
+        relative_error=evidence.relative_error,
+        tensors={name: relative_error(evidence.numeric[at], evidence.analytic[at]) for name, at in places.items()},
+        norms={name: (_norm(evidence.analytic[at]), _norm(evidence.numeric[at])) for name, at in places.items()},
+        worst=[
+            (coordinate(int(sample.indices[i])), float(evidence.analytic[i]), float(evidence.numeric[i])) for i in worst
+        ],
+        kinks=[coordinate(int(i)) for i in sample.indices[evidence.kinks][:LISTED]],
+        coverage=_coverage(evidence),
+        directional_error=evidence.directional_error,
+        cost=cost,
+        method=evidence.method,
+        epsilon=evidence.epsilon,
+        examples=int(problem.y.size),
+        dropout="off" if problem.masks is None else "masks frozen",
+        notes=notes,
+        first=None if asked is evidence else _summary(asked),
+    )
+
+
+def _coverage(evidence: Evidence) -> dict[str, Any]:
+    """How much of θ was compared, in all and by tensor: [compared, size, left out at kinks]."""
+    tensors = {}
+    for name, part in evidence.problem.slices().items():
+        start, end = np.searchsorted(evidence.sample.indices, (part.start, part.stop))
+        kinks = int(evidence.kinks[start:end].sum())
+        tensors[name] = [int(end - start) - kinks, part.stop - part.start, kinks]
+    return {
+        "coordinates": int(evidence.problem.parameters.theta.size),
+        "compared": int((~evidence.kinks).sum()),
+        "kinks": int(evidence.kinks.sum()),
+        "tensors": tensors,
+        "directions": int((~evidence.direction_kinks).sum()),
+        "directions_at_kinks": int(evidence.direction_kinks.sum()),
+    }
+
+
+def _summary(evidence: Evidence) -> dict[str, Any]:
+    return {
+        "method": evidence.method,
+        "epsilon": evidence.epsilon,
+        "verdict": evidence.verdict,
+        "relative_error": evidence.relative_error,
+        "kink_share": evidence.kink_share,
+        "tensors": {
+            name: relative_error(evidence.numeric[at], evidence.analytic[at])
+            for name in evidence.problem.parameters.names
+            for at in [evidence.within(name)]
+        },
+    }
+
+
+def _norm(values: Floats) -> float:
+    return float(np.linalg.norm(values))

@@ -1,0 +1,174 @@
+"""What a gradient check is about: one network, in float64, at one θ on one batch, its cost written down a second time.
+
+The second cost comes straight from the definition and shares with the network only the activations g and the order of
+the layers (`Network.trace`). Difference quotients are taken of it; that it is the network's own cost is checked.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.nn.activations import ACTIVATIONS
+from pipeline.nn.architecture import Regularization
+from pipeline.nn.gradient_restart import Quotients, Restart
+from pipeline.nn.network import Masks, Network
+from pipeline.nn.numerical_gradient import COMPLEX_STEP, Difference, Floats
+from pipeline.nn.parameters import Parameters
+
+Array = NDArray[Any]
+Integers = NDArray[np.intp]
+
+UNIT_ROUNDOFF = 2.0**-53
+SAFETY = 16
+"""Covers what `rounding_floor` does not count one by one: several roundings per term, and their sum over the terms."""
+SAME_COST = 1e-9
+"""Two computations of J that differ by less, relative to 1 + |J|, are the same function."""
+
+
+def penalty_terms(w: Array, regularization: Regularization) -> Array:
+    """The penalty of each weight, λ/(2m) w² + λ₁/(2m) |w|; |w| is written sign(w) w to be analytic off 0."""
+    terms: Array = regularization.lambd * w * w + regularization.lambd_l1 * np.sign(w.real) * w
+    return terms / (2 * regularization.m)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The cost J of one network on one batch, as a function of θ around the values of `parameters`.
+
+    Attributes
+    ----------
+    network, parameters, X, masks : in float64
+    y : (m,) labels
+    """
+
+    network: Network
+    parameters: Parameters
+    X: Floats
+    y: Array
+    masks: Masks | None
+
+    @classmethod
+    def of(cls, network: Network, parameters: Parameters, X: Array, y: Array, masks: Masks | None = None) -> "Problem":
+        """The float64 twin of a network of any dtype; nothing that is passed in is changed or kept."""
+        twin = type(network)(network.architecture, network.regularization, dtype=np.float64, max_batch=len(y))
+        frozen = None if masks is None else [None if D is None else D.astype(np.float64) for D in masks]
+        return cls(twin, parameters.copy(np.float64), np.array(X, np.float64), np.array(y), frozen)
+
+    def backpropagation(self, parameters: Parameters | None = None) -> tuple[float, Parameters]:
+        """J and ∂J/∂θ as the network computes them, what is to be checked."""
+        parameters = parameters or self.parameters
+        gradients = self.parameters.like()
+        return self.network.cost_and_gradients(self.X, self.y, parameters, gradients, self.masks), gradients
+
+    def cost(self, parameters: Parameters) -> Any:
+        """J at any θ, complex too, from its definition: mean loss + Σ penalty."""
+        return self._restart(parameters).data_cost() + self._penalty(parameters)
+
+    def cost_disagreement(self, *, rng: np.random.Generator) -> str | None:
+        """A sentence if the network's J is not the defined one, at θ or at a random point where no b is 0."""
+        elsewhere = self.parameters.copy()
+        elsewhere.theta += 0.1 * rng.standard_normal(elsewhere.theta.size)
+        for place, parameters in (("at θ", self.parameters), ("at a random point near θ", elsewhere)):
+            theirs, ours = self.backpropagation(parameters)[0], float(self.cost(parameters))
+            if not abs(theirs - ours) <= SAME_COST * (1 + abs(ours)):
+                return (
+                    f"The network's cost {place} is {theirs:.12g}, by the definition it is {ours:.12g}: the forward "
+                    f"pass, the cost or the penalty is wrong, and dθ is compared with the slope of the defined cost."
+                )
+        return None
+
+    def quotients(self, indices: Integers, formula: Difference, epsilon: float) -> Quotients:
+        """Difference quotients of J, penalty included, for the coordinates θ[indices], in ascending order."""
+        values, kinks = np.zeros(indices.size), np.zeros(indices.size, np.bool_)
+        for layer, places, rows, columns in self._by_layer(indices):
+            order = np.argsort(rows, kind="stable")
+            data = self._here.quotients(layer, rows[order], columns[order], formula, epsilon)
+            values[places[order]], kinks[places[order]] = data.values, data.kinks
+        weights = indices < self.parameters.weights.size
+        points = self.parameters.weights[indices[weights]] + formula.displacements(epsilon)[:, None]
+        values[weights] += formula.derivative(penalty_terms(points, self.network.regularization), epsilon)
+        if self.network.regularization.lambd_l1:
+            kinks[weights] |= np.sign(points[0].real) != np.sign(points[-1].real)
+        return Quotients(values, kinks)
+
+    def directional(self, direction: Floats, formula: Difference, epsilon: float) -> tuple[float, bool]:
+        """The difference quotient of J along `direction` (n,), and whether a kink lies between its points."""
+        costs, signs = [], []
+        for h in formula.displacements(epsilon):
+            moved = self.parameters.copy(np.result_type(h, np.float64))
+            moved.theta += h * direction
+            there = self._restart(moved)
+            costs.append(there.data_cost() + self._penalty(moved))
+            corners = np.sign(moved.weights.real if self.network.regularization.lambd_l1 else [])
+            signs.append(np.append(there.signs(), corners))
+        return float(formula.derivative(np.array(costs), epsilon)), not np.array_equal(signs[0], signs[-1])
+
+    @cached_property
+    def rounding_floor(self) -> Floats:
+        """How far rounding alone may move each ∂J/∂θ[i], whatever method computes it: (n,).
+
+        dZ[L] = (A − Y)/m subtracts numbers of the size of 1, so it carries an error of u/m however small it is, and
+        backpropagation passes errors on like gradients, with nothing cancelling in the worst case:
+
+            E[L] = u/m;   E[l-1] = |W[l]|ᵀ E[l] * D * |g'(Z[l-1])|
+            floor of dW[l] = E[l] |A[l-1]|ᵀ;   floor of db[l] = Σ_i E[l]
+
+        (Higham 2002, Accuracy and Stability of Numerical Algorithms, section 3.1). g' is taken by the complex step.
+        """
+        floor, here = self.parameters.like(), self._here
+        E = np.full(here.Z[here.num_layers].shape, SAFETY * UNIT_ROUNDOFF / here.m)
+        for layer in range(here.num_layers, 0, -1):
+            both = E @ np.abs(here.A[layer]).T
+            floor.W[layer][...], floor.b[layer][...] = both[:, :-1], both[:, -1:]
+            if layer > 1:
+                E = np.abs(self.parameters.W[layer]).T @ E * self._slope(layer - 1)
+        floor.weights[...] += (
+            SAFETY
+            * UNIT_ROUNDOFF
+            * np.abs(self.network.regularization.lambd / self.network.regularization.m * self.parameters.weights)
+        )
+        return floor.theta
+
+    def slices(self) -> dict[str, slice]:
+        """Where each tensor lies in θ."""
+        ends = np.cumsum([tensor.size for tensor in self.parameters.as_dict().values()])
+        starts = [0, *ends[:-1]]
+        return {
+            name: slice(int(start), int(end))
+            for name, start, end in zip(self.parameters.names, starts, ends, strict=True)
+        }
+
+    @cached_property
+    def _here(self) -> Restart:
+        return self._restart(self.parameters)
+
+    def _restart(self, parameters: Parameters) -> Restart:
+        return Restart(self.network, parameters, self.X, self.y, self.masks)
+
+    def _penalty(self, parameters: Parameters) -> Any:
+        return penalty_terms(parameters.weights, self.network.regularization).sum()
+
+    def _slope(self, layer: int) -> Floats:
+        """|g'(Z) * D| of a hidden layer, (n_l, m)."""
+        A = self._here.Z[layer] + 1j * COMPLEX_STEP
+        ACTIVATIONS[self.network.architecture.activations[layer - 1]].forward(A, np.empty(A.shape))
+        D = self._here.D.get(layer)
+        slope: Floats = np.abs(A.imag / COMPLEX_STEP) * (1 if D is None else D)
+        return slope
+
+    def _by_layer(self, indices: Integers) -> Iterator[tuple[int, Integers, Integers, Integers]]:
+        """For each layer: the places in `indices` of its coordinates, with the row and column in [W b] of each."""
+        where = self.slices()
+        for layer, W in self.parameters.W.items():
+            parts = []
+            for name, width, offset in ((f"W{layer}", W.shape[1], 0), (f"b{layer}", 1, W.shape[1])):
+                start, end = np.searchsorted(indices, (where[name].start, where[name].stop))
+                rows, columns = np.divmod(indices[start:end] - where[name].start, width)
+                parts.append((np.arange(start, end), rows, columns + offset))
+            places, rows, columns = (np.concatenate(part) for part in zip(*parts, strict=True))
+            if places.size:
+                yield layer, places, rows, columns
