@@ -2,16 +2,17 @@
 
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import rich.progress
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from pipeline.search.coordinator import Progress
+if TYPE_CHECKING:
+    from pipeline.search.coordinator import Progress
 
-console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str = "") -> None:
@@ -55,7 +56,7 @@ class SweepProgress:
         )
         self._task = self._progress.add_task("trials", total=total, state="")
 
-    def update(self, standing: Progress) -> None:
+    def update(self, standing: "Progress") -> None:
         """Show the counts, and the best so far with its values."""
         state = f"{standing.pruned} pruned, {standing.failed} failed"
         if standing.best is not None:

@@ -24,7 +24,7 @@ def standing(study: optuna.Study, config: SweepConfig) -> str:
 
 
 def print_end(
-    config: SweepConfig, name: str, study: optuna.Study, *, run_ids: Mapping[str, str], stopped: str, left: str
+    config: SweepConfig, name: str, study: optuna.Study, *, run_ids: Mapping[int, str], stopped: str, left: str
 ) -> int:
     """Say what was found and what to do next; 0 when the study has all its trials."""
     complete = [t for t in asked(study) if t.state == TrialState.COMPLETE]
@@ -59,7 +59,7 @@ def _print_gain(study: optuna.Study, best: FrozenTrial, objective: str) -> None:
         )
 
 
-def _print_best(name: str, best: list[FrozenTrial], run_ids: Mapping[str, str]) -> None:
+def _print_best(name: str, best: list[FrozenTrial], run_ids: Mapping[int, str]) -> None:
     paths = list(dict.fromkeys(path for trial in best for path in trial.params))
     rows = []
     for trial in best:
@@ -73,7 +73,7 @@ def _print_best(name: str, best: list[FrozenTrial], run_ids: Mapping[str, str]) 
                 brief.get("best_dev_error"),
                 *values,
                 brief.get("epochs"),
-                run_ids.get(run, ""),
+                run_ids.get(trial.number, ""),
             ]
         )
     names = [path.split(".", 1)[-1] for path in paths]

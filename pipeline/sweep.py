@@ -4,33 +4,32 @@ import logging
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import optuna
+from optuna.trial import TrialState
 
 from pipeline import compose
 from pipeline.config import SweepConfig, TrialConfig
 from pipeline.data.prepare import PreparedData, prepare
 from pipeline.display import SweepProgress, console
 from pipeline.environment import code_version
-from pipeline.record import TrialRecord
 from pipeline.search.coordinator import Coordinator, Plan, run_name
 from pipeline.search.executors import open_executor
 from pipeline.search.lock import hold
 from pipeline.search.outbox import Outbox
 from pipeline.search.pruners import rungs
 from pipeline.search.space import Space
-from pipeline.search.study import check_data, name_study, objective_names, open_storage, open_study
+from pipeline.search.study import asked, check_data, name_study, objective_names, open_storage, open_study
 from pipeline.summary import print_end, standing
 from pipeline.tracking.recorder import Recorder
 from pipeline.tracking.sender import Sender
+from pipeline.train import ROOT, describe, trial_config
 from pipeline.trial import Segment
 from pipeline.validation import parse
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -41,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
 def sweep(config: SweepConfig) -> int:
     """Bring the study to the number of trials asked for, from wherever it stands; 0 when it got there."""
     logging.getLogger("optuna").setLevel(logging.WARNING)
-    space = Space(config.search.space, trial_values(config))
+    space = Space(config.search.space, asdict(trial_config(config)))
     store = Path(config.tracking.store)
     name = name_study(config)
     with hold(store / "studies" / f"{name}.lock", f"study {name}"), terminable():
@@ -59,17 +58,13 @@ def sweep(config: SweepConfig) -> int:
             console.print(f"\nInterrupted. Study {name}: {standing(study, config)}; the same command continues.")
             return 130
         left = leave(sender, study, "FINISHED")
-    return print_end(config, name, study, run_ids=sender.run_ids, stopped=stopped, left=left)
+    run_ids = {number: run_id for number, (run_id, _) in sender.recorder.children(sender.parent or "").items()}
+    return print_end(config, name, study, run_ids=run_ids, stopped=stopped, left=left)
 
 
 def run_trials(config: SweepConfig, study: optuna.Study, space: Space, prepared: PreparedData, sender: Sender) -> str:
     """Run what is missing of the study; returns why it ended early, or nothing."""
-    environment = {"code": code_version(ROOT, diff=config.tracking.code_diff)}
-
-    def describe(record: TrialRecord) -> None:
-        record.data = prepared.description | {"digest": prepared.digest, "source_digest": prepared.source_digest}
-        record.environment |= environment
-
+    code = code_version(ROOT, diff=config.tracking.code_diff)
     with open_executor(config.workers) as executor, SweepProgress(config.study.trials) as progress:
         coordinator = Coordinator(
             study,
@@ -79,22 +74,16 @@ def run_trials(config: SweepConfig, study: optuna.Study, space: Space, prepared:
             outbox=Outbox(sender.outbox),
             tracker=Tracker(sender),
             arrays=prepared.path,
-            describe=describe,
+            describe=lambda record: describe(record, prepared, code),
             on_progress=progress.update,
         )
         coordinator.run(baseline(config) if config.study.baseline else None)
     return coordinator.stopped
 
 
-def trial_values(config: SweepConfig) -> dict[str, Any]:
-    """The part of the configuration that is a trial's, as plain values."""
-    plain = asdict(config)
-    return {field.name: plain[field.name] for field in fields(TrialConfig)}
-
-
 def baseline(config: SweepConfig) -> TrialConfig:
     """The same network without regularisation and at init scale 1: what the search has to beat."""
-    plain = trial_values(config)
+    plain = asdict(trial_config(config))
     plain["regularization"] = {"lambd": 0.0, "lambd_l1": 0.0, "keep_prob": 1.0, "keep_prob_input": 1.0}
     plain["model"]["init"]["scale"] = 1.0
     return parse(TrialConfig, plain)
@@ -152,10 +141,12 @@ def leave(sender: Sender, study: optuna.Study, status: str) -> str:
     if left.names:
         return f"{len(left.names)} finished runs wait in {sender.outbox} for the tracking store: {left.reason}"
     if sender.parent is not None:
-        complete = [t for t in study.get_trials(deepcopy=False) if t.state == optuna.trial.TrialState.COMPLETE]
-        best = min((t.values[0] for t in complete), default=None)
-        metrics = {"trials": float(len(study.get_trials(deepcopy=False)))} | ({} if best is None else {"best": best})
-        sender.recorder.annotate(sender.parent, metrics=metrics)
+        complete = [t for t in asked(study) if t.state == TrialState.COMPLETE]
+        trials = len(asked(study))
+        metrics = {"trials": float(trials)}
+        if complete:
+            metrics[f"best_{study.user_attrs['config']['study']['objective']}"] = min(t.values[0] for t in complete)
+        sender.recorder.annotate(sender.parent, metrics=metrics, step=trials)
         sender.recorder.close(sender.parent, status)
     return ""
 

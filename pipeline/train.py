@@ -1,0 +1,98 @@
+"""`make train`: train one configuration, and track it as a run of its own."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from pipeline import compose
+from pipeline.config import TrainConfig, TrialConfig
+from pipeline.data.arrays import load_arrays
+from pipeline.data.prepare import PreparedData, prepare
+from pipeline.display import console, short
+from pipeline.environment import code_version
+from pipeline.errors import UserError
+from pipeline.record import TrialRecord
+from pipeline.tracking.recorder import Recorder
+from pipeline.trial import Segment, WrongGradient, advance
+from pipeline.validation import parse
+
+ROOT = Path(__file__).resolve().parent.parent
+REPORT_S = 2.0
+"""Seconds between two looks at a long run's curves in the UI."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run `python -m pipeline train`."""
+    return compose.run("train", TrainConfig, train, arguments)
+
+
+def train(config: TrainConfig) -> int:
+    """Train and track; 0 when the run ended by itself, whatever its result.
+
+    Raises
+    ------
+    UserError
+        The data or the store cannot be used, or the gradients are wrong.
+    """
+    tracking = config.tracking
+    store = Path(tracking.store)
+    recorder = Recorder(tracking.uri, tracking.experiment, store, tracking.artifacts)
+    prepared = prepare(config.data, store)
+    trial = trial_config(config)
+    name = f"{trial.data.name} λ={short(trial.regularization.lambd)} seed={trial.seed}"
+    key = uuid.uuid4().hex
+    run_id = recorder.open_run("train", name, {"record_key": key}, asdict(trial))
+    status = "FAILED"
+    try:
+        record = _carry_out(trial, prepared, recorder, run_id)
+        describe(record, prepared, code_version(ROOT, diff=tracking.code_diff))
+        recorder.write(record, kind="train", name=name, key=key)
+        status = ""
+    except KeyboardInterrupt:
+        status = "KILLED"
+        raise
+    except (WrongGradient, ValueError) as error:
+        raise UserError(f"run {run_id} failed: {error}") from None
+    finally:
+        if status:
+            recorder.close(run_id, status)
+    _print(record, run_id)
+    return 0
+
+
+def trial_config(config: TrainConfig) -> TrialConfig:
+    """The part of a command's configuration that is the trial's."""
+    plain = asdict(config)
+    return parse(TrialConfig, {field.name: plain[field.name] for field in fields(TrialConfig)})
+
+
+def describe(record: TrialRecord, prepared: PreparedData, code: dict[str, Any]) -> None:
+    """Add to a record what the trial itself does not know: the data's description and the code's version."""
+    record.data = prepared.description | {"digest": prepared.digest, "source_digest": prepared.source_digest}
+    record.environment["code"] = code
+
+
+def _carry_out(trial: TrialConfig, prepared: PreparedData, recorder: Recorder, run_id: str) -> TrialRecord:
+    arrays = load_arrays(prepared.path)
+    segment: Segment | None = None
+    while True:
+        segment = advance(trial, arrays, segment, seconds=REPORT_S)
+        if segment.record is not None:
+            return segment.record
+        recorder.progress(run_id, segment.curves)
+
+
+def _print(record: TrialRecord, run_id: str) -> None:
+    s: dict[str, Any] = record.summary
+    console.print(f"{record.outcome}: {record.reason}")
+    console.print(
+        f"dev cost {short(s['best_dev_cost'])}, dev error {short(s['best_dev_error'])}, "
+        f"train error {short(s['best_train_error'])} at epoch {s['best_epoch']:.0f}"
+    )
+    checks = [f"{moment} {report['verdict']}" for moment, report in record.gradient_checks.items()]
+    if checks:
+        console.print(f"gradient check: {', '.join(checks)}")
+    console.print(f"diagnosis: {record.diagnosis['verdict']}")
+    console.print(f"\nrun {run_id}\nNext:\n  make ui\n  make rerun RUN={run_id}")
