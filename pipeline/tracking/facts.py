@@ -97,7 +97,7 @@ def description(record: TrialRecord, *, kind: str, name: str, handle: str) -> st
     if verdict := record.diagnosis.get("verdict"):
         lines += ["", f"**Diagnosis:** {verdict}"]
     lines += [f"{number}. {remedy}" for number, remedy in enumerate(record.diagnosis.get("remedies") or [], start=1)]
-    checks = [f"{moment} {report.get('verdict')}" for moment, report in record.gradient_checks.items()]
+    checks = [f"{moment} {report['verdict']}" for moment, report in record.gradient_checks.items() if report]
     if checks:
         lines += ["", f"**Gradient check:** {', '.join(checks)} (the table is in `gradcheck.txt`)"]
     lines += ["", f"Repeat it to the same bits: `make rerun RUN={handle}`"]

@@ -39,7 +39,7 @@ MAX_ARRAYS = 10_000
 MAX_DEPTH = 32
 
 _CURVE_NAME = re.compile(r"(?:\d{1,4}/)?[a-z][a-z0-9_]{0,60}")
-_PARAMETER_NAME = re.compile(r"(?:\d{1,4}/)?[A-Za-z]{1,20}\d{0,4}")
+_PARAMETER_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,40}")
 _OUTCOMES = ("completed", "early_stopped", "pruned", "diverged", "failed")
 
 
