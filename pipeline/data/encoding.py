@@ -54,7 +54,10 @@ def as_text(column: "pd.Series[Any]") -> npt.NDArray[np.object_]:
     """Labels or categories as text, None where missing; 1, 1.0 and "1" are the same text, wherever they were read."""
     import pandas as pd
 
-    codes, distinct = pd.factorize(column)
+    try:
+        codes, distinct = pd.factorize(column)
+    except TypeError:
+        raise DataError(f"Column {column.name!r} holds neither numbers nor text.") from None
     texts = np.array([*map(_one_text, distinct), None], dtype=object)
     return texts[codes]  # the code of a missing value is -1, which takes the None
 
@@ -104,7 +107,7 @@ def _learn_column(column: "pd.Series[Any]", max_categories: int) -> dict[str, An
     categories = natural_order(MISSING if text is None else text for text in as_text(column))
     if len(categories) > max_categories:
         raise DataError(
-            f"Text column {column.name!r} has {len(categories):,} distinct values, more than"
+            f"Text column {column.name!r} has {len(categories):,} distinct values in the training part, more than"
             f" data.max_categories={max_categories}; leave it out with data.drop=[{column.name}]."
         )
     return {"name": column.name, "kind": kind, "categories": categories}
@@ -112,11 +115,12 @@ def _learn_column(column: "pd.Series[Any]", max_categories: int) -> dict[str, An
 
 def natural_order(texts: Iterable[str]) -> list[str]:
     """Distinct texts, as numbers where all are numbers (2 before 10), else alphabetically."""
-    distinct = set(texts)
+    distinct = sorted(set(texts))
     try:
-        return sorted(distinct, key=lambda text: (float(text), text))
+        values = {text: float(text) for text in distinct}
     except ValueError:
-        return sorted(distinct)
+        return distinct
+    return sorted(distinct, key=values.__getitem__) if np.isfinite([*values.values()]).all() else distinct
 
 
 def feature_names(recipe: Recipe) -> list[str]:
@@ -168,8 +172,9 @@ def _category_codes(column: dict[str, Any], table: "pd.DataFrame") -> npt.NDArra
     import pandas as pd
 
     text = as_text(table[column["name"]])
-    text[[value is None for value in text]] = MISSING
-    return np.asarray(pd.Categorical(text, categories=column["categories"]).codes)
+    text[pd.isna(text)] = MISSING
+    codes: npt.NDArray[np.integer[Any]] = pd.Index(column["categories"], dtype=object).get_indexer(text)
+    return codes
 
 
 def unseen(recipe: Recipe, table: "pd.DataFrame") -> dict[str, int]:

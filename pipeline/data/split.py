@@ -88,7 +88,9 @@ def split(y: Index, classes: Sequence[str], config: DataConfig, *, given: Index 
 
 def sample(y: Index, rows: Index, size: int, seed: int) -> Index:
     """A stratified sample of the rows, in ascending order: (size,)."""
-    if size >= len(rows):
+    if size > len(rows):
+        raise DataError(f"data.examples={size} is more than the {len(rows):,} rows that there are.")
+    if size == len(rows):
         return rows
     _, chosen = _draw(y, rows, size, "examples", _random_state(seed, "sample"))
     return chosen
