@@ -149,11 +149,13 @@ def connect(store: Store) -> "MlflowClient":
     check(store)
     from mlflow.tracking import MlflowClient
 
-    client = MlflowClient(tracking_uri=store.uri, registry_uri=store.uri)
     try:
         with lock(store.root / ".store.lock"):
             if store.kind == "embedded" and not store.database.exists():
                 _create(store)
+            client = MlflowClient(
+                tracking_uri=store.uri, registry_uri=store.uri
+            )  # creates the tables if there are none
             client.search_experiments(max_results=1)
     except Exception as error:
         raise explain(error, store) from error
@@ -167,7 +169,9 @@ def _create(store: Store) -> None:
     """
     from mlflow.tracking import MlflowClient
 
-    draft, ready = store.root / f".draft-{os.getpid()}.db", store.root / f".ready-{os.getpid()}.db"
+    for leftover in store.root.glob(".draft-*.db*"):  # of a process that was killed here
+        leftover.unlink()
+    draft, ready = store.root / f".draft-{os.getpid()}.db", store.root / f".draft-{os.getpid()}.db.ready"
     try:
         MlflowClient(tracking_uri=f"sqlite:///{draft}").search_experiments(max_results=1)
         shutil.copyfile(draft, ready)
