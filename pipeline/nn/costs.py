@@ -17,15 +17,15 @@ Array = NDArray[Any]
 class Output(NamedTuple):
     """One kind of output: its labels as an array, its cost with its probabilities, its predictions."""
 
-    encode: Callable[[Array, Array], None]  # y (m,) into Y (n_L, m)
+    encode: Callable[[Array, Array, Array], None]  # y (m,) and units (n_L, 1) into Y (n_L, m)
     cost: Callable[[Array, Array, Array, Array], Any]  # Z, Y, A, row -> cost; fills A
     predict: Callable[[Array], Array]  # Z -> (m,) labels
     gradient: Callable[[Array, Array, Array], None]  # A, Y into dZ
 
 
-def one_hot(y: Array, Y: Array) -> None:
-    """Y[k, i] = 1 where y[i] = k, else 0."""
-    np.equal(y, np.arange(len(Y))[:, None], out=Y)
+def one_hot(y: Array, units: Array, Y: Array) -> None:
+    """Y[k, i] = 1 where y[i] = k, else 0.  y : (m,);  units : (C, 1), 0..C-1;  Y : (C, m)."""
+    np.equal(y, units, out=Y)
 
 
 def softmax_cost(Z: Array, Y: Array, A: Array, row: Array) -> Any:
@@ -36,31 +36,40 @@ def softmax_cost(Z: Array, Y: Array, A: Array, row: Array) -> Any:
 
     Z, A : (C, m);  Y : (C, m) one-hot;  row : (m,) scratch
     """
-    np.subtract(Z, np.maximum.reduce(Z.real, axis=0), out=Z)
+    np.subtract(Z, np.maximum.reduce(Z.real, axis=0, out=row.real), out=Z)
     np.exp(Z, out=A)
     S = np.add.reduce(A, axis=0, out=row)
     np.divide(A, S, out=A)
     return (np.add.reduce(np.log(S, out=S)) - np.dot(Y.ravel(), Z.ravel())) / Z.shape[1]
 
 
-def copy_labels(y: Array, Y: Array) -> None:
-    """Y[0, i] = y[i]."""
+def copy_labels(y: Array, units: Array, Y: Array) -> None:
+    """Y[0, i] = y[i].  y : (m,);  Y : (1, m)."""
     np.copyto(Y[0], y, casting="unsafe")
 
 
 def sigmoid_cost(Z: Array, Y: Array, A: Array, row: Array) -> Any:
     """Fill A = σ(Z) and return the cross-entropy.
 
-    J = 1/m Σ_i (log(1 + exp z_i) - y_i z_i),   log(1 + exp z) = max(z, 0) + log(1 + exp(-|z|))
+    J = 1/m Σ_i log(1 + exp t_i),   t_i = (1 - 2 y_i) z_i,   log(1 + exp t) = (t + |t|) / 2 + log(1 + exp(-|t|))
 
     Z, A, Y : (1, m);  row : (m,) scratch
     """
-    z, y = Z[0], Y[0]
-    np.copysign(1, z.real, out=row)
+    t, size = row, A[0]
+    np.multiply(Y[0], -2, out=t)
+    np.add(t, 1, out=t)
+    np.multiply(t, Z[0], out=t)
+    np.copysign(1, t.real, out=size)
+    np.multiply(t, size, out=size)
+    np.add(t, size, out=t)
+    J = 0.5 * np.add.reduce(t)
+    np.negative(size, out=size)
+    np.exp(size, out=size)
+    np.log1p(size, out=size)
+    J += np.add.reduce(size)
     np.copyto(A, Z)
-    softplus = np.log1p(np.exp(-z * row.real)) + z * (z.real > 0)
     sigmoid(A)
-    return np.add.reduce(softplus - y * z) / z.size
+    return J / Z.shape[1]
 
 
 def cross_entropy_gradient(A: Array, Y: Array, dZ: Array) -> None:

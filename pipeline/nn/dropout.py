@@ -20,7 +20,7 @@ def draw_words(count: int, *, rng: np.random.Generator) -> NDArray[np.uint16]:
 
 
 def fill_mask(words: Array, keep_prob: float, D: Array) -> None:
-    """Fill D = (word < keep_prob · 2^16) / keep_prob: 0 or 1 / keep_prob.  words, D : (n_l, m)."""
+    """Fill D = (word < keep_prob · 2^16) / keep_prob: 0 or 1 / keep_prob.  words, D : any one shape."""
     np.less(words, max(1, round(keep_prob * WORDS)), out=D)
     np.multiply(D, 1 / keep_prob, out=D)
 

@@ -59,10 +59,9 @@ class Network:
         if views.num_masked == 0:
             return views.D
         words, start = dropout.draw_words(views.num_masked, rng=rng), 0
-        for D, keep_prob in zip(views.D, self.keep_prob, strict=True):
-            if D is not None:
-                dropout.fill_mask(words[start : start + D.size].reshape(D.shape), keep_prob, D)
-                start += D.size
+        for keep_prob, D in views.masks:
+            dropout.fill_mask(words[start : start + D.size], keep_prob, D)
+            start += D.size
         return views.D
 
     def forward(self, X: Array, parameters: Parameters, masks: Masks | None = None) -> Array:
@@ -157,7 +156,7 @@ class Network:
         if len(y) != Z.shape[1]:
             raise ValueError(f"y must have one label for each of the {Z.shape[1]} examples, got {len(y)}")
         output = OUTPUTS[self.architecture.output]
-        output.encode(y, views.Y)
+        output.encode(y, views.units, views.Y)
         return output.cost(Z, views.Y, views.P, views.row)
 
     def _backward(self, parameters: Parameters, gradients: Parameters, masks: Masks | None, views: Any) -> None:

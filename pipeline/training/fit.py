@@ -155,7 +155,7 @@ class Fit:
         self._parameters.theta[:] = state.theta
         with np.errstate(all="ignore"):  # a trial that diverges overflows on its way, and its outcome says so
             while state.outcome is None and state.epoch < last:
-                J = self._train_epoch(state, streams)
+                J = self.train_epoch(state, streams)
                 state.epoch += 1
                 self._conclude_epoch(state, J)
                 if deadline is not None and time.perf_counter() >= deadline:
@@ -163,7 +163,7 @@ class Fit:
         state.theta, state.streams = self._parameters.theta.copy(), streams.states()
         return state
 
-    def _train_epoch(self, state: FitState, streams: Streams) -> float:
+    def train_epoch(self, state: FitState, streams: Streams) -> float:
         """Take the steps of one epoch and return the mean of J over its examples, or the first J that is not finite."""
         network, parameters, gradients, total = self.network, self._parameters, self._gradients, 0.0
         alpha = self.optimizer.rate(state.epoch, self.num_epochs)
