@@ -259,9 +259,9 @@ class Recorder:
         pairs = [Param(key, value) for key, value in (params or {}).items()]
         words = [RunTag(key, facts.tag(value)) for key, value in (tags or {}).items()]
         self._client.log_batch(run_id, metrics, pairs, words)
-        stored = self._written.setdefault(run_id, {})
-        for metric in metrics:
-            stored.setdefault(metric.key, set()).add(metric.step)
+        if run_id in self._written:  # else nobody has asked yet what the run holds from before
+            for metric in metrics:
+                self._written[run_id].setdefault(metric.key, set()).add(metric.step)
 
     def _write_files(self, run_id: str, record: TrialRecord, kind: str, name: str) -> None:
         with self._folder(run_id) as folder:

@@ -52,7 +52,7 @@ def test_a_trial_becomes_a_finished_child_with_every_epoch_of_its_curves(
     assert run.data.tags["outcome"] == "completed"
     assert run.data.tags["gradcheck_trained"] == "look_again"
     assert run.data.params["regularization.lambd"] == "0.0"
-    assert run.data.params["model.hidden_units"] == "[64, 32]"
+    assert run.data.params["model.hidden_units"] == "[3]"
     assert run.data.metrics["best_dev_cost"] == 0.5
     assert run.data.metrics["gradcheck_init_relative_error"] == 1e-9
     assert run.data.metrics["variance"] == 0.05
@@ -160,8 +160,11 @@ def test_curves_that_grew_while_training_are_completed_without_doubling(
     for until in (5, 5, 11):
         recorder.progress(run_id, {name: values[: until + 1] for name, values in record.curves.items()})
     assert steps(client, run_id, "dev_cost") == list(range(12))
-    again = Recorder(None, "tests", root)  # as after a crash
-    assert write_trial(again, record, again.open_sweep(STUDY, {})) == run_id
+    again = Recorder(None, "tests", root)  # as after a crash, with the trial under way once more
+    parent = again.open_sweep(STUDY, {})
+    assert again.open_run("trial", "trial-0007", {"study": STUDY}, parent=parent) == run_id
+    again.progress(run_id, {name: values[:14] for name, values in record.curves.items()})
+    assert write_trial(again, record, parent) == run_id
     assert_curves_are_stored(client, run_id, record)
 
 
