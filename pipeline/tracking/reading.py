@@ -16,7 +16,8 @@ from typing import IO, Any, BinaryIO
 import numpy as np
 import yaml
 
-from pipeline.errors import RecordError
+from pipeline.config import TrialConfig
+from pipeline.errors import ConfigError, RecordError
 from pipeline.record import FORMAT, TrialRecord
 from pipeline.tracking.files import (
     CHECKS,
@@ -32,11 +33,13 @@ from pipeline.tracking.files import (
     digests,
     sha256,
 )
+from pipeline.validation import parse
 
 MAX_TEXT_BYTES = 16 * 2**20
 MAX_ARRAY_BYTES = 2 * 2**30
 MAX_ARRAYS = 10_000
 MAX_DEPTH = 32
+MAX_UNITS, MAX_LAYERS, MAX_EXAMPLES = 100_000, 1_000, 100_000_000
 
 _CURVE_NAME = re.compile(r"(?:\d{1,4}/)?[a-z][a-z0-9_]{0,60}")
 _PARAMETER_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,40}")
@@ -245,3 +248,31 @@ def _read_array(stream: IO[bytes], size: int, label: str) -> np.ndarray:
     if len(content) != num_bytes:
         raise RecordError(f"{label} must be {num_bytes:,} bytes long for its shape {shape}, but is not.")
     return np.frombuffer(bytearray(content), dtype).reshape(shape, order="F" if fortran else "C")
+
+
+def config_of(record: TrialRecord) -> TrialConfig:
+    """The record's configuration, checked like any other, and for sizes that a person would have noticed.
+
+    Raises
+    ------
+    RecordError
+        A value is refused by the schema, would take absurd amounts of memory, or contradicts the recorded parameters.
+    """
+    try:
+        config = parse(TrialConfig, record.config)
+    except (ConfigError, TypeError, ValueError, RecursionError) as error:
+        raise RecordError(f"The recorded configuration is refused: {error}") from None
+    units = config.model.hidden_units
+    for name, value, limit in (
+        ("the sum of model.hidden_units", sum(units), MAX_UNITS),
+        ("the number of hidden layers", len(units), MAX_LAYERS),
+        ("data.examples", config.data.examples or 0, MAX_EXAMPLES),
+    ):
+        if value > limit:
+            raise RecordError(
+                f"The recorded configuration is refused: {name} must be at most {limit:,}, but is {value}."
+            )
+    recorded = [len(values) for name, values in record.parameters.items() if re.fullmatch(r"W\d+", name)]
+    if recorded and recorded[:-1] != units:
+        raise RecordError(f"The recorded parameters are of a network with hidden units {recorded[:-1]}, not {units}.")
+    return config

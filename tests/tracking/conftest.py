@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.config import TrialConfig
+from pipeline.config import ModelConfig, TrialConfig
 from pipeline.record import TrialRecord
 from pipeline.tracking.archive import Archive
 from pipeline.tracking.recorder import Recorder
@@ -55,13 +55,18 @@ def a_record(seed: int = 0, epochs: int = 6, **changes: object) -> TrialRecord:
     curves = {name: rng.random(epochs + 1) for name in names}
     curves["train_cost_penalized"][0] = np.nan
     record = TrialRecord(
-        config=dataclasses.asdict(TrialConfig(seed=seed)),
+        config=dataclasses.asdict(TrialConfig(seed=seed, model=ModelConfig(hidden_units=[3]))),
         data={"name": "digits", "digest": "ab" * 32, "source_digest": "cd" * 32, "classes": ["0", "1"]},
         outcome="completed",
         reason="All epochs were trained.",
         stop_epoch=epochs,
         curves=curves,
-        parameters={"W1": rng.random((3, 4), dtype=np.float32), "b1": np.zeros((3, 1), np.float32)},
+        parameters={
+            "W1": rng.random((3, 4), dtype=np.float32),
+            "b1": np.zeros((3, 1), np.float32),
+            "W2": rng.random((2, 3), dtype=np.float32),
+            "b2": np.zeros((2, 1), np.float32),
+        },
         summary={"best_epoch": 4.0, "best_dev_cost": 0.5 + seed, "best_dev_error": 0.25},
         gradient_checks={
             "init": {

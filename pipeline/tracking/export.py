@@ -1,0 +1,119 @@
+"""Writes a run into one folder that can be attached to a paper and that `make rerun` reads back."""
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.errors import RecordError
+from pipeline.record import TrialRecord
+from pipeline.tracking import facts, files
+
+CSV, PARQUET, REPORT = "metrics.csv", "metrics.parquet", "report.md"
+
+
+def export(record: TrialRecord, folder: Path, *, kind: str, name: str, run_id: str = "") -> Path:
+    """Write the record's own files, its metrics by epoch as CSV and Parquet, and a report; return the folder.
+
+    Raises
+    ------
+    RecordError
+        The folder holds something else than an earlier export, or cannot be written.
+    """
+    try:
+        if folder.exists() and any(folder.iterdir()) and not (folder / files.RECORD).is_file():
+            raise RecordError(f"The folder {folder} must be empty, new or an earlier export, but holds other files.")
+        files.write_folder(record, folder, kind=kind, name=name)
+        names, rows = metrics_table(record)
+        _write_csv(folder / CSV, names, rows)
+        _write_parquet(folder / PARQUET, names, rows)
+        files.write_bytes(folder / REPORT, report(record, folder, kind=kind, name=name, run_id=run_id).encode())
+    except OSError as error:
+        raise RecordError(f"The folder {folder} must be writable, but is not: {error.strerror}.") from None
+    return folder
+
+
+def metrics_table(record: TrialRecord) -> tuple[list[str], np.ndarray]:
+    """The curves as a table, one row an epoch.
+
+    Returns
+    -------
+    names : epoch and the names of the curves; with folds, fold0/dev_cost and so on beside the means.
+    rows : (epochs + 1, len(names)); NaN where a curve has no value.
+    """
+    curves = dict(record.curves)
+    for number, fold in enumerate(record.fold_curves):
+        curves |= {f"fold{number}/{name}": values for name, values in fold.items()}
+    length = max((len(values) for values in curves.values()), default=0)
+    rows = np.full((length, 1 + len(curves)), np.nan)
+    rows[:, 0] = np.arange(length)
+    for column, values in enumerate(curves.values(), start=1):
+        rows[: len(values), column] = values
+    return ["epoch", *curves], rows
+
+
+def _write_csv(path: Path, names: list[str], rows: np.ndarray) -> None:
+    """Numbers as Python writes them, so that reading gives the same bits back; an empty cell is no value."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(names)
+        for epoch, *values in rows.tolist():
+            writer.writerow([int(epoch), *("" if value != value else repr(value) for value in values)])
+
+
+def _write_parquet(path: Path, names: list[str], rows: np.ndarray) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    columns = [rows[:, 0].astype(np.int64), *(rows[:, i] for i in range(1, len(names)))]
+    pyarrow.parquet.write_table(pyarrow.table(columns, names=names), path)
+
+
+def report(record: TrialRecord, folder: Path, *, kind: str, name: str, run_id: str) -> str:
+    """A Markdown page: what was trained, how it went, in which surroundings, what each file is."""
+    where = record.environment
+    blas = ", ".join(
+        f"{library.get('name')} {library.get('version')} ({library.get('kernel')}, {library.get('threads')} threads)"
+        for library in where.get("blas") or []
+    )
+    code = where.get("code") or {}
+    packages = where.get("packages") or {}
+    lines = [
+        f"# {kind} {name}".rstrip(),
+        "",
+        facts.description(record, kind=kind, name=name, handle=str(folder)),
+        "",
+        "## Data",
+        *_bullets({key: value for key, value in record.data.items() if not isinstance(value, dict | list)}),
+        "",
+        "## Surroundings",
+        *_bullets({"run id": run_id, "commit": code.get("commit") or code.get("state"), "changed": code.get("dirty")}),
+        *_bullets({"python": where.get("python"), "numpy": packages.get("numpy"), "linear algebra": blas}),
+        *_bullets({"processor": where.get("processor"), "platform": where.get("platform")}),
+        "",
+        "## Parameters",
+        *(f"- {key}: {values.dtype} {values.shape}" for key, values in record.parameters.items()),
+        *_bullets(files.digests(record)),
+        "",
+        "## Files",
+        *_bullets(_FILES),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+_FILES = {
+    files.RECORD: "outcome, summary, data, and the SHA-256 of all the rest",
+    files.CONFIG: "the complete configuration",
+    f"{CSV}, {PARQUET}": "every metric at every epoch",
+    files.CURVES: "the same with all bits, NumPy",
+    files.PARAMETERS: "weights and biases at the best epoch, NumPy",
+    f"{files.CHECKS}, {files.CHECKS_TEXT}": "the gradient checks before and after training",
+    files.ENVIRONMENT: "software, processor, linear-algebra library",
+    files.DIFF: "uncommitted changes to the code, if there were any",
+}
+
+
+def _bullets(items: Mapping[str, object]) -> list[str]:
+    return [f"- {key}: {value}" for key, value in items.items() if value not in (None, "")]

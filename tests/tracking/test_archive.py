@@ -1,0 +1,193 @@
+"""Runs are found as people name them and read back from the store alone."""
+
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from pipeline.errors import RecordError, TrackingError
+from pipeline.record import TrialRecord
+from pipeline.tracking import files
+from pipeline.tracking.archive import Archive, Found
+from pipeline.tracking.recorder import Recorder
+
+MakeRecord = Callable[..., TrialRecord]
+STUDY = "digits-0123abcd"
+
+
+@pytest.fixture
+def run_ids(recorder: Recorder, make_record: MakeRecord) -> dict[str, str]:
+    """Two studies; of the second, trial-0001 is the best, trial-0002 diverged and trial-0003 is still running."""
+    recorder.open_sweep("moons-4567abcd", {})
+    parent = recorder.open_sweep(STUDY, {})
+    costs = {"trial-0000": 0.5, "trial-0001": 0.25, "baseline": 0.1, "trial-0002": 0.01}
+    ids = {}
+    for name, cost in costs.items():
+        record = make_record(summary={"best_dev_cost": cost}, outcome="diverged" if name[-1] == "2" else "completed")
+        kind = "trial" if name.startswith("trial") else name
+        ids[name] = recorder.write(record, kind=kind, name=name, parent=parent, tags={"study": STUDY})
+    ids["trial-0003"] = recorder.open_run("trial", "trial-0003", {"study": STUDY}, parent=parent)
+    return ids
+
+
+def test_a_run_is_found_by_id_by_handle_by_name_and_as_the_best(archive: Archive, run_ids: dict[str, str]) -> None:
+    assert archive.find(run_ids["trial-0000"]).name == "trial-0000"
+    assert archive.find(f"{STUDY}/trial-0000").run_id == run_ids["trial-0000"]
+    assert archive.find("trial-0000").run_id == run_ids["trial-0000"]
+    assert archive.find("baseline", STUDY).run_id == run_ids["baseline"]
+    assert archive.find("best").handle == f"{STUDY}/trial-0001"
+
+
+def test_the_best_skips_what_has_no_cost(
+    recorder: Recorder, archive: Archive, run_ids: dict[str, str], make_record
+) -> None:
+    parent = archive.parent(STUDY).run_id
+    record = make_record(summary={"best_dev_cost": float("nan")})
+    recorder.write(record, kind="trial", name="trial-0004", parent=parent, tags={"study": STUDY})
+    assert archive.best(STUDY).name == "trial-0001"
+
+
+def test_studies_and_their_trials_are_listed(archive: Archive, run_ids: dict[str, str]) -> None:
+    assert {run.study for run in archive.studies()} == {STUDY, "moons-4567abcd"}
+    assert [run.name for run in archive.trials(STUDY)] == [f"trial-000{n}" for n in range(4)]
+    assert [run.name for run in archive.children(STUDY)] == ["baseline", *(f"trial-000{n}" for n in range(4))]
+    assert archive.trials("moons-4567abcd") == []
+
+
+def test_a_model_alias_leads_to_the_run_it_came_from(archive: Archive, run_ids: dict[str, str]) -> None:
+    client = MlflowClient(archive.store.uri, archive.store.uri)
+    client.create_registered_model("digits")
+    client.create_model_version("digits", "runs:/x/model", run_ids["trial-0001"])
+    client.set_registered_model_alias("digits", "champion", "1")
+    assert archive.find("models:/digits@champion").name == "trial-0001"
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        "0" * 32,
+        "trial-0099",
+        "../../etc/passwd",
+        "it's/trial-0001",
+        f"{STUDY}/trial-0001' or '1'='1",
+        "models:/digits@nobody",
+        "",
+        "best of all",
+    ],
+)
+def test_what_is_no_run_is_refused_in_a_sentence(archive: Archive, run_ids: dict[str, str], run: str) -> None:
+    with pytest.raises(RecordError):
+        archive.find(run)
+
+
+def test_a_record_comes_back_from_the_store_as_it_went_in(
+    recorder: Recorder, archive: Archive, make_record: MakeRecord
+) -> None:
+    record = make_record()
+    back = archive.load(archive.find(recorder.write(record, kind="train", name="train")))
+    assert files.digests(back) == files.digests(record)
+    assert (back.config, back.summary, back.environment) == (record.config, record.summary, record.environment)
+
+
+def test_a_store_that_has_been_moved_is_still_read(
+    recorder: Recorder, make_record: MakeRecord, root: Path, tmp_path: Path
+) -> None:
+    run_id = recorder.write(make_record(), kind="train", name="train")
+    shutil.copytree(root, tmp_path / "elsewhere")
+    shutil.rmtree(root)
+    archive = Archive(None, "tests", tmp_path / "elsewhere")
+    assert archive.load(archive.find(run_id)).outcome == "completed"
+
+
+def test_a_run_without_files_is_refused(archive: Archive, run_ids: dict[str, str]) -> None:
+    with pytest.raises(RecordError, match="has no files"):
+        archive.load(archive.find("trial-0003"))
+
+
+def set_artifact_uri(root: Path, run_id: str, uri: str) -> None:
+    with closing(sqlite3.connect(root / "mlflow.db")) as connection:
+        connection.execute("UPDATE runs SET artifact_uri = ? WHERE run_uuid = ?", (uri, run_id))
+        connection.commit()
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["s3://bucket/run", "http://127.0.0.1:9/run", "ftp://ann:hunter2@host/run", "mlflow-artifacts:/run", "dbfs:/run"],
+)
+def test_a_run_that_keeps_its_files_elsewhere_is_refused_without_going_there(
+    recorder: Recorder, archive: Archive, make_record: MakeRecord, root: Path, uri: str
+) -> None:
+    run_id = recorder.write(make_record(), kind="train", name="train")
+    set_artifact_uri(root, run_id, uri)
+    with pytest.raises(RecordError, match="outside the store") as refusal:
+        archive.load(archive.find(run_id))
+    assert "hunter2" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("uri", ["/etc", "file:///etc", "../../../etc", "{artifacts}/../../secret"])
+def test_a_local_address_outside_the_store_is_not_read(
+    recorder: Recorder, archive: Archive, make_record: MakeRecord, root: Path, uri: str
+) -> None:
+    run_id = recorder.write(make_record(), kind="train", name="train")
+    shutil.copytree(root / "artifacts" / run_id / "artifacts", root.parent / "secret")
+    shutil.rmtree(root / "artifacts" / run_id)
+    set_artifact_uri(root, run_id, uri.format(artifacts=root / "artifacts"))
+    with pytest.raises(RecordError, match="has no files"):
+        archive.load(archive.find(run_id))
+
+
+class Server:
+    """A client of a hostile tracking server: what it says of a file, and where it puts it."""
+
+    def __init__(self, answer: dict[str, object], place: str = "") -> None:
+        self.answer, self.place = answer, place
+
+    def list_artifacts(self, run_id: str) -> list[SimpleNamespace]:
+        names = files.REQUIRED + files.OPTIONAL
+        return [SimpleNamespace(**{"path": name, "is_dir": False, "file_size": 9, **self.answer}) for name in names]
+
+    def download_artifacts(self, run_id: str, name: str, folder: str) -> str:
+        return self.place or str(Path(folder) / name)
+
+
+@pytest.mark.parametrize(
+    ("server", "words"),
+    [
+        (Server({"file_size": 10**15}), "at most"),
+        (Server({"file_size": -1}), "at most"),
+        (Server({"file_size": None}), "at most"),
+        (Server({"is_dir": True}), "at most"),
+        (Server({}, place="/etc/passwd"), "another place"),
+        (Server({}), "has no record.json"),
+        (Server({"path": "../../record.json"}), "has no record.json"),
+    ],
+)
+def test_a_hostile_server_is_refused(
+    recorder: Recorder, archive: Archive, monkeypatch: pytest.MonkeyPatch, server: Server, words: str
+) -> None:
+    found = Found("0" * 32, "x", "trial", "", "FINISHED", "", 0.0, {}, {}, {}, "mlflow-artifacts:/0/x/artifacts")
+    monkeypatch.setattr(archive, "store", SimpleNamespace(kind="server", artifacts=None))
+    monkeypatch.setattr(archive, "_client", server)
+    with pytest.raises(RecordError, match=words):
+        archive.load(found)
+
+
+def test_an_empty_folder_has_no_runs_and_stays_empty(tmp_path: Path) -> None:
+    with pytest.raises(TrackingError, match="no runs yet"):
+        Archive(None, "tests", tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_experiment_is_named(root: Path) -> None:
+    with pytest.raises(TrackingError, match="no experiment named other"):
+        Archive(None, "other", root)
+
+
+def test_an_unknown_study_is_refused_with_those_that_exist(archive: Archive, run_ids: dict[str, str]) -> None:
+    with pytest.raises(RecordError, match="moons-4567abcd"):
+        archive.trials("digits-00000000")

@@ -1,0 +1,128 @@
+"""What kind of store an address means, what is wrong with it in one sentence, and that no secret is shown."""
+
+import os
+import socket
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import TrackingError
+from pipeline.tracking import store
+from pipeline.tracking.recorder import Recorder
+
+
+@pytest.mark.parametrize(
+    ("uri", "kind"),
+    [
+        (None, "embedded"),
+        ("http://127.0.0.1:5000/", "server"),
+        ("https://ann:pw@tracking.example", "server"),
+        ("postgresql://ann@db/mlflow", "database"),
+        ("postgresql+psycopg2://ann@db/mlflow", "database"),
+        ("sqlite:///somewhere.db", "database"),
+    ],
+)
+def test_an_address_tells_the_kind_of_store(tmp_path: Path, uri: str | None, kind: str) -> None:
+    assert store.resolve(uri, tmp_path).kind == kind
+
+
+def test_local_addresses_are_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    embedded = store.resolve(None, Path("mlruns"))
+    assert embedded.uri == f"sqlite:///{tmp_path}/mlruns/mlflow.db"
+    assert embedded.artifacts == f"{tmp_path}/mlruns/artifacts"
+    assert store.resolve("sqlite:///a.db", Path("mlruns")).uri == f"sqlite:///{tmp_path}/a.db"
+    assert store.resolve("http://x:5000", Path("mlruns")).artifacts is None
+
+
+@pytest.mark.parametrize("uri", ["mlruns", "file:///tmp/x", "ftp://ann:hunter2@x", "databricks"])
+def test_an_address_of_another_kind_is_refused(tmp_path: Path, uri: str) -> None:
+    with pytest.raises(TrackingError, match="must be null or start with") as refusal:
+        store.resolve(uri, tmp_path)
+    assert "hunter2" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "postgresql://ann:hunter2@db:5432/mlflow",
+        "cannot reach https://hunter2@tracking.example/x (https://ann:hunter2@y)",
+        "https://bucket.example/x?X-Amz-Signature=hunter2&v=1",
+        "mysql://db/mlflow?user=ann&password=hunter2",
+    ],
+)
+def test_credentials_are_masked_wherever_they_stand(text: str) -> None:
+    masked = store.mask(text)
+    assert "hunter2" not in masked
+    assert "***" in masked
+
+
+@pytest.mark.parametrize("text", ["https://docs.example/a@b", "mail ann@example.org", "x = {'a': 'b@c'}"])
+def test_what_is_no_credential_stays(text: str) -> None:
+    assert store.mask(text) == text
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(TrackingError, match="must be writable"):
+        Recorder(None, "tests", tmp_path / "mlruns")
+
+
+def test_a_file_in_place_of_the_folder_is_told(tmp_path: Path) -> None:
+    (tmp_path / "mlruns").write_text("")
+    with pytest.raises(TrackingError, match="must be writable, but is not: File exists"):
+        Recorder(None, "tests", tmp_path / "mlruns")
+
+
+def test_an_address_where_nothing_answers_is_told(tmp_path: Path) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"http://ann:hunter2@127.0.0.1:{unused.getsockname()[1]}"
+        with pytest.raises(TrackingError, match="No tracking server answers") as refusal:
+            Recorder(address, "tests", tmp_path)
+    assert "hunter2" not in str(refusal.value)
+
+
+def test_a_database_of_another_version_is_told(root: Path) -> None:
+    with closing(sqlite3.connect(root / "mlflow.db")) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'ffffffffffff'")
+        connection.commit()
+    with pytest.raises(TrackingError, match="another version of MLflow"):
+        Recorder(None, "tests", root)
+
+
+def test_a_file_that_is_no_database_is_told(root: Path) -> None:
+    (root / "mlflow.db").write_bytes(b"something else " * 1000)
+    with pytest.raises(TrackingError, match="no SQLite database"):
+        Recorder(None, "tests", root)
+
+
+def test_the_store_is_made_whole_and_lets_readers_in_while_writing(template_store: Path) -> None:
+    assert not list(template_store.glob(".draft*")) + list(template_store.glob(".ready*"))
+    with closing(sqlite3.connect(template_store / "mlflow.db")) as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_two_processes_may_start_on_an_empty_folder_at_once(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from pipeline.tracking.recorder import Recorder\n"
+        "Recorder(None, 'tests', Path(sys.argv[1])).open_sweep('study-' + sys.argv[2], {})"
+    )
+    commands = [[sys.executable, "-c", code, str(tmp_path), str(number)] for number in range(2)]
+    running = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for command in commands]
+    for process in running:
+        _, errors = process.communicate(timeout=120)
+        assert (process.returncode, errors) == (0, "")
+
+
+def test_importing_the_package_does_not_import_mlflow() -> None:
+    code = (
+        "import sys, pipeline.tracking.recorder, pipeline.tracking.sender, pipeline.tracking.archive, "
+        "pipeline.tracking.export; sys.exit('mlflow' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
