@@ -45,7 +45,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.nn.gradient_evidence import Evidence, compare, draw_sample
+from pipeline.nn.gradient_evidence import LOST, Evidence, compare, draw_sample
 from pipeline.nn.gradient_problem import Problem
 from pipeline.nn.gradient_report import GradientReport, error_pattern
 from pipeline.nn.network import Masks, Network
@@ -102,6 +102,10 @@ def check_gradients(
     sample = draw_sample(problem, max_coordinates, directions, rng=rng)
     with np.errstate(all="ignore"):
         cost, gradients = problem.backpropagation()
+        if not (np.isfinite(cost) and np.isfinite(problem.parameters.theta).all()):
+            nothing = compare(problem, gradients, sample, method, epsilon)
+            note = "J or θ is not finite here, so there is nothing to compare."
+            return _report("inconclusive", nothing, nothing, [note], cost)
         disagreement = problem.cost_disagreement(rng=rng)
         asked = compare(problem, gradients, sample, method, epsilon)
         second = None
@@ -148,6 +152,8 @@ def _remarks(evidence: Evidence) -> list[str]:
     gradients = {name: evidence.analytic[evidence.within(name)] for name in evidence.tensor_verdicts}
     zero = [name for name, gradient in gradients.items() if gradient.size and not gradient.any()]
     remarks = [f"The gradient of {', '.join(zero)} is zero here, so agreement shows little there."] if zero else []
+    lost = [name for name, verdict in evidence.tensor_verdicts.items() if verdict == LOST]
+    remarks += [f"The gradient of {', '.join(lost)} is so small that rounding hides its last digits."] if lost else []
     wrong = [
         name for name, verdict in evidence.tensor_verdicts.items() if verdict in ("look_again", "suspect", "wrong")
     ]
@@ -174,7 +180,7 @@ def _report(verdict: str, asked: Evidence, evidence: Evidence, notes: list[str],
     """Gather everything in plain values."""
     problem, sample = evidence.problem, evidence.sample
     kept = np.flatnonzero(~evidence.kinks)
-    difference_size = np.abs(evidence.analytic - evidence.numeric)[kept]
+    difference_size = np.nan_to_num(np.abs(evidence.analytic - evidence.numeric)[kept], nan=np.inf)
     largest = np.argpartition(-difference_size, min(LISTED, kept.size - 1))[:LISTED] if kept.size else kept
     worst = kept[largest[np.argsort(-difference_size[largest], kind="stable")]]
     coordinate = problem.parameters.coordinate

@@ -17,6 +17,8 @@ from pipeline.nn.parameters import Parameters
 
 Integers = NDArray[np.intp]
 
+LOST = "lost in rounding"
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -90,20 +92,24 @@ class Evidence:
 
     @cached_property
     def tensor_verdicts(self) -> dict[str, str]:
-        """The verdict on every tensor alone."""
+        """The verdict on every tensor alone: a threshold's word, "inconclusive" if all is at kinks, or LOST."""
         return {name: self._judge(self.within(name)) for name in self.problem.parameters.names}
 
     @cached_property
     def verdict(self) -> str:
-        """The worst of: θ as a whole, each tensor, the directions."""
-        verdicts = [self._judge(np.flatnonzero(~self.kinks)), *self.tensor_verdicts.values()]
+        """The worst of: θ as a whole, each tensor, the directions.
+
+        A tensor that is lost in rounding beside the others says nothing; if θ as a whole is lost, nothing was checked.
+        """
+        tensors = [verdict for verdict in self.tensor_verdicts.values() if verdict != LOST]
+        verdicts = [self._judge(np.flatnonzero(~self.kinks)), *tensors]
         kept = ~self.direction_kinks
         if kept.any():
             analytic, numeric, v = (
                 a[kept] for a in (self.analytic_directions, self.numeric_directions, self.sample.directions)
             )
             verdicts += [_judge(analytic, numeric, lambda: np.abs(v) @ self.problem.rounding_floor)]
-        return worst_verdict(verdicts)
+        return worst_verdict(["inconclusive" if verdict == LOST else verdict for verdict in verdicts])
 
     def _judge(self, places: Integers) -> str:
         floor = lambda: self.problem.rounding_floor[self.sample.indices[places]]  # noqa: E731
@@ -111,7 +117,7 @@ class Evidence:
 
 
 def _judge(analytic: Floats, numeric: Floats, floor: Callable[[], Floats]) -> str:
-    """The threshold's word; but what rounding alone explains is good if both sides are zero, else inconclusive."""
+    """The threshold's word; but a difference that rounding explains is good if both sides are zero, otherwise lost."""
     if analytic.size == 0:
         return "inconclusive"
     verdict = threshold_verdict(relative_error(numeric, analytic))
@@ -120,7 +126,7 @@ def _judge(analytic: Floats, numeric: Floats, floor: Callable[[], Floats]) -> st
     resolution = float(np.linalg.norm(floor()))
     if not np.linalg.norm(numeric - analytic) <= resolution:
         return verdict
-    return "good" if max(np.linalg.norm(analytic), np.linalg.norm(numeric)) <= resolution else "inconclusive"
+    return "good" if max(np.linalg.norm(analytic), np.linalg.norm(numeric)) <= resolution else LOST
 
 
 def compare(problem: Problem, gradients: Parameters, sample: Sample, method: str, epsilon: float) -> Evidence:

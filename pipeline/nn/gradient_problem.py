@@ -25,6 +25,8 @@ Integers = NDArray[np.intp]
 UNIT_ROUNDOFF = 2.0**-53
 SAFETY = 16
 """Covers what `rounding_floor` does not count one by one: several roundings per term, and their sum over the terms."""
+STALE = 1e6
+"""What gradients hold before backpropagation, so that one that is not written, or is added to what was there, shows."""
 SAME_COST = 1e-9
 """Two computations of J that differ by less, relative to 1 + |J|, are the same function."""
 
@@ -62,6 +64,7 @@ class Problem:
         """J and ∂J/∂θ as the network computes them, what is to be checked."""
         parameters = parameters or self.parameters
         gradients = self.parameters.like()
+        gradients.theta.fill(STALE)
         return self.network.cost_and_gradients(self.X, self.y, parameters, gradients, self.masks), gradients
 
     def cost(self, parameters: Parameters) -> Any:
@@ -111,26 +114,29 @@ class Problem:
     def rounding_floor(self) -> Floats:
         """How far rounding alone may move each ∂J/∂θ[i], whatever method computes it: (n,).
 
-        dZ[L] = (A − Y)/m subtracts numbers of the size of 1, so it carries an error of u/m however small it is, and
-        backpropagation passes errors on like gradients, with nothing cancelling in the worst case:
+        M bounds |dZ|, E its error. dZ[L] = (A − Y)/m and the slopes 1 − A² and A (1 − A) subtract numbers of the size
+        of 1, so each carries an error of u however small it is; from there backpropagation passes errors on like
+        gradients, with nothing cancelling in the worst case:
 
-            E[L] = u/m;   E[l-1] = |W[l]|ᵀ E[l] * D * |g'(Z[l-1])|
+            M[L] = 1/m;   M[l-1] = |W[l]|ᵀ M[l] * D * |g'(Z[l-1])|
+            E[L] = u/m;   E[l-1] = (|W[l]|ᵀ E[l] * |g'(Z[l-1])| + u |W[l]|ᵀ M[l]) * D
             floor of dW[l] = E[l] |A[l-1]|ᵀ;   floor of db[l] = Σ_i E[l]
 
         (Higham 2002, Accuracy and Stability of Numerical Algorithms, section 3.1). g' is taken by the complex step.
         """
-        floor, here = self.parameters.like(), self._here
-        E = np.full(here.Z[here.num_layers].shape, SAFETY * UNIT_ROUNDOFF / here.m)
+        floor, here, regularization = self.parameters.like(), self._here, self.network.regularization
+        u = SAFETY * UNIT_ROUNDOFF
+        M = np.full(here.Z[here.num_layers].shape, 1 / here.m)
+        E = u * M
         for layer in range(here.num_layers, 0, -1):
             both = E @ np.abs(here.A[layer]).T
             floor.W[layer][...], floor.b[layer][...] = both[:, :-1], both[:, -1:]
             if layer > 1:
-                E = np.abs(self.parameters.W[layer]).T @ E * self._slope(layer - 1)
-        floor.weights[...] += (
-            SAFETY
-            * UNIT_ROUNDOFF
-            * np.abs(self.network.regularization.lambd / self.network.regularization.m * self.parameters.weights)
-        )
+                slope, W_T = self._slope(layer - 1), np.abs(self.parameters.W[layer]).T
+                D = here.D.get(layer - 1)
+                E = (W_T @ E * slope + u * (W_T @ M)) * (1 if D is None else D)
+                M = W_T @ M * slope * (1 if D is None else D)
+        floor.weights[...] += u * regularization.lambd / regularization.m * np.abs(self.parameters.weights)
         return floor.theta
 
     def slices(self) -> dict[str, slice]:
@@ -153,12 +159,10 @@ class Problem:
         return penalty_terms(parameters.weights, self.network.regularization).sum()
 
     def _slope(self, layer: int) -> Floats:
-        """|g'(Z) * D| of a hidden layer, (n_l, m)."""
+        """|g'(Z)| of a hidden layer, (n_l, m)."""
         A = self._here.Z[layer] + 1j * COMPLEX_STEP
         ACTIVATIONS[self.network.architecture.activations[layer - 1]].forward(A, np.empty(A.shape))
-        D = self._here.D.get(layer)
-        slope: Floats = np.abs(A.imag / COMPLEX_STEP) * (1 if D is None else D)
-        return slope
+        return np.abs(A.imag / COMPLEX_STEP)
 
     def _by_layer(self, indices: Integers) -> Iterator[tuple[int, Integers, Integers, Integers]]:
         """For each layer: the places in `indices` of its coordinates, with the row and column in [W b] of each."""

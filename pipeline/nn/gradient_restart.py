@@ -68,8 +68,8 @@ def sigmoid_losses(Z: Array, y: Array) -> Array:
     Z : (1, points, k, q);  y : (k,)  ->  (points, k, q)
     """
     z, positive = Z[0], Z[0].real > 0
-    softplus: Array = np.log1p(np.exp(np.where(positive, -z, z))) + np.where(positive, z, 0)
-    return softplus - y[:, None] * z
+    losses: Array = np.log1p(np.exp(np.where(positive, -z, z))) + np.where(positive, z, 0) - y[:, None] * z
+    return losses
 
 
 LOSSES: dict[str, Callable[[Array, Array], Array]] = {"softmax": softmax_losses, "sigmoid": sigmoid_losses}
@@ -170,8 +170,10 @@ class Restart:
         straddles = positive[:, 0] != positive[:, -1]
         if not straddles.any():
             return NO_KINKS
-        counted: Array = straddles if D is None else straddles & (D != 0)[:, :, None]
-        return counted.any(axis=(0, 1))
+        if D is not None:
+            straddles &= (D != 0)[:, :, None]
+        kinks: Array = np.any(straddles, axis=(0, 1))
+        return kinks
 
     def _product(self, name: str, left: Array, right: Array) -> Array:
         """The matrix product over the first axis of `right`, in memory that is used again."""

@@ -127,7 +127,9 @@ def relative_error(approximate: Floats, exact: Floats) -> float:
     """‖dθ_approx − dθ‖₂ / (‖dθ_approx‖₂ + ‖dθ‖₂), a number from 0 (equal) to 1 (opposite, or one of them zero).
 
     The sum below makes it symmetric and keeps it finite when one side is zero (deeplearning.ai, course 2, week 1,
-    "Gradient checking"); two zero vectors agree, so 0/0 counts as 0.
+    "Gradient checking"). Two zero vectors agree, so 0/0 counts as 0; NaN and infinity agree with nothing: 1.
     """
     size = float(np.linalg.norm(approximate) + np.linalg.norm(exact))
-    return float(np.linalg.norm(approximate - exact)) / size if size > 0 else 0.0
+    if size == 0:
+        return 0.0
+    return float(np.linalg.norm(approximate - exact)) / size if np.isfinite(size) else 1.0
