@@ -16,6 +16,7 @@ Index = npt.NDArray[np.int64]
 Vector = npt.NDArray[np.float64]
 
 BLOCK_VALUES = 2**21  # numbers handled at a time, so that memory stays bounded whatever the size of the data set
+CACHE_VALUES = 2**17  # the same where a block goes through several steps that should find it in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -96,9 +97,9 @@ def _fold(parts: "np.lib.npyio.NpzFile", name: str) -> Fold:
     return Fold(parts[f"train_{name}"], parts[f"dev_{name}"], normalization)
 
 
-def row_blocks(m: int, n_x: int) -> Iterator[slice]:
-    """Slices that cover m rows of n_x numbers, each of a bounded size."""
-    step = max(1, BLOCK_VALUES // max(1, n_x))
+def row_blocks(m: int, n_x: int, values: int = BLOCK_VALUES) -> Iterator[slice]:
+    """Slices that cover m rows of n_x numbers, each of about so many values."""
+    step = max(1, values // max(1, n_x))
     return (slice(start, min(start + step, m)) for start in range(0, m, step))
 
 

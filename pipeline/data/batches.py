@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from pipeline.data.arrays import Normalization, row_blocks
+from pipeline.data.arrays import CACHE_VALUES, Normalization, row_blocks
 
 Array = NDArray[Any]
 Augment = Callable[[Array, np.random.Generator], Array]
@@ -103,7 +103,7 @@ class Examples:
         block = self._reserve(len(chosen))
         if augment is None and self._resident is not None:
             return np.take(self._resident, chosen, axis=0, out=block, mode="clip")
-        for piece in row_blocks(len(chosen), self.n_x):
+        for piece in row_blocks(len(chosen), self.n_x, CACHE_VALUES):
             rows = self._X[self._index[chosen[piece]]]
             normalize(
                 rows if augment is None else augment(rows, streams.augmentation), self._normalization, block[piece]
@@ -113,7 +113,7 @@ class Examples:
     def _gather(self, part: slice, out: Array | None = None) -> Array:
         chosen = self._index[part]
         out = np.empty((len(chosen), self.n_x), self._dtype) if out is None else out
-        for piece in row_blocks(len(chosen), self.n_x):
+        for piece in row_blocks(len(chosen), self.n_x, CACHE_VALUES):
             normalize(self._X[chosen[piece]], self._normalization, out[piece])
         return out
 

@@ -3,7 +3,7 @@
 Only the coordinator calls it. Test rows go to a directory of their own that trials never open.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -117,7 +117,7 @@ def _write_rows(path: Path, data: "Labelled", rows: Index, recipe: Recipe) -> Ma
     def blocks() -> Iterator[tuple[slice, Matrix]]:
         return ((s, encode(recipe, data.features.iloc[rows[s]])) for s in row_blocks(len(rows), n_x))
 
-    dtype = smallest_type(block for _, block in blocks())
+    dtype = smallest_type(lambda: (block for _, block in blocks()))
     if not len(rows):
         np.save(path, np.empty((0, n_x), dtype))
         return np.empty((0, n_x), dtype)
@@ -127,15 +127,15 @@ def _write_rows(path: Path, data: "Labelled", rows: Index, recipe: Recipe) -> Ma
     return X
 
 
-def smallest_type(blocks: Iterable[Matrix]) -> np.dtype[Any]:
-    """The smallest of EXACT_TYPES that holds every value of the blocks without loss."""
-    fitting = [np.dtype(name) for name in EXACT_TYPES]
-    for block in blocks:
-        fitting = [dtype for dtype in fitting if dtype == np.float64 or _exact(block, dtype)]
-    return fitting[0]
+def smallest_type(blocks: Callable[[], Iterable[Matrix]]) -> np.dtype[Any]:
+    """The first of EXACT_TYPES that holds every value without loss; `blocks` gives the values again at each call."""
+    for name in EXACT_TYPES[:-1]:
+        if all(_exact(block, np.dtype(name)) for block in blocks()):
+            return np.dtype(name)
+    return np.dtype(EXACT_TYPES[-1])
 
 
 def _exact(block: Matrix, dtype: np.dtype[Any]) -> bool:
     with np.errstate(invalid="ignore", over="ignore"):
         back = block.astype(dtype).astype(block.dtype)
-    return bool(np.array_equal(back, block, equal_nan=True))
+    return bool((back == block).all()) or (dtype.kind == "f" and np.array_equal(back, block, equal_nan=True))
