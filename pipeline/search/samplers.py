@@ -1,5 +1,6 @@
-"""Optuna's samplers by name, seeded so that a killed and resumed search proposes what the uninterrupted one would have."""
+"""Optuna's samplers by name, seeded so that a killed and resumed search proposes what an uninterrupted one would."""
 
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
@@ -58,9 +59,11 @@ class PerTrialSampler(BaseSampler):
 
     def _of(self, trial: FrozenTrial) -> BaseSampler:
         if self._current is None or self._current[0] != trial.number:
-            words = np.random.SeedSequence([self._seed, trial.number]).generate_state(1)
-            self._current = (trial.number, self._make(int(words[0])))
+            self._current = (trial.number, self._seeded(trial.number))
         return self._current[1]
+
+    def _seeded(self, *words: int) -> BaseSampler:
+        return self._make(int(np.random.SeedSequence([self._seed, *words]).generate_state(1)[0]))
 
     def reseed_rng(self) -> None:
         """Do nothing: the seed is the trial's."""
@@ -82,8 +85,9 @@ class PerTrialSampler(BaseSampler):
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """Delegate to the trial's sampler."""
-        return self._of(trial).sample_independent(study, trial, param_name, param_distribution)
+        """Delegate to a sampler of this parameter's own, so that a trial cut off between two of them goes on alike."""
+        sampler = self._seeded(trial.number, zlib.crc32(param_name.encode()))
+        return sampler.sample_independent(study, trial, param_name, param_distribution)
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
         """Delegate, but for the grid, which would stop a study that is not running `optimize`."""

@@ -51,3 +51,23 @@ def test_another_seed_is_another_search() -> None:
         for seed in (0, 1)
     ]
     assert first[0] != first[1]
+
+
+@pytest.mark.parametrize("name", ["tpe", "random", "grid"])
+def test_a_trial_cut_off_between_two_parameters_gets_the_values_it_would_have_had(name: Any) -> None:
+    space = Space(TREE, asdict(TrialConfig()))
+    whole = proposals(name, [6])
+    storage = optuna.storages.InMemoryStorage()
+    for number in range(6):
+        sampler = make_sampler(SamplerConfig(name=name, seed=7, startup_trials=4), space)
+        study = optuna.create_study(study_name="s", storage=storage, sampler=sampler, load_if_exists=True)
+        trial = study.ask()
+        trial.suggest_float("regularization.lambd", 0.01, 30.0, log=True)
+        reopened = optuna.load_study(
+            study_name="s",
+            storage=storage,
+            sampler=make_sampler(SamplerConfig(name=name, seed=7, startup_trials=4), space),
+        )
+        values = space.suggest(optuna.Trial(reopened, trial._trial_id))
+        assert values == whole[number]
+        study.tell(trial, abs(values["regularization.lambd"] - 3) - values["regularization.keep_prob"])
