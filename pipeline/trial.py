@@ -165,7 +165,7 @@ class _Trainer:
 
     def __init__(self, config: TrialConfig, arrays: TrialArrays):
         self.config, self.arrays = config, arrays
-        self.architecture = _architecture(config, arrays)
+        self.architecture = architecture_of(config, arrays)
 
     def train(self, segment: Segment, until: int | None, deadline: float | None) -> str | None:
         """Train on; the trial's outcome once it has ended."""
@@ -196,20 +196,18 @@ class _Trainer:
         fit = self._fit(network, fold)
         if segment.fit is None:
             drawn = streams(self.config.seed)
-            parameters = self._initial(drawn)
+            parameters = initial_parameters(self.config, self.architecture, drawn)
             if not segment.checks:
                 segment.checks["init"] = self._check_before(network, parameters, fold)
             segment.fit = fit.begin(parameters, drawn)
         return fit.advance(segment.fit, until, deadline)
 
     def _network(self, fold: Fold) -> Network:
-        r, m = self.config.regularization, len(fold.train)
-        keep_prob = _per_layer(r.keep_prob, len(self.config.model.hidden_units))
-        regularization = Regularization(
-            m=m, lambd=r.lambd, lambd_l1=r.lambd_l1, keep_prob=keep_prob, keep_prob_input=r.keep_prob_input
-        )
         return Network(
-            self.architecture, regularization, dtype=self.config.training.dtype, max_batch=self._batch_size(fold)
+            self.architecture,
+            regularization_of(self.config, len(fold.train)),
+            dtype=self.config.training.dtype,
+            max_batch=self._batch_size(fold),
         )
 
     def _batch_size(self, fold: Fold) -> int:
@@ -237,11 +235,6 @@ class _Trainer:
             stopper=EarlyStopping(t.monitor, t.patience, t.min_delta),
             augment=make_augment(**asdict(self.config.augmentation), image_shape=self.arrays.image_shape),
         )
-
-    def _initial(self, drawn: Streams) -> Parameters:
-        init = self.config.model.init
-        rng = drawn.init if init.legacy_seed is None else np.random.RandomState(init.legacy_seed)
-        return initialize(self.architecture, init.scheme, init.scale, rng=rng, dtype=self.config.training.dtype)
 
     def _check_before(self, network: Network, parameters: Parameters, fold: Fold) -> dict[str, Any]:
         report = self._check(network, parameters, fold)
@@ -315,11 +308,31 @@ class _Trainer:
         return segment.fit.parameters()
 
 
-def _architecture(config: TrialConfig, arrays: TrialArrays) -> Architecture:
+def architecture_of(config: TrialConfig, arrays: TrialArrays) -> Architecture:
+    """The layers of a configuration between the features and the classes of the data; two classes make a sigmoid."""
     hidden, classes = config.model.hidden_units, len(arrays.classes)
     output = ("sigmoid", 1) if classes == 2 else ("softmax", classes)
     sizes = (arrays.X.shape[1], *hidden, output[1])
     return Architecture(sizes, _per_layer(config.model.activation, len(hidden)), output[0])
+
+
+def regularization_of(config: TrialConfig, m: int) -> Regularization:
+    """The penalties and dropout of a configuration for m training examples."""
+    r = config.regularization
+    return Regularization(
+        m=m,
+        lambd=r.lambd,
+        lambd_l1=r.lambd_l1,
+        keep_prob=_per_layer(r.keep_prob, len(config.model.hidden_units)),
+        keep_prob_input=r.keep_prob_input,
+    )
+
+
+def initial_parameters(config: TrialConfig, architecture: Architecture, drawn: Streams) -> Parameters:
+    """The initial weights of a configuration, from its stream or from the course's published draws."""
+    init = config.model.init
+    rng = drawn.init if init.legacy_seed is None else np.random.RandomState(init.legacy_seed)
+    return initialize(architecture, init.scheme, init.scale, rng=rng, dtype=config.training.dtype)
 
 
 def _per_layer(value: Any, count: int) -> tuple[Any, ...]:
