@@ -80,6 +80,20 @@ def _waves(side: int, smoothness: float) -> Array:
     return scaled.astype(np.float32)
 
 
+class Buffers:
+    """Memory kept from call to call: fresh memory of this size would cost more than the arithmetic done in it."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, Array] = {}
+
+    def take(self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> Array:
+        """An array of that shape, whose contents are whatever they were."""
+        kept = self._kept.get(name)
+        if kept is None or len(kept) < shape[0] or kept.shape[1:] != shape[1:] or kept.dtype != dtype:
+            kept = self._kept[name] = np.empty(shape, dtype)
+        return kept[: shape[0]]
+
+
 @dataclass(frozen=True)
 class Geometry:
     """Draws, for every image, where in it each output pixel is taken from."""
@@ -92,7 +106,7 @@ class Geometry:
     distortion: float
     waves: tuple[Array, Array] | None
 
-    def positions(self, u: Array, rng: np.random.Generator) -> tuple[Array, Array]:
+    def positions(self, u: Array, rng: np.random.Generator, buffers: Buffers) -> tuple[Array, Array]:
         """Input coordinates of the output pixels: y and x, each (b, height * width).
 
         With the centre c, the angle a and the zoom s = 1 - zoom · u:
@@ -111,21 +125,23 @@ class Geometry:
         to_x = centre_x * (1.0 + (1.0 - s) * signed[:, 5]) + self.shift * self.width * signed[:, 1]
         i, j = np.indices((self.height, self.width)).reshape(2, -1)
         p = np.stack([i - centre_y, j - centre_x, np.ones(i.shape)]).astype(np.float32)
-        y = np.column_stack([cos, -sin, to_y]).astype(np.float32) @ p
-        x = np.column_stack([sin, cos, to_x]).astype(np.float32) @ p
+        y, x = (buffers.take(name, (len(u), p.shape[1])) for name in "yx")
+        np.matmul(np.column_stack([cos, -sin, to_y]).astype(np.float32), p, out=y)
+        np.matmul(np.column_stack([sin, cos, to_x]).astype(np.float32), p, out=x)
         if self.waves is not None:
-            y += self._elastic(len(u), rng)
-            x += self._elastic(len(u), rng)
+            y += self._elastic(len(u), rng, buffers)
+            x += self._elastic(len(u), rng, buffers)
         return y, x
 
-    def _elastic(self, b: int, rng: np.random.Generator) -> Array:
+    def _elastic(self, b: int, rng: np.random.Generator, buffers: Buffers) -> Array:
         """A smooth random displacement: (b, height * width)."""
         assert self.waves is not None
         down, across = self.waves
         c = rng.standard_normal((b, across.shape[1], down.shape[1]), dtype=np.float32)
         columns = np.ascontiguousarray((c @ down.T).swapaxes(1, 2)).reshape(b * self.height, -1)
-        field: Array = (columns @ (np.float32(self.distortion) * across.T)).reshape(b, self.height * self.width)
-        return field
+        field = buffers.take("field", (b * self.height, self.width))
+        np.matmul(columns, np.float32(self.distortion) * across.T, out=field)
+        return field.reshape(b, self.height * self.width)
 
 
 @dataclass
@@ -137,7 +153,7 @@ class Augmentation:
     channels: int
     flip: float
     geometry: Geometry | None
-    _buffers: dict[str, Array] = field(default_factory=dict, repr=False)
+    _buffers: Buffers = field(default_factory=Buffers, repr=False)
 
     def __call__(self, rows: Array, rng: np.random.Generator) -> Array:
         """Changed copies of the rows, in float32 (float64 where the rows need it): (b, n_x) -> (b, n_x).
@@ -154,7 +170,7 @@ class Augmentation:
             step = max(1, BLOCK_PIXELS // (self.height * self.width))
             for start in range(0, len(rows), step):
                 block = slice(start, start + step)
-                self._resample(images[block], *self.geometry.positions(u[block, 1:], rng))
+                self._resample(images[block], *self.geometry.positions(u[block, 1:], rng, self._buffers))
         return out
 
     def _resample(self, images: Array, y: Array, x: Array) -> None:
@@ -165,12 +181,12 @@ class Augmentation:
         """
         pixels = y.size
         at, wy, wx = self._neighbours(y, x)
-        source = self._buffer("source", (pixels + self.width + 1, self.channels), images.dtype)
+        source = self._buffers.take("source", (pixels + self.width + 1, self.channels), images.dtype)
         source[:pixels] = images.reshape(pixels, self.channels)
         source[pixels:] = 0.0
         corners = []
         for k, offset in enumerate((0, 1, self.width, self.width + 1)):
-            corner = self._buffer(f"corner {k}", (pixels, self.channels), images.dtype)
+            corner = self._buffers.take(f"corner {k}", (pixels, self.channels), images.dtype)
             # `wrap` never has to: it is the fastest way to leave out the check of each index
             corners.append(np.take(source[offset : offset + pixels], at, axis=0, out=corner, mode="wrap"))
         top, top_right, bottom, bottom_right = corners
@@ -181,28 +197,24 @@ class Augmentation:
 
     def _neighbours(self, y: Array, x: Array) -> tuple[Array, Array, Array]:
         """Position of each upper left neighbour in the list of pixels, and the weights of the lower and right ones."""
-        row, column = _floor_and_rest(y, self.height), _floor_and_rest(x, self.width)
+        row, column = (self._buffers.take(name, y.shape) for name in ("row", "column"))
+        _floor_and_rest(y, self.height, row)
+        _floor_and_rest(x, self.width, column)
         row *= np.float32(self.width)
         row += column
-        at = row.astype(np.int32)
-        at += np.arange(0, y.size, y.shape[1], dtype=np.int32)[:, None]
-        return at.astype(np.intp).reshape(-1), y.reshape(-1, 1), x.reshape(-1, 1)
-
-    def _buffer(self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
-        """Memory for an array of that shape, kept from call to call; its contents are whatever they were."""
-        kept = self._buffers.get(name)
-        if kept is None or len(kept) < shape[0] or kept.dtype != dtype:
-            kept = self._buffers[name] = np.empty(shape, dtype)
-        return kept[: shape[0]]
+        at, at_32 = self._buffers.take("at", y.shape, np.intp), self._buffers.take("at 32", y.shape, np.int32)
+        np.copyto(at_32, row, casting="unsafe")
+        at_32 += np.arange(0, y.size, y.shape[1], dtype=np.int32)[:, None]
+        np.copyto(at, at_32)
+        return at.reshape(-1), y.reshape(-1, 1), x.reshape(-1, 1)
 
 
-def _floor_and_rest(position: Array, side: int) -> Array:
-    """Hold positions inside the image, return the whole part, which has a next pixel, and leave the rest in place."""
+def _floor_and_rest(position: Array, side: int, whole: Array) -> None:
+    """Hold positions inside the image; `whole` becomes the pixel before each, `position` the distance from it."""
     last = np.nextafter(np.float32(side - 1), np.float32(0))
     np.clip(position, np.float32(0), last, out=position)
-    whole: Array = np.floor(position)
+    np.floor(position, out=whole)
     position -= whole
-    return whole
 
 
 def _mix(b: Array, a: Array, weight: Array) -> None:

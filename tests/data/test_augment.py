@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from pipeline.data.augment import BLOCK_PIXELS, Geometry, _waves, make_augment
+from pipeline.data.augment import BLOCK_PIXELS, Buffers, Geometry, _waves, make_augment
 from pipeline.errors import DataError
 
 
@@ -74,7 +74,7 @@ def test_a_shift_by_whole_pixels_moves_the_image():
 
 def positions(u, **strengths):
     values = {"shift": 0.0, "angle": 0.0, "zoom": 0.0, "distortion": 0.0, "waves": None} | strengths
-    y, x = Geometry(5, 5, **values).positions(np.atleast_2d(np.array(u, float)), rng())
+    y, x = Geometry(5, 5, **values).positions(np.atleast_2d(np.array(u, float)), rng(), Buffers())
     return y.reshape(-1, 5, 5), x.reshape(-1, 5, 5)
 
 
@@ -100,7 +100,7 @@ def test_a_shift_is_at_most_its_fraction_of_the_side():
 
 def test_elastic_displacement_has_the_strength_and_the_smoothness_asked_for():
     waves = _waves(28, 4.0)
-    field = Geometry(28, 28, 0, 0, 0, 1.5, (waves, waves))._elastic(4000, rng()).reshape(-1, 28, 28)
+    field = Geometry(28, 28, 0, 0, 0, 1.5, (waves, waves))._elastic(4000, rng(), Buffers()).reshape(-1, 28, 28)
     assert field.std() == pytest.approx(1.5, rel=0.03)
     G = ndimage.gaussian_filter1d(np.eye(28), 4.0, axis=0, mode="reflect")
     covariance = G @ G.T
