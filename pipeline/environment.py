@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_info
 
+from pipeline.addresses import mask
+
 BIT_CHANGING = (
     "OPENBLAS_CORETYPE",
     "OPENBLAS_NUM_THREADS",
@@ -30,7 +32,6 @@ _OWN = ("pipeline", "conf")
 _SECRET_LINE = re.compile(
     r"(?i)(\b[\w-]*(?:password|passwd|secret|token|api_?key|access_?key|credential)[\w-]*['\"]?\s*[:=]\s*)\S.*"
 )
-_USERINFO = re.compile(r"(?<=://)[^/?#\s]*@")
 
 
 def environment() -> dict[str, Any]:
@@ -153,7 +154,7 @@ def _as_new_file(root: Path, name: str) -> str:
 
 def without_secrets(text: str) -> str:
     """Mask what looks like a credential: users in addresses, and values assigned to names such as `password`."""
-    return _SECRET_LINE.sub(r"\1***", _USERINFO.sub("***@", text))
+    return _SECRET_LINE.sub(r"\1***", mask(text))
 
 
 def _git(root: Path, *arguments: str) -> str | None:

@@ -2,15 +2,16 @@
 
 import re
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from pipeline.addresses import mask
 from pipeline.errors import RecordError, TrackingError
 from pipeline.record import TrialRecord
 from pipeline.tracking import files, reading
-from pipeline.tracking.store import Store, connect, explain, local_path, mask, resolve
+from pipeline.tracking.store import Store, connect, explain, local_path, resolve
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -177,8 +178,22 @@ class Archive:
         if folder := self._local_folder(run):
             return reading.read_folder(folder)
         with tempfile.TemporaryDirectory() as staging:
-            self._download(run, Path(staging))
+            self._download(run, Path(staging), files.REQUIRED + files.OPTIONAL)
             return reading.read_folder(Path(staging))
+
+    def read_json(self, run: Found, name: str) -> Any:
+        """A JSON file of a run by its name, such as a sweep's `sweep.json`.
+
+        Raises
+        ------
+        RecordError
+            The run has no such file, or one that is too large or no JSON.
+        """
+        if folder := self._local_folder(run):
+            return reading.read_json(folder / name)
+        with tempfile.TemporaryDirectory() as staging:
+            self._download(run, Path(staging), (name,))
+            return reading.read_json(Path(staging) / name)
 
     def _local_folder(self, run: Found) -> Path | None:
         """The run's folder where the store is on this machine, also if `mlruns/` has been moved since."""
@@ -199,10 +214,10 @@ class Archive:
             raise RecordError(f"Run {run.run_id} has no files in {path.parent}.")
         return path
 
-    def _download(self, run: Found, staging: Path) -> None:
-        """Fetch the files of a record by their known names, each after a look at its size."""
+    def _download(self, run: Found, staging: Path, names: Sequence[str]) -> None:
+        """Fetch files of a run by their known names, each after a look at its size."""
         listed = {item.path: item for item in self._guarded(self._client.list_artifacts, run.run_id)}
-        for name in files.REQUIRED + files.OPTIONAL:
+        for name in names:
             item = listed.get(name)
             if item is None:
                 continue

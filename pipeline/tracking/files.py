@@ -13,8 +13,8 @@ from typing import IO, Any
 import numpy as np
 import yaml
 
+from pipeline.addresses import mask
 from pipeline.record import FORMAT, TrialRecord
-from pipeline.tracking.store import mask
 
 RECORD, CONFIG, ENVIRONMENT, DIFF = "record.json", "config.yaml", "environment.json", "code.diff"
 CURVES, FOLDS, PARAMETERS = "curves.npz", "fold_curves.npz", "parameters.npz"

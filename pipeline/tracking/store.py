@@ -5,7 +5,6 @@ Says early, in one sentence, what is wrong with a store, and never shows the cre
 
 import fcntl
 import os
-import re
 import shutil
 import sqlite3
 import urllib.error
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import unquote, urlsplit
 
+from pipeline.addresses import mask, with_driver
 from pipeline.errors import TrackingError
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def resolve(uri: str | None, root: Path, artifacts: str | None = None) -> Store:
     if scheme in SERVER_SCHEMES:
         return Store(uri.rstrip("/"), "server", root, artifacts)
     if scheme in DATABASE_SCHEMES:
-        return Store(_absolute_sqlite(uri), "database", root, artifacts or local)
+        return Store(with_driver(_absolute_sqlite(uri)), "database", root, artifacts or local)
     known = ", ".join(f"{name}://" for name in SERVER_SCHEMES + DATABASE_SCHEMES)
     raise TrackingError(f"tracking.uri must be null or start with one of {known}, but is {mask(uri)}.")
 
@@ -79,17 +79,6 @@ def _absolute_sqlite(uri: str) -> str:
     """Relative SQLite paths would depend on the working directory, so they are fixed to the present one."""
     prefix, path = "sqlite:///", uri.removeprefix("sqlite:///")
     return f"{prefix}{Path(path).resolve()}" if uri.startswith(prefix) and not path.startswith("/") else uri
-
-
-_USERINFO = re.compile(r"(?<=://)[^/?#\s]*@")
-_SECRET_QUERY = re.compile(
-    r"(?i)([?&;][^=&\s]*(?:password|passwd|pwd|secret|token|key|signature|sig|credential)[^=&\s]*=)[^&#\s'\"]+"
-)
-
-
-def mask(text: str) -> str:
-    """Replace user names, passwords and tokens in every address within `text` by `***`."""
-    return _SECRET_QUERY.sub(r"\1***", _USERINFO.sub("***@", text))
 
 
 def check(store: Store) -> None:
@@ -153,9 +142,7 @@ def connect(store: Store) -> "MlflowClient":
         with lock(store.root / ".store.lock"):
             if store.kind == "embedded" and not store.database.exists():
                 _create(store)
-            client = MlflowClient(
-                tracking_uri=store.uri, registry_uri=store.uri
-            )  # creates the tables if there are none
+            client = MlflowClient(tracking_uri=store.uri, registry_uri=store.uri)
             client.search_experiments(max_results=1)
     except Exception as error:
         raise explain(error, store) from error
@@ -190,6 +177,10 @@ def explain(error: Exception, store: Store) -> TrackingError:
     text = mask(" ".join(str(error).split()))
     if "out-of-date database schema" in text or "Can't locate revision" in text:
         return TrackingError(_schema_sentence(text, store))
+    if isinstance(error, ModuleNotFoundError):
+        return TrackingError(
+            f"The tracking store {store.shown} needs the package {error.name}, which is not installed."
+        )
     if isinstance(error, OSError) and error.strerror:
         where = f" ({error.filename})" if error.filename else ""
         return TrackingError(f"The tracking store {store.shown} cannot be used: {error.strerror}{where}.")

@@ -46,26 +46,6 @@ def test_an_address_of_another_kind_is_refused(tmp_path: Path, uri: str) -> None
     assert "hunter2" not in str(refusal.value)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "postgresql://ann:hunter2@db:5432/mlflow",
-        "cannot reach https://hunter2@tracking.example/x (https://ann:hunter2@y)",
-        "https://bucket.example/x?X-Amz-Signature=hunter2&v=1",
-        "mysql://db/mlflow?user=ann&password=hunter2",
-    ],
-)
-def test_credentials_are_masked_wherever_they_stand(text: str) -> None:
-    masked = store.mask(text)
-    assert "hunter2" not in masked
-    assert "***" in masked
-
-
-@pytest.mark.parametrize("text", ["https://docs.example/a@b", "mail ann@example.org", "x = {'a': 'b@c'}"])
-def test_what_is_no_credential_stays(text: str) -> None:
-    assert store.mask(text) == text
-
-
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)

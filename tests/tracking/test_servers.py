@@ -1,0 +1,108 @@
+"""The same recorder and archive against a real tracking server over HTTP and a real PostgreSQL."""
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from pipeline.errors import TrackingError
+from pipeline.record import TrialRecord
+from pipeline.tracking import files
+from pipeline.tracking.archive import Archive
+from pipeline.tracking.recorder import Recorder
+from pipeline.tracking.sender import Sender
+from tests.servers import TrackingServer, postgresql, postgresql_programs, tracking_server
+
+MakeRecord = Callable[..., TrialRecord]
+STUDY = "digits-0123abcd"
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrackingServer]:
+    with tracking_server(tmp_path_factory.mktemp("server")) as running:
+        yield running
+
+
+def assert_every_step_once(address: str, run_id: str, record: TrialRecord) -> None:
+    client = MlflowClient(address)
+    for name in ("train_cost", "dev_cost", "train_error", "dev_error"):
+        history = client.get_metric_history(run_id, name)
+        assert sorted((point.step, point.value) for point in history) == list(enumerate(record.curves[name].tolist()))
+
+
+def test_a_record_goes_to_a_server_and_comes_back_from_it_alone(
+    server: TrackingServer, make_record: MakeRecord, tmp_path: Path
+) -> None:
+    record = make_record(epochs=300)
+    recorder = Recorder(server.address, "round trip", tmp_path / "here")
+    parent = recorder.open_sweep(STUDY, {"seed": 1})
+    run_id = recorder.write(record, kind="trial", name="trial-0000", parent=parent, tags={"study": STUDY})
+    recorder.write(record, kind="trial", name="trial-0000", parent=parent, tags={"study": STUDY})
+    assert_every_step_once(server.address, run_id, record)
+    archive = Archive(server.address, "round trip", tmp_path / "another machine")
+    back = archive.load(archive.find("best"))
+    assert files.digests(back) == files.digests(record)
+    assert (back.config, back.environment) == (record.config, record.environment)
+    assert not list((tmp_path / "here").rglob("*.npz"))
+
+
+def test_a_server_killed_in_the_middle_and_started_again_loses_and_doubles_nothing(
+    make_record: MakeRecord, tmp_path: Path
+) -> None:
+    records = {f"trial-{n:04d}": make_record(n, epochs=40) for n in range(12)}
+    arrived, half = [], threading.Event()
+
+    def on_sent(name: str, run_id: str) -> None:
+        arrived.append(name)
+        if len(arrived) == 4:
+            half.set()
+
+    with tracking_server(tmp_path / "server") as server:
+        sender = Sender(
+            lambda: Recorder(server.address, "killed", tmp_path / "here"),
+            tmp_path / "outbox",
+            study=STUDY,
+            config={},
+            on_sent=on_sent,
+            first_wait_s=0.05,
+        ).start()
+        sender.opened()
+        for name, record in records.items():
+            record.save(sender.outbox / f"{name}.npz")
+            sender.submit(name)
+        assert half.wait(60)
+        server.kill()
+        assert sender.waiting > 0
+        server.start()
+        assert sender.close(60).names == ()
+        children = sender.recorder.children(sender.parent or "")
+        assert sorted(children) == list(range(12))
+        for name, record in records.items():
+            assert_every_step_once(server.address, sender.run_ids[name], record)
+            assert children[int(name[6:])] == (sender.run_ids[name], "FINISHED")
+
+
+def test_a_server_that_is_gone_is_told_in_one_sentence(make_record: MakeRecord, tmp_path: Path) -> None:
+    with tracking_server(tmp_path / "server") as server:
+        recorder = Recorder(server.address, "gone", tmp_path)
+    with pytest.raises(TrackingError, match="cannot be used") as refusal:
+        recorder.write(make_record(), kind="train", name="train")
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.postgresql
+@pytest.mark.skipif(postgresql_programs() is None, reason="PostgreSQL's programs are not installed")
+def test_a_postgresql_database_keeps_runs_with_the_files_beside_it(make_record: MakeRecord, tmp_path: Path) -> None:
+    pytest.importorskip("psycopg2", reason="psycopg2 is an optional extra")
+    record = make_record(epochs=300)
+    with postgresql() as address:
+        recorder = Recorder(address, "database", tmp_path / "mlruns")
+        parent = recorder.open_sweep(STUDY, {})
+        run_id = recorder.write(record, kind="trial", name="trial-0000", parent=parent, tags={"study": STUDY})
+        assert_every_step_once(recorder.store.uri, run_id, record)
+        archive = Archive(address, "database", tmp_path / "mlruns")
+        assert files.digests(archive.load(archive.find(f"{STUDY}/trial-0000"))) == files.digests(record)
