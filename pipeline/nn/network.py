@@ -107,9 +107,8 @@ class Network:
     def penalty(self, parameters: Parameters) -> Any:
         """Return the L2 and L1 terms of J."""
         r = self.regularization
-        return penalties.l2_cost(parameters.weights, r.lambd, r.m) + penalties.l1_cost(
-            parameters.weights, r.lambd_l1, r.m
-        )
+        weights, scratch = parameters.weights, self._workspace.weights_scratch
+        return penalties.l2_cost(weights, r.lambd, r.m) + penalties.l1_cost(weights, r.lambd_l1, r.m, scratch)
 
     def activations(self, m: int) -> list[Array]:
         """Return A[1], ..., A[L] of the last batch, if it had m examples; A[L] is the probabilities."""

@@ -37,9 +37,9 @@ def linear_signals(multiplier: float, num_layers: int, units: int = 2) -> Signal
     for W in parameters.W.values():
         np.fill_diagonal(W, multiplier)
     gradients = parameters.like()
-    X = np.zeros((units, 1))
-    X[0] = 1e-3
+    X, y = np.zeros((units, 1)), np.ones(1, np.intp)
+    X[0] = 1  # the logits favour class 0 and the label is 1, so the gradient stays alive however large they grow
     Z, _ = network.trace(X, parameters)
-    network.cost_and_gradients(X, np.zeros(1, np.intp), parameters, gradients)
+    network.cost_and_gradients(X, y, parameters, gradients)
     dZ = [np.linalg.norm(db) for db in gradients.b.values()]
     return Signals(np.array([np.linalg.norm(z) for z in Z]) / np.linalg.norm(X), np.array(dZ) / dZ[-1])

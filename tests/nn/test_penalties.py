@@ -25,7 +25,7 @@ def test_l2_cost_grows_by_lambd_over_2m_times_squared_weights() -> None:
 
 
 def test_l1_cost_grows_by_lambd_over_2m_times_absolute_weights() -> None:
-    assert penalties.l1_cost(np.array([1.0, -2.0, 3.0]), 0.5, 10) == pytest.approx(0.5 / 20 * 6)
+    assert penalties.l1_cost(np.array([1.0, -2.0, 3.0]), 0.5, 10, np.empty(3)) == pytest.approx(0.5 / 20 * 6)
 
 
 def test_l1_gradient_is_the_sign_and_zero_at_zero() -> None:

@@ -1,0 +1,183 @@
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.nn.activations import ACTIVATIONS, Activation
+from pipeline.nn.initializers import initialize
+from pipeline.nn.network import Architecture, Network, Regularization
+from pipeline.nn.parameters import Parameters
+from tests.nn.oracle_cases import Case, inputs
+
+ARCHITECTURE = Architecture((4, 6, 5, 3), ("relu", "tanh"), "softmax")
+
+
+def make(dtype: type = np.float64, max_batch: int = 12, **regularization: object) -> tuple[Network, Parameters]:
+    network = Network(ARCHITECTURE, Regularization(m=40, **regularization), dtype=dtype, max_batch=max_batch)  # type: ignore[arg-type]
+    return network, initialize(ARCHITECTURE, rng=np.random.default_rng(0), dtype=dtype)
+
+
+def batch(m: int = 12) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(1)
+    return rng.standard_normal((4, m)), rng.integers(0, 3, m)
+
+
+def test_forward_by_hand() -> None:
+    network = Network(Architecture((2, 2, 1), ("relu",), "sigmoid"), Regularization(m=1), dtype=np.float64, max_batch=2)
+    parameters = Parameters((2, 2, 1), np.float64)
+    parameters.W[1][:] = [[1, 2], [-1, 0]]
+    parameters.b[1][:] = [[0.5], [0]]
+    parameters.W[2][:] = [[3, 4]]
+    parameters.b[2][:] = -1
+    X = np.array([[1.0, -2.0], [1.0, 0.0]])
+    # example 1: Z1 = (3.5, -1), A1 = (3.5, 0), Z2 = 9.5; example 2: Z1 = (-1.5, 2), A1 = (0, 2), Z2 = 7
+    np.testing.assert_array_equal(network.forward(X, parameters), [[9.5, 7.0]])
+
+
+def test_without_hidden_layers_it_is_logistic_regression() -> None:
+    network = Network(Architecture((3, 1), (), "sigmoid"), Regularization(m=5), dtype=np.float64, max_batch=5)
+    parameters, gradients = Parameters((3, 1), np.float64), Parameters((3, 1), np.float64)
+    parameters.theta[:] = [0.5, -1, 2, 0.1]
+    X, y = np.random.default_rng(0).standard_normal((3, 5)), np.array([0, 1, 1, 0, 1])
+    network.cost_and_gradients(X, y, parameters, gradients)
+    A = 1 / (1 + np.exp(-(np.array([0.5, -1, 2]) @ X + 0.1)))
+    np.testing.assert_allclose(gradients.W[1][0], X @ (A - y) / 5, rtol=1e-13)
+    assert gradients.b[1][0, 0] == pytest.approx(np.mean(A - y), rel=1e-13)
+
+
+@given(st.permutations(range(12)))
+def test_the_order_of_examples_changes_no_cost_and_no_gradient(order: list[int]) -> None:
+    (network, parameters), (X, y) = make(), batch()
+    there, here = parameters.like(), parameters.like()
+    J = network.cost_and_gradients(X, y, parameters, there)
+    assert network.cost_and_gradients(X[:, order], y[order], parameters, here) == pytest.approx(J, rel=1e-13)
+    np.testing.assert_allclose(here.theta, there.theta, rtol=1e-10, atol=1e-15)
+
+
+@pytest.mark.parametrize("m", [1, 11, 512, 513, 1500])
+def test_evaluation_in_chunks_is_the_mean_over_all_examples(m: int) -> None:
+    (network, parameters), (X, y) = make(), batch(m)
+    cost, error = network.evaluate(X, y, parameters)
+    whole = Network(ARCHITECTURE, Regularization(m=40), dtype=np.float64, max_batch=m)
+    assert cost == pytest.approx(whole.cost(X, y, parameters), rel=1e-12)
+    assert error == np.mean(whole.forward(X, parameters).argmax(axis=0) != y)
+
+
+def test_the_penalty_is_in_the_cost_and_not_in_the_evaluation() -> None:
+    (network, parameters), (X, y) = make(lambd=2.0, lambd_l1=1.0), batch()
+    assert network.cost(X, y, parameters) == pytest.approx(
+        network.evaluate(X, y, parameters)[0] + network.penalty(parameters), rel=1e-14
+    )
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        np.asfortranarray,
+        np.ascontiguousarray,
+        lambda X: np.repeat(X, 2, axis=1)[:, ::2],
+        lambda X: X[:, ::-1][:, ::-1],
+        lambda X: X.astype(np.float32),
+    ],
+    ids=["fortran", "c", "strided", "reversed", "float32"],
+)
+def test_any_layout_gives_the_same_answer_and_is_left_alone(convert: object) -> None:
+    (network, parameters), (X, y) = make(keep_prob=(0.5, 0.5), keep_prob_input=0.5), batch()
+    X = np.round(X, 1).astype(np.float32).astype(np.float64)
+    masks = [None if D is None else D.copy() for D in network.draw_masks(12, np.random.Generator(np.random.SFC64(0)))]
+    there, here, given_X = parameters.like(), parameters.like(), convert(X)  # type: ignore[operator]
+    given_X.flags.writeable = False
+    before = given_X.copy()
+    J = network.cost_and_gradients(X, y, parameters, there, masks)
+    assert network.cost_and_gradients(given_X, y, parameters, here, masks) == pytest.approx(J, rel=1e-14)
+    np.testing.assert_allclose(here.theta, there.theta, rtol=1e-12, atol=1e-16)
+    np.testing.assert_array_equal(given_X, before)
+
+
+def test_integer_inputs_count_as_numbers() -> None:
+    (network, parameters), (_, y) = make(), batch()
+    X = np.arange(48).reshape(4, 12) % 7
+    assert network.cost(X, y, parameters) == network.cost(X.astype(float), y, parameters)
+
+
+@pytest.mark.parametrize(
+    ("X", "y", "message"),
+    [
+        (np.zeros((3, 5)), np.zeros(5, int), r"X must be \(4, m\), got \(3, 5\)"),
+        (np.zeros(4), np.zeros(1, int), r"X must be \(4, m\), got \(4,\)"),
+        (np.zeros((4, 5)), np.zeros(4, int), "one label for each of the 5 examples, got 4"),
+        (np.zeros((4, 13)), np.zeros(13, int), r"1\.\.12 examples, got 13"),
+        (np.zeros((4, 0)), np.zeros(0, int), r"1\.\.12 examples, got 0"),
+    ],
+)
+def test_wrong_shapes_are_refused(X: np.ndarray, y: np.ndarray, message: str) -> None:
+    network, parameters = make()
+    with pytest.raises(ValueError, match=message):
+        network.cost_and_gradients(X, y, parameters, parameters.like())
+
+
+def test_a_network_needs_room_for_a_batch_and_a_keep_prob_for_each_hidden_layer() -> None:
+    with pytest.raises(ValueError, match="max_batch must be at least 1, got 0"):
+        make(max_batch=0)
+    with pytest.raises(ValueError, match=r"keep_prob must be one per hidden layer \(2\), got \(0.5,\)"):
+        make(keep_prob=(0.5,))
+
+
+def test_smaller_batches_use_the_same_memory_and_forget_what_larger_ones_left() -> None:
+    (network, parameters), (X, y) = make(keep_prob=(0.5, 0.5)), batch()
+    fresh = make(keep_prob=(0.5, 0.5))[0].cost(X[:, :5], y[:5], parameters)
+    network.cost_and_gradients(X, y, parameters, parameters.like(), network.draw_masks(12, np.random.default_rng(0)))
+    assert network.cost(X[:, :5], y[:5], parameters) == fresh
+
+
+@pytest.mark.parametrize("output", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("activation", ["relu", "sigmoid"])
+def test_a_step_allocates_no_array(output: str, activation: str) -> None:
+    sizes = (100, 256, 256, 3 if output == "softmax" else 1)
+    regularization = Regularization(m=9, lambd=1.0, lambd_l1=1.0, keep_prob=(0.5, 0.5), keep_prob_input=0.5)
+    network = Network(Architecture(sizes, (activation,) * 2, output), regularization, max_batch=512)
+    parameters = initialize(network.architecture, rng=np.random.default_rng(0))
+    gradients, y = parameters.like(), np.zeros(512, np.intp)
+    X = np.ones((512, 100), np.float32).T
+    masks = network.draw_masks(512, np.random.default_rng(0))
+    network.cost_and_gradients(X, y, parameters, gradients, masks)
+    tracemalloc.start()
+    network.cost_and_gradients(X, y, parameters, gradients, masks)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    numpy_buffer = np.getbufsize() * 4  # which NumPy allots to a ufunc that broadcasts or casts
+    assert peak < 2 * numpy_buffer < 256 * 512 * 4
+
+
+def test_complex_parameters_give_the_gradient_by_the_complex_step() -> None:
+    case = Case("leaky_relu", "softmax", "l1_l2", "three", True)
+    real, imaginary = inputs(case), inputs(case, np.complex128)
+    gradients = real.parameters.like()
+    real.network.cost_and_gradients(real.X, real.y, real.parameters, gradients, real.masks)
+    for i in range(gradients.theta.size):
+        imaginary.parameters.theta[i] += 1e-30j
+        J = imaginary.network.cost(imaginary.X, imaginary.y, imaginary.parameters, imaginary.masks)
+        assert J.imag / 1e-30 == pytest.approx(gradients.theta[i], rel=1e-11, abs=1e-14)
+        imaginary.parameters.theta[i] -= 1e-30j
+
+
+def test_traced_layers_are_those_of_the_forward_pass() -> None:
+    (network, parameters), (X, _) = make(), batch()
+    logits = network.forward(X, parameters).copy()
+    Z, A = network.trace(X, parameters)
+    np.testing.assert_allclose(Z[-1], logits, rtol=1e-14)
+    np.testing.assert_array_equal(A[0], X)
+    np.testing.assert_allclose(A[1], np.maximum(Z[0], 0))
+    np.testing.assert_allclose(A[2], np.tanh(Z[1]))
+
+
+def test_functions_are_looked_up_when_they_are_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    (network, parameters), (X, y) = make(), batch()
+    right, wrong = parameters.like(), parameters.like()
+    network.cost_and_gradients(X, y, parameters, right)
+    forward = ACTIVATIONS["tanh"].forward
+    monkeypatch.setitem(ACTIVATIONS, "tanh", Activation(forward, lambda dA, A, G: None))
+    network.cost_and_gradients(X, y, parameters, wrong)
+    assert not np.allclose(right.theta, wrong.theta)
