@@ -52,10 +52,9 @@ from pipeline.nn.network import Masks, Network
 from pipeline.nn.numerical_gradient import COMPLEX_STEP, METHODS, Floats, difference, relative_error
 from pipeline.nn.parameters import Parameters
 
-__all__ = ["GradientReport", "check_gradients", "stratified_batch"]
+__all__ = ["GradientReport", "check_gradients"]
 
 Array = NDArray[Any]
-Integers = NDArray[np.intp]
 
 LISTED = 10
 """How many coordinates and kinks a report names."""
@@ -115,19 +114,6 @@ def check_gradients(
         if disagreement is not None:
             verdict, notes = "wrong", [disagreement, *notes]
         return _report(verdict, asked, evidence, notes, cost)
-
-
-def stratified_batch(y: Array, examples: int, *, rng: np.random.Generator) -> Integers:
-    """Indices of a random batch in which every class has its share, in ascending order; all of them if there are fewer.
-
-    Within a class of n the examples are put at (r + ½)/n, r = 0..n-1, in random order; those nearest 0 are taken.
-    """
-    order = rng.permutation(y.size)
-    position = np.empty(y.size)
-    for label in np.unique(y):
-        members = order[y[order] == label]
-        position[members] = (np.arange(members.size) + 0.5) / members.size
-    return np.sort(order[np.argsort(position[order], kind="stable")][:examples])
 
 
 def _decide(asked: Evidence, second: Evidence | None, max_kink_share: float) -> tuple[str, Evidence, list[str]]:

@@ -2,11 +2,9 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pipeline.nn.costs import OUTPUTS
-from pipeline.nn.gradient_check import GradientReport, check_gradients, stratified_batch
+from pipeline.nn.gradient_check import GradientReport, check_gradients
 from pipeline.nn.gradient_report import error_pattern, threshold_verdict
 from pipeline.nn.initializers import initialize
 from pipeline.nn.network import Architecture, Network, Regularization
@@ -210,24 +208,6 @@ def test_patterns_of_wrong_gradients_are_named():
     assert error_pattern(n + 0.1 * w, n, w, 16).endswith("+0.1 · W: look at the L2 penalty")
     assert error_pattern(n - 0.1 * np.sign(w), n, w, 16).endswith("-0.1 · sign(W): look at the L1 penalty")
     assert error_pattern(n[::-1], n, w, 16) is None
-
-
-labels = st.lists(st.integers(0, 3), min_size=1, max_size=60).map(np.array)
-
-
-@given(labels, st.integers(1, 70), st.integers(0, 9))
-def test_a_stratified_batch_holds_different_examples_in_order(y, examples, seed):
-    batch = stratified_batch(y, examples, rng=np.random.default_rng(seed))
-    assert batch.size == min(examples, y.size)
-    assert (np.diff(batch) > 0).all()
-
-
-@given(labels, st.integers(1, 60), st.integers(0, 9))
-def test_a_stratified_batch_gives_every_class_its_share_to_within_one(y, examples, seed):
-    batch = y[stratified_batch(y, examples, rng=np.random.default_rng(seed))]
-    for label in range(4):
-        share = np.mean(y == label) * batch.size
-        assert abs(np.sum(batch == label) - share) <= 1.5
 
 
 def random_case(seed):
