@@ -262,3 +262,36 @@ class RunsConfig(Strict):
 
     study: str | None = None  # null: all studies, and the trials of the latest
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+
+@dataclass
+class ConfirmConfig(Strict):
+    """`make confirm`: how many of the best configurations, each on how many new seeds."""
+
+    study: str | None = None  # null: the latest sweep
+    top: Count = 5
+    seeds: Annotated[int, Ge(2)] = 10
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    workers: WorkersConfig = field(default_factory=WorkersConfig)
+
+
+@dataclass
+class FinalConfig(Strict):
+    """`make final`: whose test, and what to register."""
+
+    study: str | None = None  # null: the latest sweep
+    evaluate: bool = True  # false: leave the test set alone and only register the model
+    force: bool = False  # open a test set again that was opened before
+    register: bool = True
+    model: str | None = None  # name of the registered model; null: <data>-classifier
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+
+@dataclass
+class PredictConfig(Strict):
+    """`make predict`: which model, on which table."""
+
+    model: str | None = None  # models:/<name>@<alias> or models:/<name>/<version>
+    input: str | None = None  # CSV, Parquet or NPZ with the raw feature columns
+    output: str | None = None  # CSV or Parquet, or - for the terminal
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)

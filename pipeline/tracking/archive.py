@@ -127,6 +127,10 @@ class Archive:
         """The trials of a study in order."""
         return [run for run in self.children(study) if run.kind == "trial"]
 
+    def below(self, run_id: str) -> list[Found]:
+        """The children of a run of any kind, by name."""
+        return sorted(self._search(f"tags.`{PARENT}` = {_quoted(run_id)}"), key=lambda run: run.name)
+
     def runs(self, kind: str | None = None) -> list[Found]:
         """All runs of a kind, or of every kind, the newest first."""
         return self._search(f"tags.kind = {_quoted(kind)}" if kind else "")

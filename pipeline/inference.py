@@ -1,0 +1,158 @@
+"""A trained network as something to ask: raw columns in, labels and probabilities out.
+
+The test evaluation, `make predict` and the served model all answer through it. It is copied into every registered model
+with the modules it imports, so it needs NumPy and pandas alone, reads plain JSON and arrays, and never unpickles.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.data.arrays import Normalization
+from pipeline.data.batches import normalize
+from pipeline.data.encoding import Recipe, encode
+from pipeline.nn.architecture import Architecture, Regularization
+from pipeline.nn.costs import OUTPUTS
+from pipeline.nn.network import Network
+from pipeline.nn.parameters import Parameters
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMAT = 1
+"""Version of the two files below; readers refuse what they do not know."""
+
+DESCRIPTION, PARAMETERS = "classifier.json", "parameters.npz"
+CHUNK = 512  # examples that go through the network at a time
+LABEL = "label"
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A network with all that stands between a raw table and its answer.
+
+    Attributes
+    ----------
+    recipe : how columns become the raw matrix, with the names of the classes (`pipeline.data.encoding`).
+    normalization : statistics of the rows that it was trained on.
+    parameters : W1, b1, …
+    """
+
+    recipe: Recipe
+    normalization: Normalization
+    architecture: Architecture
+    parameters: Mapping[str, npt.NDArray[Any]]
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the classes, in the order of their numbers."""
+        return [str(name) for name in self.recipe["classes"]]
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the answer's columns."""
+        return [LABEL, *(f"probability_{name}" for name in self.classes)]
+
+    def predict(self, table: "pd.DataFrame") -> "pd.DataFrame":
+        """Label and probabilities of each row, in the order of the rows.
+
+        Raises
+        ------
+        DataError
+            A column is missing, or holds what the model was not trained on.
+        """
+        import pandas as pd
+
+        numbers, P = self.classify(encode(self.recipe, table))
+        answer = pd.DataFrame(P, columns=self.columns[1:], index=table.index)
+        answer.insert(0, LABEL, np.array(self.classes, dtype=object)[numbers])
+        return answer
+
+    def classify(self, X: npt.NDArray[Any]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
+        """Class numbers (m,) and probabilities (m, C) of raw rows (m, n_x)."""
+        numbers = np.empty(len(X), dtype=np.intp)
+        P = np.empty((len(X), len(self.classes)))
+        predict = OUTPUTS[self.architecture.output].predict
+        for rows, Z in self._logits(X):
+            numbers[rows] = predict(Z)
+            P[rows] = probabilities(Z, self.architecture.output)
+        return numbers, P
+
+    def cost(self, X: npt.NDArray[Any], y: npt.NDArray[Any]) -> float:
+        """Mean cross-entropy of raw rows (m, n_x) with class numbers (m,), from the logits, natural logarithm."""
+        total = 0.0
+        for rows, Z in self._logits(X):
+            z, labels = Z.astype(np.float64), y[rows]
+            if self.architecture.output == "sigmoid":
+                total += float(np.sum(np.logaddexp(0.0, z[0]) - labels * z[0]))
+            else:
+                total += float(np.sum(np.logaddexp.reduce(z, axis=0) - z[labels, np.arange(len(labels))]))
+        return total / len(y)
+
+    def _logits(self, X: npt.NDArray[Any]) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
+        """Z[L] : (n_L, b) for one chunk of rows after the other; dropout is off."""
+        theta = Parameters(self.architecture.layer_sizes, next(iter(self.parameters.values())).dtype)
+        for name, view in theta.as_dict().items():
+            view[...] = self.parameters[name]
+        network = Network(self.architecture, Regularization(m=1), dtype=theta.theta.dtype, max_batch=CHUNK)
+        block = np.empty((CHUNK, X.shape[1]), theta.theta.dtype)
+        for start in range(0, len(X), CHUNK):
+            rows = slice(start, min(start + CHUNK, len(X)))
+            chunk = block[: rows.stop - start]
+            normalize(X[rows], self.normalization, chunk)
+            yield rows, network.forward(chunk.T, theta)
+
+    def save(self, folder: Path) -> None:
+        """Write the two files that `load` reads."""
+        folder.mkdir(parents=True, exist_ok=True)
+        text = {"format": FORMAT, "recipe": self.recipe, "architecture": asdict(self.architecture)}
+        (folder / DESCRIPTION).write_text(json.dumps(text, indent=1, ensure_ascii=False), encoding="utf-8")
+        arrays = {f"normalization_{name}": values for name, values in asdict(self.normalization).items()}
+        np.savez(folder / PARAMETERS, **arrays, **self.parameters)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Classifier":
+        """Read what `save` wrote."""
+        text = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        with np.load(folder / PARAMETERS, allow_pickle=False) as archive:
+            return cls.restore(text, {name: archive[name] for name in archive.files})
+
+    @classmethod
+    def restore(cls, text: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> "Classifier":
+        """Build a classifier from the contents of its two files.
+
+        Raises
+        ------
+        ValueError
+            They are of another format, or do not fit together.
+        """
+        if text.get("format") != FORMAT:
+            raise ValueError(f"the model has format {text.get('format')}, this version reads format {FORMAT}")
+        given = text["architecture"]
+        architecture = Architecture(tuple(given["layer_sizes"]), tuple(given["activations"]), given["output"])
+        shapes = {name: view.shape for name, view in Parameters(architecture.layer_sizes).as_dict().items()}
+        parameters = {name: arrays[name] for name in shapes}
+        for name, shape in shapes.items():
+            if parameters[name].shape != shape:
+                raise ValueError(f"{name} must have shape {shape}, but has {parameters[name].shape}")
+        statistics = (arrays[f"normalization_{name}"] for name in ("fill", "mean", "inv_std"))
+        return cls(dict(text["recipe"]), Normalization(*statistics), architecture, parameters)
+
+
+def probabilities(Z: npt.NDArray[Any], output: str) -> npt.NDArray[np.float64]:
+    """Probabilities (m, C) from the logits Z (n_L, m), in float64.
+
+    softmax: exp(z_k - max z) / Σ_j exp(z_j - max z);  sigmoid: 1 / (1 + exp(-z)) = (1 + tanh(z / 2)) / 2 for class 1.
+    """
+    z = Z.astype(np.float64)
+    if output == "sigmoid":
+        tanh = np.tanh(0.5 * z[0])
+        return np.stack([0.5 * (1.0 - tanh), 0.5 * (1.0 + tanh)], axis=1)
+    e = np.exp(z - z.max(axis=0))
+    P: npt.NDArray[np.float64] = (e / e.sum(axis=0)).T
+    return P

@@ -1,0 +1,75 @@
+"""Which trials of a study are worth a second look: the best by the study's own objective, read from the store alone."""
+
+import json
+import math
+from dataclasses import dataclass
+
+from pipeline.config import TrialConfig
+from pipeline.data.changes import what_changed
+from pipeline.data.prepare import PreparedData
+from pipeline.errors import DataError, RecordError
+from pipeline.record import TrialRecord
+from pipeline.tracking.archive import Archive, Found
+from pipeline.validation import parse
+
+FINISHED = ("completed", "early_stopped")
+MEASURES = ("dev_cost", "dev_error")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A recorded trial with its configuration."""
+
+    run: Found
+    record: TrialRecord
+    config: TrialConfig
+
+    @property
+    def name(self) -> str:
+        """The trial's name, trial-0007."""
+        return self.run.name
+
+
+def objective(parent: Found) -> str:
+    """The measure by which the study chose: its objective, or of several the first that is a measure on dev."""
+    text = parent.params.get("study.objective", "dev_cost")
+    given = json.loads(text) if text.startswith("[") else [text]
+    return next((name for name in given if name in MEASURES), "dev_cost")
+
+
+def ranked(archive: Archive, study: str, measure: str) -> list[Found]:
+    """The completed trials of a study, the best first.
+
+    Raises
+    ------
+    RecordError
+        There is no such study, or none of its trials has been completed.
+    """
+    trials = [run for run in archive.trials(study) if run.outcome in FINISHED and _value(run, measure) < math.inf]
+    if not trials:
+        raise RecordError(f"The study {study} has no completed trial yet; `make sweep` runs trials.")
+    return sorted(trials, key=lambda run: (_value(run, measure), run.name))
+
+
+def _value(run: Found, measure: str) -> float:
+    value = run.metrics.get(f"best_{measure}", math.inf)
+    return value if math.isfinite(value) else math.inf
+
+
+def load(archive: Archive, run: Found) -> Candidate:
+    """A trial's record, and its configuration checked against the schema."""
+    record = archive.load(run)
+    return Candidate(run, record, parse(TrialConfig, record.config))
+
+
+def check_data(candidate: Candidate, prepared: PreparedData) -> None:
+    """Refuse data that are not those of the trial, to the last bit.
+
+    Raises
+    ------
+    DataError
+        Saying what has changed.
+    """
+    changed = what_changed(candidate.record.data, prepared.description | {"digest": prepared.digest})
+    if changed is not None:
+        raise DataError(f"The data are not those that {candidate.run.handle} was trained on: {changed}.")

@@ -1,0 +1,190 @@
+"""What repeated trainings say about configurations: means with intervals, who is first, and whether that is luck."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.selection.statistics import LEVEL, Mean, compare_all, mean_interval, paired_test
+from pipeline.tracking.archive import Found
+
+ALPHA = 1 - LEVEL
+
+
+@dataclass(frozen=True)
+class Row:
+    """One configuration over all seeds.
+
+    Attributes
+    ----------
+    trial, run_id : the trial of the sweep that had it first.
+    sweep_value : what the sweep measured, with its one seed.
+    cost, error : best dev cost and dev error over the new seeds.
+    broken : trainings that diverged or failed; one is enough to rank it behind all that always worked.
+    difference : by how much the measure is larger than the first's, seed by seed; None for the first itself.
+    p : of the paired test against the first, adjusted for all pairs.
+    """
+
+    trial: str
+    run_id: str
+    sweep_value: float
+    cost: Mean
+    error: Mean
+    broken: int = 0
+    difference: Mean | None = None
+    p: float | None = None
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """The configurations, the best first by the mean of `measure` over the seeds."""
+
+    study: str
+    measure: str
+    seeds: tuple[int, ...]
+    rows: tuple[Row, ...]
+
+    @property
+    def first(self) -> Row:
+        """The configuration with the lowest mean."""
+        return self.rows[0]
+
+    @property
+    def ties(self) -> list[Row]:
+        """Those that cannot be told from the first: their adjusted p is not below 5 %."""
+        return [row for row in self.rows[1:] if row.p is not None and not row.p < ALPHA and not row.broken]
+
+    @property
+    def verdict(self) -> str:
+        """What follows, for a person."""
+        return " ".join(sentence for sentence in (self._who_is_first(), self._luck(), self._limits()) if sentence)
+
+    def _who_is_first(self) -> str:
+        first, words = self.first.trial, self.measure.replace("_", " ")
+        if self.first.broken:
+            return "No configuration was trained to its end with every seed, so none is confirmed."
+        if len(self.rows) == 1:
+            return f"{first} was repeated alone, so it is compared with nothing; give TOP=2 or more."
+        if not self.ties:
+            return f"{first} is confirmed: its mean {words} is lower than that of each of the others."
+        names = ", ".join(row.trial for row in self.ties)
+        return f"{first} has the lowest mean {words}, but cannot be told from {names}; more seeds may tell."
+
+    def _luck(self) -> str:
+        lucky = min(self.rows, key=lambda row: row.sweep_value)
+        if lucky is self.first:
+            return ""
+        return (
+            f"The sweep had {lucky.trial} in front, with {lucky.sweep_value:.4g}; "
+            f"on new seeds its mean is {_measure(lucky, self.measure).mean:.4g}, so a part of that was luck."
+        )
+
+    def _limits(self) -> str:
+        if all(_measure(row, self.measure).half_width == 0 for row in self.rows):
+            return "The seed makes no difference to these configurations."
+        return ""
+
+    @property
+    def footnote(self) -> str:
+        """What the numbers mean and what they do not."""
+        return (
+            f"Means with {LEVEL:.0%} intervals over {len(self.seeds)} seeds, the same for every configuration; p is of "
+            "the paired t-test against the first, adjusted for all pairs (Holm). The dev examples were the same "
+            "throughout, so all this says how training varies, not how other examples would."
+        )
+
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """Column names and rows of text."""
+        names = ["trial", f"sweep's {self.measure.replace('_', ' ')}", "dev cost", "dev error", "behind the first", "p"]
+        return names, [self._cells(row) for row in self.rows]
+
+    def _cells(self, row: Row) -> list[str]:
+        broken = f" ({row.broken} of {len(self.seeds)} diverged or failed)" if row.broken else ""
+        behind = "" if row.difference is None else _with_interval(row.difference)
+        p = "" if row.p is None or math.isnan(row.p) else "< 0.0001" if row.p < 1e-4 else f"{row.p:.4f}"
+        cost, error = _with_interval(row.cost), _with_interval(row.error)
+        return [row.trial, f"{row.sweep_value:.4g}", cost + broken, error, behind, p]
+
+    def markdown(self) -> str:
+        """The result as the description of its run."""
+        names, rows = self.table()
+        lines = [f"**Confirmation of {self.study}**: {self.verdict}", ""]
+        lines += ["| " + " | ".join(cells) + " |" for cells in (names, ["---"] * len(names), *rows)]
+        return "\n".join([*lines, "", self.footnote, "", f"Next: `make final STUDY={self.study}`"])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values; a number that is not finite is null."""
+        rows = [
+            {
+                "trial": row.trial,
+                "run_id": row.run_id,
+                "sweep_value": row.sweep_value,
+                "dev_cost": _plain(row.cost),
+                "dev_error": _plain(row.error),
+                "broken": row.broken,
+                "difference": None if row.difference is None else _plain(row.difference),
+                "p": None if row.p is None or math.isnan(row.p) else row.p,
+            }
+            for row in self.rows
+        ]
+        return {"study": self.study, "measure": self.measure, "seeds": list(self.seeds), "rows": rows}
+
+
+def conclude(
+    study: str,
+    measure: str,
+    seeds: Sequence[int],
+    trials: Sequence[Found],
+    repeated: Mapping[str, Found],
+) -> Confirmation:
+    """Judge the trials by their repeated trainings.
+
+    Parameters
+    ----------
+    repeated : the finished runs by name, one for each trial and seed.
+    """
+    values: dict[str, dict[str, list[float]]] = {"dev_cost": {}, "dev_error": {}}
+    rows = []
+    for trial in trials:
+        runs = [repeated[f"{trial.name}-seed-{seed}"] for seed in seeds]
+        for name in values:
+            values[name][trial.name] = [_value(run, name) for run in runs]
+        cost, error = (mean_interval(values[name][trial.name]) for name in ("dev_cost", "dev_error"))
+        broken = sum(not math.isfinite(value) for value in values[measure][trial.name])
+        rows.append(Row(trial.name, trial.run_id, trial.metrics[f"best_{measure}"], cost, error, broken))
+    rows.sort(key=lambda row: (_measure(row, measure).mean, row.broken, row.sweep_value, row.trial))
+    return Confirmation(study, measure, tuple(seeds), tuple(_against_first(rows, values[measure])))
+
+
+def _against_first(rows: list[Row], values: Mapping[str, Sequence[float]]) -> list[Row]:
+    adjusted = compare_all(values)
+    first = rows[0]
+    tested = []
+    for row in rows[1:]:
+        difference = paired_test(values[first.trial], values[row.trial]).difference
+        p = adjusted[frozenset((first.trial, row.trial))]
+        tested.append(Row(**{**row.__dict__, "difference": difference, "p": p}))
+    return [first, *tested]
+
+
+def _value(run: Found, name: str) -> float:
+    """Best dev cost or error; infinite where the training diverged or failed."""
+    return run.metrics.get(f"best_{name}", math.inf) if run.outcome in ("completed", "early_stopped") else math.inf
+
+
+def _measure(row: Row, measure: str) -> Mean:
+    return row.cost if measure == "dev_cost" else row.error
+
+
+def _with_interval(mean: Mean) -> str:
+    if not math.isfinite(mean.mean):
+        return "–"
+    if not 0 < mean.half_width < math.inf:
+        return f"{mean.mean:.4g}"
+    decimals = max(0, 1 - math.floor(math.log10(mean.half_width)))
+    return f"{mean.mean:.{decimals}f} ± {mean.half_width:.{decimals}f}"
+
+
+def _plain(mean: Mean) -> dict[str, float | int | None]:
+    numbers = {"mean": mean.mean, "half_width": mean.half_width}
+    return {**{name: value if math.isfinite(value) else None for name, value in numbers.items()}, "n": mean.n}

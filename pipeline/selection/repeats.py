@@ -1,0 +1,93 @@
+"""Trains configurations again on new seeds, in the workers that trials use; it writes nothing itself."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from pipeline.config import TrialConfig
+from pipeline.record import TrialRecord
+from pipeline.search.coordinator import LOST_WORKERS
+from pipeline.search.executors import LostWorker
+from pipeline.trial import Segment, WrongGradient, work
+
+
+@dataclass
+class Repeat:
+    """One configuration to be trained with one seed; `lost` counts the workers that died on it."""
+
+    trial: str
+    seed: int
+    config: TrialConfig
+    lost: int = 0
+
+    @property
+    def name(self) -> str:
+        """The run's name, trial-0007-seed-3."""
+        return f"{self.trial}-seed-{self.seed}"
+
+
+def repeats(configs: dict[str, TrialConfig], seeds: Iterable[int]) -> list[Repeat]:
+    """Every configuration with every seed, seed by seed, so that a search cut short has compared all of them alike."""
+    return [Repeat(trial, seed, replace(config, seed=seed)) for seed in seeds for trial, config in configs.items()]
+
+
+def new_seeds(count: int, used: Iterable[int]) -> list[int]:
+    """The first `count` numbers from 1 on that no trial of the study was trained with."""
+    taken, seeds, seed = set(used), [], 1
+    while len(seeds) < count:
+        if seed not in taken:
+            seeds.append(seed)
+        seed += 1
+    return seeds
+
+
+def train_all(
+    todo: list[Repeat], arrays: Path, executor: Executor, *, slots: int, finished: Callable[[Repeat, TrialRecord], None]
+) -> None:
+    """Train everything, `slots` at a time; `finished` is told each result while the workers go on."""
+    waiting, flights = iter(todo), dict[Future[Segment], Repeat]()
+    for repeat in _take(waiting, slots):
+        flights[_submit(executor, arrays, repeat)] = repeat
+    while flights:
+        done, _ = wait(flights, return_when=FIRST_COMPLETED)
+        ended = [(flights.pop(future), future) for future in done]
+        results = []
+        for repeat, future in ended:
+            record = _result(repeat, future)
+            for following in [repeat] if record is None else _take(waiting, 1):
+                flights[_submit(executor, arrays, following)] = following
+            results.append((repeat, record))
+        for repeat, record in results:
+            if record is not None:
+                finished(repeat, record)
+
+
+def _take(waiting: Iterator[Repeat], count: int) -> list[Repeat]:
+    return [repeat for _, repeat in zip(range(count), waiting, strict=False)]
+
+
+def _submit(executor: Executor, arrays: Path, repeat: Repeat) -> "Future[Segment]":
+    return executor.submit(work, arrays, repeat.config, None)
+
+
+def _result(repeat: Repeat, future: "Future[Segment]") -> TrialRecord | None:
+    """The record; None when the worker was lost and another is to try. What fails is a failed record."""
+    try:
+        record = future.result().record
+        assert record is not None
+        return record
+    except LostWorker as loss:
+        repeat.lost += 1
+        if repeat.lost < LOST_WORKERS:
+            return None
+        return _failed(repeat, f"{repeat.lost} workers were lost on it ({loss}), perhaps for want of memory")
+    except WrongGradient as wrong:
+        return _failed(repeat, str(wrong))
+    except Exception as error:
+        return _failed(repeat, f"{type(error).__name__}: {error}")
+
+
+def _failed(repeat: Repeat, reason: str) -> TrialRecord:
+    return TrialRecord(config=asdict(repeat.config), outcome="failed", reason=reason, started_at=time.time())
