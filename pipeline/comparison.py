@@ -135,10 +135,12 @@ def _array_gaps(name: str, a: np.ndarray | None, b: np.ndarray | None, step: int
 
 
 def _number_gaps(a: Mapping[str, Any], b: Mapping[str, Any], step: int) -> Iterator[_Gap]:
+    """The error of a gradient check is a relative difference itself, mostly of rounding, so it is taken as it is."""
     for name in {**a, **b}:
         then, now = (np.array([np.nan if numbers.get(name) is None else numbers[name]], float) for numbers in (a, b))
         if len(_differing(then, now)):
-            yield _Gap(step, name, float(_relative(then, now)[0]))
+            scale = 1.0 if name.startswith("gradcheck_") else None
+            yield _Gap(step, name, float(_relative(then, now, scale)[0]))
 
 
 def _numbers(record: TrialRecord) -> dict[str, Any]:
@@ -187,7 +189,16 @@ def _identity(data: Mapping[str, Any]) -> dict[str, Any]:
 
 def environment_differences(recorded: Mapping[str, Any], present: Mapping[str, Any]) -> list[str]:
     """Each difference of software and hardware in a sentence, those that change bits most often first."""
-    order = ("blas", "cpu_features", "variables", "packages.numpy", "packages.scipy", "processor", "python")
+    order = (
+        "stream_scheme",
+        "blas",
+        "cpu_features",
+        "variables",
+        "packages.numpy",
+        "packages.scipy",
+        "processor",
+        "python",
+    )
     found = differences(_comparable(recorded), _comparable(present))
     return sorted(found, key=lambda line: next((i for i, key in enumerate(order) if line.startswith(key)), len(order)))
 

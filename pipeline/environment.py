@@ -17,6 +17,7 @@ import numpy as np
 from threadpoolctl import threadpool_info
 
 from pipeline.addresses import mask
+from pipeline.training.streams import STREAM_SCHEME
 
 BIT_CHANGING = (
     "OPENBLAS_CORETYPE",
@@ -41,7 +42,8 @@ def environment() -> dict[str, Any]:
     -------
     dict
         python, platform, processor, packages (name to version), blas (name, version, kernel, threads), cpu_features
-        that NumPy uses, and the variables of `BIT_CHANGING` that are set.
+        that NumPy uses, stream_scheme (how random streams come from the seed), and the variables of `BIT_CHANGING` that
+        are set.
     """
     return {
         "python": platform.python_version(),
@@ -52,6 +54,7 @@ def environment() -> dict[str, Any]:
         "byteorder": sys.byteorder,
         "blas": _blas(),
         "cpu_features": _cpu_features(),
+        "stream_scheme": STREAM_SCHEME,
         "variables": {name: os.environ[name] for name in BIT_CHANGING if name in os.environ},
         "packages": packages(),
     }
@@ -68,7 +71,12 @@ def _processor() -> str:
 
 
 def _blas() -> list[dict[str, Any]]:
-    """Name, version, kernel and threads of each linear-algebra library in the process; the kernel decides the bits."""
+    """Name, version, kernel and threads of NumPy's linear-algebra library; the kernel decides the bits.
+
+    SciPy brings another one into the process, which no trial uses.
+    """
+    loaded = [library for library in threadpool_info() if library.get("user_api") == "blas"]
+    own = [library for library in loaded if "numpy" in " ".join(Path(library.get("filepath", "")).parts[-3:])]
     return [
         {
             "name": library.get("internal_api"),
@@ -76,8 +84,7 @@ def _blas() -> list[dict[str, Any]]:
             "kernel": library.get("architecture"),
             "threads": library.get("num_threads"),
         }
-        for library in threadpool_info()
-        if library.get("user_api") == "blas"
+        for library in own or loaded
     ]
 
 
