@@ -1,0 +1,218 @@
+"""A sweep as its tracking store tells it: the trials with their values, and the searched ranges."""
+
+import json
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any
+
+import optuna
+
+from pipeline.config import TrialConfig
+from pipeline.record import TrialRecord
+from pipeline.search.space import Leaf, Space
+from pipeline.tracking.archive import Archive, Found
+
+ENOUGH = 5
+"""Trials that must have run to their end before anything is said on importance."""
+
+TOP = 5
+"""How many of the best trials are shown with their curves."""
+
+MEASURES = {"dev_cost": "best_dev_cost", "dev_error": "best_dev_error", "parameters": "num_parameters"}
+"""The metric of each objective."""
+
+NAMES = {
+    "regularization.lambd": "λ",
+    "regularization.lambd_l1": "λ₁",
+    "model.init.scale": "init scale",
+    "model.init.scheme": "init scheme",
+}
+
+
+def label(path: str) -> str:
+    """A searched value's name for people: λ, keep_prob, keep_prob 1, init scale, learning_rate."""
+    if path in NAMES:
+        return NAMES[path]
+    *_, parent, last = ["", *path.split(".")]
+    return f"{parent} {int(last) + 1}" if last.isdigit() else last
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One finished run of a sweep: a trial, or the baseline.
+
+    Attributes
+    ----------
+    number : the trial's; −1 for the baseline.
+    epochs : trained epochs; with folds, folds.
+    values : the searched values, by dotted path; for the baseline the values it has instead.
+    """
+
+    number: int
+    run: Found
+    epochs: int
+    values: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """trial-0007, or baseline."""
+        return self.run.name
+
+    @property
+    def outcome(self) -> str:
+        """completed, early_stopped, pruned, diverged or failed."""
+        return self.run.outcome
+
+    @property
+    def trained(self) -> bool:
+        """Whether it ran to an end of its own, so that its result counts."""
+        return self.outcome in ("completed", "early_stopped")
+
+    def __getitem__(self, metric: str) -> float:
+        """A summary metric; NaN where the run has none."""
+        return self.run.metrics.get(metric, math.nan)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Everything a report needs of a sweep.
+
+    Attributes
+    ----------
+    parent : the sweep's own run.
+    config : its configuration as plain values.
+    space : its search space.
+    trials : the finished trials in the order of their numbers.
+    baseline : the run without regularisation, if there is one yet.
+    records : the records of the best trials, by run name, best first, and of the baseline.
+    """
+
+    parent: Found
+    config: Mapping[str, Any]
+    space: Space
+    trials: Sequence[Trial]
+    baseline: Trial | None
+    records: Mapping[str, TrialRecord]
+
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return self.parent.study
+
+    @property
+    def objectives(self) -> list[str]:
+        """dev_cost, dev_error, parameters: one of them, or several."""
+        given = self.config["study"]["objective"]
+        return list(given) if isinstance(given, list) else [given]
+
+    @property
+    def metric(self) -> str:
+        """The summary metric of the first objective."""
+        return MEASURES[self.objectives[0]]
+
+    @cached_property
+    def ranked(self) -> list[Trial]:
+        """Trials that count, the best first."""
+        metrics = [MEASURES[name] for name in self.objectives]
+        counted = [t for t in self.trials if t.trained and all(math.isfinite(t[metric]) for metric in metrics)]
+        return sorted(counted, key=lambda trial: (trial[self.metric], trial.number))
+
+    @property
+    def folds(self) -> int | None:
+        """Number of folds; None with a fixed dev part."""
+        folds = self.config["data"]["folds"]
+        return None if folds is None else int(folds)
+
+    @property
+    def unit(self) -> str:
+        """What a trial's length is counted in."""
+        return "folds" if self.folds else "epochs"
+
+    @cached_property
+    def data(self) -> Mapping[str, Any]:
+        """The data's description, as the best trial's record has it."""
+        return next((record.data for record in self.records.values()), {})
+
+    @cached_property
+    def study(self) -> optuna.Study:
+        """The trials that count as an Optuna study in memory, their searched values by their names for people."""
+        study = optuna.create_study(directions=["minimize"] * len(self.objectives))
+        for trial in self.ranked:
+            values = [trial[MEASURES[name]] for name in self.objectives]
+            drawn = self.space.encode({leaf.path: trial.values[leaf.path] for leaf in self.leaves(trial)})
+            study.add_trial(
+                optuna.trial.create_trial(
+                    values=values,
+                    params={label(path): value for path, value in drawn.items()},
+                    distributions={label(leaf.path): leaf.distribution for leaf in self.leaves(trial)},
+                )
+            )
+        return study
+
+    @cached_property
+    def importances(self) -> Mapping[str, float]:
+        """How much each searched value, by its name for people, matters for the first objective, as shares of 1.
+
+        By PED-ANOVA (Watanabe et al. 2023), over the trials that have all the values. Empty while too few have ended.
+        """
+        if len(self.study.trials) < ENOUGH or len(self.space.leaves) < 2:
+            return {}
+        try:
+            with warnings.catch_warnings(action="ignore"):
+                return optuna.importance.get_param_importances(self.study, target=lambda trial: trial.values[0])
+        except (ValueError, RuntimeError):  # every trial has the same objective, or no two values in common
+            return {}
+
+    def leaves(self, trial: Trial) -> list[Leaf]:
+        """The leaves that were searched in this trial."""
+        return [leaf for leaf in self.space.leaves if leaf.path in trial.values]
+
+
+def gather(archive: Archive, study: str) -> Sweep:
+    """Read a sweep from the tracking store.
+
+    Raises
+    ------
+    RecordError
+        There is no such study, or its records cannot be read.
+    """
+    parent = archive.parent(study)
+    config = archive.read_json(parent, "sweep.json")
+    base = {field.name: config[field.name] for field in fields(TrialConfig)}
+    space = Space(config["search"]["space"], base)
+    runs = [run for run in archive.children(study) if run.outcome]
+    found = [_trial(run, space) for run in runs if run.kind in ("trial", "baseline")]
+    trials = sorted((trial for trial in found if trial.run.kind == "trial"), key=lambda trial: trial.number)
+    baseline = next((trial for trial in found if trial.run.kind == "baseline"), None)
+    sweep = Sweep(parent, config, space, trials, baseline, {})
+    wanted = sweep.ranked[:TOP] + ([baseline] if baseline and baseline.outcome != "failed" else [])
+    return Sweep(parent, config, space, trials, baseline, {t.name: archive.load(t.run) for t in wanted})
+
+
+def _trial(run: Found, space: Space) -> Trial:
+    plain = {path: _plain(text) for path, text in run.params.items()}
+    values = {}
+    for leaf in space.leaves:
+        if all(plain.get(path) == wanted for path, wanted in leaf.when.items()):
+            values[leaf.path] = _value(plain, leaf.path)
+    number = int(run.tags.get("trial", "-1")) if run.kind == "trial" else -1
+    return Trial(number, run, int(run.metrics.get("stop_epoch", 0)), values)
+
+
+def _plain(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _value(plain: Mapping[str, Any], path: str) -> Any:
+    """The value at a dotted path; an index goes into a list, and a scalar stands for every layer."""
+    if path in plain:
+        return plain[path]
+    parent, _, last = path.rpartition(".")
+    value = plain.get(parent)
+    return value[int(last)] if isinstance(value, list) and last.isdigit() and int(last) < len(value) else value

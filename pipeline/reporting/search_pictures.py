@@ -1,0 +1,251 @@
+"""Pictures of the search: its history, which searched values matter, and the objective over them."""
+
+import itertools
+import math
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import optuna
+from optuna.distributions import CategoricalDistribution
+
+from pipeline.reporting.results import ENOUGH, Sweep, Trial, label
+from pipeline.reporting.style import BLUE, INK, ORANGE, OUTCOMES, RED, canvas, foreign, save, save_foreign, tidy
+from pipeline.search.space import Leaf
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+AXES = {
+    "dev_cost": "dev cost (nats per example)",
+    "dev_error": "dev error (share of the examples)",
+    "parameters": "parameters (count)",
+}
+"""Axis label of each objective."""
+
+MOST = 4
+"""How many searched values are shown against each other, the most important ones."""
+
+
+def draw_history(sweep: Sweep, path: Path) -> Path | None:
+    """The objective trial by trial, with the best so far and the run without regularisation."""
+    shown = [trial for trial in sweep.trials if math.isfinite(trial[sweep.metric])]
+    if not shown:
+        return None
+    with canvas() as (figure, axes):
+        for outcome, (colour, marker) in OUTCOMES.items():
+            points = [(t.number, t[sweep.metric]) for t in shown if t.outcome == outcome]
+            if points:
+                x, y = zip(*points, strict=True)
+                text = outcome.replace("_", " ")
+                axes.scatter(x, y, s=34, color=colour, marker=marker, label=f"{text} ({len(points)})", zorder=3)
+        ranked = sorted(sweep.ranked, key=lambda trial: trial.number)
+        best = np.minimum.accumulate([trial[sweep.metric] for trial in ranked])
+        axes.step([t.number for t in ranked], best, where="post", color=INK, linewidth=1.4, label="best so far")
+        _mark_baseline(axes, sweep)
+        axes.set(xlabel="trial (number)", ylabel=AXES[sweep.objectives[0]], title="History of the search")
+        _log_if_wide(axes, [trial[sweep.metric] for trial in shown])
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+        return save(figure, path)
+
+
+def _mark_baseline(axes: "Axes", sweep: Sweep) -> None:
+    if sweep.baseline is not None and math.isfinite(sweep.baseline[sweep.metric]):
+        value = sweep.baseline[sweep.metric]
+        axes.axhline(value, color=RED, linestyle="--", linewidth=1.2, label=f"no regularisation ({value:.3g})")
+
+
+def _log_if_wide(axes: "Axes", values: Sequence[float]) -> None:
+    """A logarithmic axis where the values span more than a factor of ten, with readable numbers on it."""
+    finite = [value for value in values if math.isfinite(value)]
+    if finite and min(finite) > 0 and max(finite) > 10 * min(finite):
+        from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+# Importance and the Pareto front, by Optuna's own plots --------------------------------------------------------------
+
+
+def draw_importance(sweep: Sweep, path: Path) -> Path | None:
+    """Which searched values the objective depends on."""
+    if not sweep.importances:
+        return None
+    study, name = sweep.study, AXES[sweep.objectives[0]].split(" (")[0]
+    with foreign(), warnings.catch_warnings(action="ignore"):
+        axes = optuna.visualization.matplotlib.plot_param_importances(
+            study, target=lambda trial: trial.values[0], target_name=name
+        )
+        tidy(axes)
+        axes.set_title("Which searched values matter", loc="left", fontsize=12, color=INK)
+        axes.set(xlabel=f"importance for the {name} (share, PED-ANOVA)", ylabel="")
+        for bar in axes.patches:
+            bar.set_color(BLUE)
+        if (legend := axes.get_legend()) is not None:
+            legend.remove()
+        return save_foreign(axes, 8.0, 1.2 + 0.5 * len(axes.patches), path)
+
+
+def draw_front(sweep: Sweep, path: Path) -> Path | None:
+    """With two or three objectives: the trials that no other beats in all of them."""
+    study = sweep.study
+    if not 2 <= len(sweep.objectives) <= 3 or not study.trials:
+        return None
+    with foreign(), warnings.catch_warnings(action="ignore"):
+        names = [AXES[name] for name in sweep.objectives]
+        axes = optuna.visualization.matplotlib.plot_pareto_front(study, target_names=names)
+        tidy(axes)
+        axes.set_title("Pareto front", loc="left", fontsize=12, color=INK)
+        return save_foreign(axes, 8.0, 4.6, path)
+
+
+# The objective over the searched values ------------------------------------------------------------------------------
+
+
+def _shown_leaves(sweep: Sweep) -> list[Leaf]:
+    """The leaves to show: all, or the most important ones."""
+    weight = sweep.importances
+    leaves = sorted(sweep.space.leaves, key=lambda leaf: -weight.get(label(leaf.path), 0.0))
+    kept = leaves[:MOST]
+    return [leaf for leaf in sweep.space.leaves if leaf in kept]
+
+
+def draw_slices(sweep: Sweep, path: Path) -> Path | None:
+    """The objective against each searched value: what ended by itself, and, faint, what was pruned or diverged."""
+    leaves = _shown_leaves(sweep)
+    shown = [trial for trial in sweep.trials if math.isfinite(trial[sweep.metric])]
+    if not shown:
+        return None
+    with canvas(3.3 * len(leaves) + 0.8, 3.9, ncols=len(leaves), sharey=True, squeeze=False) as (figure, grid):
+        for leaf, axes in zip(leaves, grid[0], strict=True):
+            _slice(axes, sweep, leaf, shown)
+        grid[0][0].set_ylabel(AXES[sweep.objectives[0]])
+        _log_if_wide(grid[0][0], [trial[sweep.metric] for trial in shown])
+        figure.suptitle("The objective against each searched value", x=0.01, ha="left", fontsize=12)
+        figure.legend(*grid[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+        return save(figure, path)
+
+
+def _slice(axes: "Axes", sweep: Sweep, leaf: Leaf, shown: Sequence[Trial]) -> None:
+    position = _scale(axes.xaxis, leaf)
+    having = [trial for trial in shown if leaf.path in trial.values]
+    cut = [trial for trial in having if not trial.trained]
+    ended = [trial for trial in having if trial.trained]
+    layers: tuple[tuple[Sequence[Trial], dict[str, Any]], ...] = (
+        (cut, {"color": "#c4c4c4", "marker": "v", "s": 22, "label": "pruned or diverged: best until then"}),
+        (ended, {"color": BLUE, "marker": "o", "s": 34, "label": "ran to its end"}),
+        (sweep.ranked[:1], {"color": ORANGE, "marker": "*", "s": 190, "edgecolors": INK, "label": "best"}),
+    )
+    for trials, style in layers:
+        points = [(position(t.values[leaf.path]), t[sweep.metric]) for t in trials if leaf.path in t.values]
+        axes.scatter(*zip(*points, strict=True) if points else ([], []), zorder=3, **style)
+    _mark_baseline(axes, sweep)
+
+
+def _scale(axis: Any, leaf: Leaf) -> Any:
+    """Label and scale an axis for a searched value; returns the function from a value to its place on it."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    log = bool(getattr(leaf.distribution, "log", False))
+    axis.set_label_text(label(leaf.path) + (" (log scale)" if log else ""))
+    if isinstance(leaf.distribution, CategoricalDistribution):
+        names = [str(choice) for choice in leaf.distribution.choices]
+        values = [leaf.value(choice) for choice in leaf.distribution.choices]
+        axis.set_ticks(range(len(names)), names, rotation=20)
+        return values.index
+    if log:
+        axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+        axis.set_major_locator(LogLocator(subs=(1, 3)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_formatter(NullFormatter())
+    return lambda value: value
+
+
+def draw_contours(sweep: Sweep, path: Path) -> Path | None:
+    """The objective over each pair of searched values, interpolated between the trials."""
+    leaves = [leaf for leaf in _shown_leaves(sweep) if not isinstance(leaf.distribution, CategoricalDistribution)]
+    pairs = [(a, b) for a, b in itertools.combinations(leaves, 2) if len(_points(sweep, a, b)) >= ENOUGH]
+    if not pairs:
+        return None
+    from matplotlib.colors import LogNorm, Normalize
+
+    values = np.concatenate([_points(sweep, a, b)[:, 2] for a, b in pairs])
+    low, high = float(values.min()), float(np.quantile(values, 0.9))
+    norm = LogNorm if low > 0 else Normalize
+    levels = np.geomspace(low, high, 13) if low > 0 else np.linspace(low, high, 13)
+    if not high > low:
+        return None
+    columns = min(len(pairs), 3)
+    rows = -(-len(pairs) // columns)
+    with canvas(3.9 * columns + 1.0, 3.7 * rows + 0.3, nrows=rows, ncols=columns, squeeze=False) as (figure, grid):
+        for axes, (a, b) in zip(grid.flat, pairs, strict=False):
+            surface = _contour(axes, sweep, (a, b), levels, norm(low, high))
+        for axes in grid.flat[len(pairs) :]:
+            axes.set_visible(False)
+        bar = figure.colorbar(surface, ax=grid, label=AXES[sweep.objectives[0]], format="%.3g", ticks=levels[::3])
+        bar.ax.minorticks_off()
+        title = "The objective over pairs of searched values, interpolated between trials (dots; the star is the best)"
+        figure.suptitle(title, x=0.01, ha="left", fontsize=12)
+        return save(figure, path)
+
+
+def _points(sweep: Sweep, a: Leaf, b: Leaf) -> np.ndarray:
+    """(trials, 3): the two values and the objective, of every trial that has them and reached a finite objective."""
+    rows = [
+        (trial.values[a.path], trial.values[b.path], trial[sweep.metric])
+        for trial in sweep.trials
+        if {a.path, b.path} <= trial.values.keys() and math.isfinite(trial[sweep.metric])
+    ]
+    return np.array(rows, dtype=float).reshape(len(rows), 3)
+
+
+def _contour(axes: "Axes", sweep: Sweep, pair: tuple[Leaf, Leaf], levels: np.ndarray, norm: Any) -> Any:
+    points = _points(sweep, *pair)
+    for axis, leaf in zip((axes.xaxis, axes.yaxis), pair, strict=True):
+        _scale(axis, leaf)
+    x, y, z = _surface(points, pair)
+    surface = axes.contourf(x, y, z, levels=levels, norm=norm, cmap="viridis_r", extend="both")
+    axes.scatter(points[:, 0], points[:, 1], s=9, color=INK, linewidths=0, alpha=0.7, zorder=3)
+    best = sweep.ranked[0].values if sweep.ranked else {}
+    if {leaf.path for leaf in pair} <= best.keys():
+        x_best, y_best = (best[leaf.path] for leaf in pair)
+        axes.scatter(x_best, y_best, marker="*", s=200, color=ORANGE, edgecolors="white", zorder=4)
+    axes.grid(visible=False)
+    return surface
+
+
+def _surface(points: np.ndarray, pair: tuple[Leaf, Leaf], side: int = 80) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A smoothing thin-plate spline through the objective's logarithm, over the ranges brought to [0, 1]."""
+    from scipy.interpolate import RBFInterpolator
+
+    d = [leaf.distribution for leaf in pair]
+    unit = np.column_stack([_to_unit(points[:, i], d[i]) for i in (0, 1)])
+    u = np.linspace(0, 1, side)
+    grid = np.stack(np.meshgrid(u, u), axis=-1).reshape(-1, 2)
+    positive = bool((points[:, 2] > 0).all())
+    target = np.log(points[:, 2]) if positive else points[:, 2]
+    try:
+        z = RBFInterpolator(unit, target, kernel="thin_plate_spline", smoothing=0.05)(grid)
+    except np.linalg.LinAlgError:  # all points on one line
+        z = np.full(len(grid), target.mean())
+    z = np.exp(z) if positive else z
+    return _from_unit(u, d[0]), _from_unit(u, d[1]), z.reshape(side, side)
+
+
+def _to_unit(values: np.ndarray, distribution: Any) -> np.ndarray:
+    if distribution.log:
+        values, low, high = np.log(values), math.log(distribution.low), math.log(distribution.high)
+    else:
+        low, high = distribution.low, distribution.high
+    return np.asarray((values - low) / ((high - low) or 1.0))
+
+
+def _from_unit(u: np.ndarray, distribution: Any) -> np.ndarray:
+    if distribution.log:
+        return np.geomspace(distribution.low, distribution.high, len(u))
+    return np.asarray(distribution.low + u * (distribution.high - distribution.low))
