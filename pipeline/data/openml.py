@@ -4,12 +4,14 @@ import http.client
 import re
 import warnings
 from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError, URLError
 
 import pandas as pd
-from sklearn.datasets import fetch_openml
+from sklearn.datasets import _openml, fetch_openml
 
 from pipeline.config import DataConfig
+from pipeline.data.encoding import as_text
 from pipeline.data.tables import Source, Table
 from pipeline.errors import DataError
 
@@ -30,12 +32,27 @@ def read_openml(config: DataConfig, cache: Path) -> Source:
         raise DataError(
             f"The OpenML data set {config.name!r} names no single target: give data.target, one of its columns."
         )
+    nominal = _nominal_columns(bunch, cache)
+    features = bunch.data.assign(**{name: _as_labels(bunch.data[name]) for name in bunch.data if name in nominal})
     texts = [" ".join(str(warning.message).split()) for warning in caught]
     notes = [text for text in texts if "network error" not in text]
-    return Source(Table(bunch.data, bunch.target), notes=notes)
+    return Source(Table(features, _as_labels(bunch.target)), notes=notes)
 
 
-def _fetch(config: DataConfig, cache: Path):  # type: ignore[no-untyped-def]  # scikit-learn's Bunch has no types
+def _nominal_columns(bunch: Any, cache: Path) -> set[str]:
+    """Columns that OpenML says hold classes, also where these are written as numbers; the answer is in the cache."""
+    features = _openml._get_data_features(int(bunch.details["id"]), str(cache))
+    return {feature["name"] for feature in features if feature["data_type"].lower() == "nominal"}
+
+
+def _as_labels(column: "pd.Series[Any]") -> "pd.Series[Any]":
+    """The column as text, without the single quotes that ARFF allows round it."""
+    text = [None if value is None else re.sub(r"^'(.*)'$", r"\1", value) for value in as_text(column)]
+    return pd.Series(text, dtype=object, name=column.name)
+
+
+def _fetch(config: DataConfig, cache: Path) -> Any:
+    """Read the table without types: pandas 3.1 makes numbers of classes that look so, which breaks the reader."""
     try:
         return fetch_openml(
             config.name,
@@ -45,13 +62,14 @@ def _fetch(config: DataConfig, cache: Path):  # type: ignore[no-untyped-def]  # 
             as_frame="auto",
             n_retries=RETRIES,
             delay=DELAY_S,
+            read_csv_kwargs={"dtype": None, "low_memory": False},
         )
     except HTTPError as error:
         reason = f"OpenML answered {error.code} {error.reason}"
         error.close()
     except (URLError, TimeoutError, ConnectionError, http.client.HTTPException) as error:
         reason = f"OpenML cannot be reached ({getattr(error, 'reason', error)}) and it is not in the cache yet"
-    except (ValueError, KeyError) as error:
+    except Exception as error:  # a damaged file or an unknown column: the parser has exceptions of its own
         reason = " ".join(str(error).split()).rstrip(".")
     raise DataError(
         f"The OpenML data set {config.name!r} could not be fetched: {reason};"
