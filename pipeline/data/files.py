@@ -116,11 +116,12 @@ def _parquet(stream: IO[bytes], name: str, target: str | None) -> Read:
     try:
         table = pyarrow.parquet.read_table(stream)
         refuse_duplicates(table.column_names)
-        frame = table.to_pandas(ignore_metadata=True)
+        frame = table.to_pandas()
     except (pa.ArrowException, OSError, ValueError):
         raise DataError(f"The file {name!r} is not a Parquet table.") from None
-    stored = [column for column in frame if str(column).startswith("__index_level_")]
-    return _divided(frame.drop(columns=stored), name, target), None, []
+    index = [str(level) for level in frame.index.names if level is not None]
+    notes = [f"Left out of {name}, the table's index: {', '.join(index)}."] if index else []
+    return _divided(frame, name, target), None, notes
 
 
 def _npz(stream: IO[bytes], name: str, target: str | None) -> Read:
