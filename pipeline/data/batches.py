@@ -68,9 +68,10 @@ class Examples:
         self._X, self._index, self._normalization, self._dtype = X, np.asarray(index), normalization, np.dtype(dtype)
         self._block_rows = max(1, block_bytes // (self.n_x * self._dtype.itemsize))
         self._block = np.empty((0, self.n_x), self._dtype)
-        self._resident = self._gather(slice(0, self.m)) if self.m <= self._block_rows else None
-        for rows, _ in self.blocks():
-            _check_finite(rows)
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused here, by name
+            self._resident = self._gather(slice(0, self.m)) if self.m <= self._block_rows else None
+            for rows, _ in self.blocks():
+                _check_finite(rows)
 
     def batches(self, batch_size: int, streams: RandomStreams, augment: Augment | None = None) -> Iterator[Batch]:
         """Give every example once, in a new random order; one batch of all needs no order and draws none."""
