@@ -56,7 +56,7 @@ def test_a_fit_with_dropout_and_penalties_equals_pytorchs(optimizer: str) -> Non
 
 @pytest.mark.parametrize(("optimizer", "solver"), [("momentum", "sgd"), ("adam", "adam")])
 def test_a_full_batch_fit_with_l2_equals_scikit_learns(optimizer: str, solver: str) -> None:
-    """scikit-learn divides λ by the batch's size, which is m when the batch is everything; its Adam never corrects ε."""
+    """scikit-learn divides λ by the batch's size, here m; its Adam corrects no ε."""
     neural_network = pytest.importorskip("sklearn.neural_network")
     train, _ = digits(100, "float64")
     fit = digits_fit(
