@@ -101,6 +101,8 @@ def _gaps(a: TrialRecord, b: TrialRecord) -> Iterator[_Gap]:
     yield from _number_gaps(_numbers(a), _numbers(b), end)
     if a.outcome != b.outcome:
         yield _Gap(end, f"the outcome, {a.outcome} then and {b.outcome} now", np.inf)
+    elif a.outcome == "failed" and a.reason != b.reason:
+        yield _Gap(end, "the reason of the failure", np.inf)
 
 
 def _curve_gaps(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray], suffix: str) -> Iterator[_Gap]:

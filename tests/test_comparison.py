@@ -104,6 +104,12 @@ def test_every_part_of_a_record_is_compared(record: TrialRecord, repeated: Trial
     assert where in comparison.first
 
 
+def test_a_failure_is_the_same_only_for_the_same_reason() -> None:
+    first, same, other = (TrialRecord(config={}, outcome="failed", reason=reason) for reason in ("a", "a", "b"))
+    assert compare(first, same).verdict == "identical"
+    assert compare(first, other).first == "the reason of the failure"
+
+
 def test_durations_and_dates_are_not_compared(record: TrialRecord, repeated: TrialRecord) -> None:
     later = dataclasses.replace(repeated, started_at=9.0, duration_s=9.0)
     assert compare(record, later).verdict == "identical"

@@ -58,6 +58,7 @@ def metrics(record: TrialRecord) -> dict[str, float]:
     for moment, report in record.gradient_checks.items():
         numbers[f"gradcheck_{moment}_relative_error"] = report.get("relative_error")
     numbers |= {name: record.diagnosis.get(name) for name in ("avoidable_bias", "variance")}
+    numbers |= {"num_parameters": sum(values.size for values in record.parameters.values())} if record.parameters else {}
     numbers |= {"stop_epoch": record.stop_epoch, "duration_s": record.duration_s}
     return {name: float(value) for name, value in numbers.items() if isinstance(value, int | float | np.number)}
 
@@ -73,6 +74,7 @@ def tags(record: TrialRecord) -> dict[str, str]:
         "seed": record.config.get("seed"),
         **{f"gradcheck_{moment}": report.get("verdict") for moment, report in record.gradient_checks.items()},
         **{f"diagnosis_{key}": value for key, value in record.diagnosis.items() if isinstance(value, str)},
+        "diagnosis_remedies": "; ".join(record.diagnosis.get("remedies") or []),
         **digests(record),
     }
     if isinstance(code, Mapping):
@@ -88,20 +90,37 @@ def tag(value: Any) -> str:
 
 def description(record: TrialRecord, *, kind: str, name: str, handle: str) -> str:
     """A short Markdown summary: what it was, how it went, what to do about it, how to repeat it."""
-    outcome = f"**Outcome:** {record.outcome}. {record.reason}".rstrip()
-    lines = [f"**{kind} {name}**: {_what(record.config)}", "", outcome]
-    shown = ("best_epoch", "best_dev_cost", "best_dev_error", "best_train_cost", "best_train_error")
-    rows = [f"| {key.replace('_', ' ')} | {record.summary[key]:.6g} |" for key in shown if key in record.summary]
-    if rows:
-        lines += ["", "| at the returned parameters | |", "|---|---|", *rows]
-    if verdict := record.diagnosis.get("verdict"):
-        lines += ["", f"**Diagnosis:** {verdict}"]
-    lines += [f"{number}. {remedy}" for number, remedy in enumerate(record.diagnosis.get("remedies") or [], start=1)]
     checks = [f"{moment} {report['verdict']}" for moment, report in record.gradient_checks.items() if report]
-    if checks:
-        lines += ["", f"**Gradient check:** {', '.join(checks)} (the table is in `gradcheck.txt`)"]
-    lines += ["", f"Repeat it to the same bits: `make rerun RUN={handle}`"]
-    return tag("\n".join(lines))
+    paragraphs = [
+        f"**{kind} {name}**: {_what(record.config)}",
+        f"**Outcome:** {record.outcome.replace('_', ' ')}: {record.reason}".rstrip(": "),
+        _table(record.summary),
+        _diagnosis(record.diagnosis),
+        f"**Gradient check:** {', '.join(checks)} (the numbers are in `gradcheck.txt`)" if checks else "",
+        f"Repeat it, and compare every bit: `make rerun RUN={handle}`",
+    ]
+    return tag("\n\n".join(paragraph for paragraph in paragraphs if paragraph))
+
+
+def _table(summary: Mapping[str, float]) -> str:
+    shown = ("best_epoch", "best_dev_cost", "best_dev_error", "best_train_cost", "best_train_error")
+    rows = [f"| {key.replace('_', ' ')} | {summary[key]:.6g} |" for key in shown if key in summary]
+    return "\n".join(["| at the returned parameters | |", "|---|---|", *rows]) if rows else ""
+
+
+def _diagnosis(diagnosis: Mapping[str, Any]) -> str:
+    verdict = diagnosis.get("verdict")
+    if not verdict:
+        return ""
+    words = "neither high bias nor high variance" if verdict == "neither" else verdict
+    numbers = [
+        f"{name.replace('_', ' ')} {diagnosis[name]:.1%}"
+        for name in ("avoidable_bias", "variance")
+        if name in diagnosis
+    ]
+    remedies = diagnosis.get("remedies") or []
+    advice = f"; try, in this order: {', '.join(remedies)}" if remedies else ""
+    return f"**Diagnosis:** {words} ({', '.join(numbers)}){advice}"
 
 
 def _what(config: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 import yaml
 
 from pipeline.addresses import mask
+from pipeline.nn.gradient_report import GradientReport
 from pipeline.record import FORMAT, TrialRecord
 
 RECORD, CONFIG, ENVIRONMENT, DIFF = "record.json", "config.yaml", "environment.json", "code.diff"
@@ -88,21 +89,15 @@ def _texts(record: TrialRecord) -> dict[str, str]:
 
 
 def checks_text(checks: Mapping[str, Mapping[str, Any]]) -> str:
-    """The gradient checks for a person to read: verdict, error by tensor, worst coordinates."""
-    lines: list[str] = []
-    for moment, report in checks.items():
-        error = report.get("relative_error")
-        shown = f"{error:.2e}" if isinstance(error, float) else str(error)
-        lines += [f"{moment}: {report.get('verdict')}, relative error {shown}"]
-        lines += [f"  {tensor:8} {_number(value)}" for tensor, value in (report.get("tensors") or {}).items()]
-        lines += [f"  worst    {' '.join(map(_number, worst))}" for worst in (report.get("worst") or [])[:10]]
-        rest = {key: report[key] for key in ("method", "epsilon", "cost", "kinks", "coverage") if key in report}
-        lines += [f"  {key:8} {_number(value)}" for key, value in rest.items()] + [""]
-    return "\n".join(lines)
+    """The gradient checks for a person to read."""
+    return "\n\n\n".join(f"{moment}\n{_check_text(report)}" for moment, report in checks.items() if report) + "\n"
 
 
-def _number(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+def _check_text(report: Mapping[str, Any]) -> str:
+    try:
+        return GradientReport(**report).table()
+    except (TypeError, KeyError, ValueError):  # of another version of the report
+        return f"{report.get('verdict')}, relative error {report.get('relative_error')}"
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

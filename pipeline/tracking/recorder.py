@@ -16,7 +16,7 @@ import numpy as np
 
 from pipeline.errors import TrackingError
 from pipeline.record import TrialRecord
-from pipeline.tracking import facts, files
+from pipeline.tracking import facts, files, views
 from pipeline.tracking.store import Store, connect, explain, local_path, resolve
 
 if TYPE_CHECKING:
@@ -183,13 +183,14 @@ class Recorder:
         siblings = self._children(parent) if parent else self._with_key(name, tags.get("record_key"))
         if name in siblings and siblings[name][1] in ("FINISHED", "FAILED"):
             return siblings[name][0]
-        handle = f"{tags['study']}/{name}" if "study" in tags else "<id of this run>"
-        tags |= {**facts.tags(record), NOTE: facts.description(record, kind=kind, name=name, handle=handle)}
+        tags |= facts.tags(record)
         run_id, new = self._open_run(kind, name, tags, siblings, parent, record.started_at)
         points = facts.curve_points(record.curves, norms=True)
         points |= {metric: {0: value} for metric, value in facts.metrics(record).items()}
         missing = self._missing(run_id, points, _clock(record))
-        self._log(run_id, missing, facts.params(record.config), {} if new else tags)
+        handle = f"{tags['study']}/{name}" if kind in ("trial", "baseline") and "study" in tags else run_id
+        note = {NOTE: facts.description(record, kind=kind, name=name, handle=handle)}
+        self._log(run_id, missing, facts.params(record.config), note if new else tags | note)
         self._write_files(run_id, record, kind, name)
         self._write_data(run_id, record.data)
         status = facts.TERMINAL.get(record.outcome, "FINISHED")
@@ -206,6 +207,13 @@ class Recorder:
         """End a run with `status` FINISHED, FAILED or KILLED."""
         self._guarded(self._client.set_terminated, run_id, status)
 
+    def end_cut_off(self, parent: str) -> None:
+        """Mark every child of a sweep that is still running as KILLED; writing its record later continues it."""
+        for name, (run_id, status) in list(self._guarded(self._children, parent).items()):
+            if status == "RUNNING":
+                self.close(run_id, "KILLED")
+                self._runs[parent][name] = (run_id, "KILLED")
+
     def annotate(
         self,
         run_id: str,
@@ -221,6 +229,10 @@ class Recorder:
     def write_file(self, run_id: str, path: Path, folder: str | None = None) -> None:
         """Keep a local file, a picture or a report, with a run."""
         self._guarded(self._client.log_artifact, run_id, str(path), folder)
+
+    def save_view(self, key: str, value: str) -> None:
+        """Offer a view of the run list in the UI; `pipeline.tracking.views` makes the value."""
+        self._guarded(self._client.set_experiment_tag, self._experiment_id, f"{views.TAG}{key}", value)
 
     # --- the writes themselves -------------------------------------------------------------------------------------
 

@@ -243,10 +243,10 @@ class Sender:
             self._recorder.progress(self._begun[name], curves)
 
     def _end_cut_off(self) -> None:
-        """No run stays RUNNING when the sweep stops; a resumed sweep continues them in place."""
+        """No run stays RUNNING when the sweep stops, nor one of an earlier crash; a resumed sweep continues them."""
         assert self._recorder is not None
-        for name in list(self._begun):
-            self._recorder.close(self._begun.pop(name), "KILLED")
+        assert self.parent is not None
+        self._recorder.end_cut_off(self.parent)
 
     def _pause(self, seconds: float) -> None:
         """Wait before the next try; closing cuts a long wait short once."""

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from pipeline.config import ModelConfig, TrialConfig
+from pipeline.nn.gradient_report import GradientReport
 from pipeline.record import TrialRecord
 from pipeline.tracking.archive import Archive
 from pipeline.tracking.recorder import Recorder
@@ -68,18 +69,30 @@ def a_record(seed: int = 0, epochs: int = 6, **changes: object) -> TrialRecord:
             "b2": np.zeros((2, 1), np.float32),
         },
         summary={"best_epoch": 4.0, "best_dev_cost": 0.5 + seed, "best_dev_error": 0.25},
-        gradient_checks={
-            "init": {
-                "verdict": "good",
-                "relative_error": 1e-9,
-                "tensors": {"W1": 1e-9},
-                "worst": [["W1[0, 1]", 1.0, 1.0]],
-            },
-            "trained": {"verdict": "look_again", "relative_error": 3e-6, "tensors": {"W1": 3e-6}, "worst": []},
-        },
+        gradient_checks={"init": a_check("good", 1e-9), "trained": a_check("look_again", 3e-6)},
         diagnosis={"avoidable_bias": 0.01, "variance": 0.05, "verdict": "high variance", "remedies": ["more data"]},
         environment={"python": "3.11.7", "code": {"commit": "c0ffee", "dirty": True, "diff": "+ a line\n"}},
         started_at=1_700_000_000.0,
         duration_s=2.0,
     )
     return dataclasses.replace(record, **changes)
+
+
+def a_check(verdict: str, error: float) -> dict[str, object]:
+    """A gradient report of one tensor, as plain values."""
+    report = GradientReport(
+        verdict=verdict,
+        relative_error=error,
+        tensors={"W1": error},
+        norms={"W1": [1.0, 1.0]},  # type: ignore[dict-item]
+        worst=[["W1[0, 1]", 1.0, 1.0 + error]],  # type: ignore[list-item]
+        kinks=[],
+        coverage={"coordinates": 12, "compared": 12, "kinks": 0, "tensors": {"W1": [12, 12, 0]}},
+        directional_error=None,
+        cost=0.7,
+        method="two_sided",
+        epsilon=1e-5,
+        examples=16,
+        dropout="off",
+    )
+    return report.as_dict()

@@ -71,6 +71,34 @@ def test_the_files_of_a_run_are_plain_and_named(
     assert names == {*files.REQUIRED, files.DIFF, files.CHECKS_TEXT}
 
 
+def test_the_description_says_what_it_was_how_it_went_and_how_to_repeat_it(
+    recorder: Recorder, client: MlflowClient, make_record: MakeRecord
+) -> None:
+    run_id = recorder.write(make_record(), kind="train", name="train")
+    note = client.get_run(run_id).data.tags["mlflow.note.content"]
+    for words in (
+        "**train train**: digits, hidden units [3], relu, λ = 0",
+        "**Outcome:** completed: All epochs were trained.",
+        "| best dev cost | 0.5 |",
+        "high variance (avoidable bias 1.0%, variance 5.0%); try, in this order: more data",
+        "init good, trained look_again",
+        f"make rerun RUN={run_id}",
+    ):
+        assert words in note
+
+
+def test_the_gradient_checks_can_be_read_as_a_table(recorder: Recorder, root: Path, make_record: MakeRecord) -> None:
+    run_id = recorder.write(make_record(), kind="train", name="train")
+    text = (root / "artifacts" / run_id / "artifacts" / files.CHECKS_TEXT).read_text()
+    assert text.startswith("init\nGradient check: good. Relative error 1.0e-09")
+    assert "W1[0, 1]" in text
+
+
+def test_a_gradient_report_of_another_version_is_still_written(make_record: MakeRecord) -> None:
+    text = files.checks_text({"init": {"verdict": "good", "relative_error": 1e-9, "unknown": 1}, "trained": {}})
+    assert text == "init\ngood, relative error 1e-09\n"
+
+
 @pytest.mark.parametrize(
     ("outcome", "status"),
     [

@@ -174,6 +174,16 @@ def test_a_trial_that_is_cut_off_is_marked_killed(
     assert children(recorder, sender) == ["trial-0000 KILLED"]
 
 
+def test_a_run_that_an_earlier_crash_left_running_is_marked_killed_too(
+    recorder: Recorder, root: Path, tmp_path: Path
+) -> None:
+    crashed = Recorder(None, "tests", root)
+    crashed.open_run("trial", "trial-0005", {"study": STUDY}, parent=crashed.open_sweep(STUDY, {}))
+    sender = Sender(lambda: recorder, tmp_path / "outbox", study=STUDY, config={}).start()
+    sender.close(PATIENCE_S)
+    assert children(recorder, sender) == ["trial-0005 KILLED"]
+
+
 def test_submitting_twice_or_what_is_gone_is_harmless(
     sender: Sender, recorder: Recorder, make_record: MakeRecord, arrived: Arrivals
 ) -> None:
