@@ -5,7 +5,6 @@ Every directory appears complete or not at all, also when two processes write th
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 import zipfile
@@ -135,6 +134,6 @@ def _move(draft: Path, place: Path) -> None:
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}-{os.getpid()}")
-    draft.write_text(json.dumps(value, indent=1, ensure_ascii=False), encoding="utf-8")
-    draft.replace(path)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".", delete=False, encoding="utf-8") as draft:
+        json.dump(value, draft, indent=1, ensure_ascii=False)
+    Path(draft.name).replace(path)
