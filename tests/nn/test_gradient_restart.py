@@ -3,6 +3,7 @@ import pytest
 
 from pipeline.nn.activations import ACTIVATIONS
 from pipeline.nn.gradient_problem import Problem
+from pipeline.nn.gradient_restart import KINKED
 from pipeline.nn.initializers import initialize
 from pipeline.nn.network import Architecture, Network, Regularization
 from pipeline.nn.numerical_gradient import METHODS, numerical_gradient, relative_error
@@ -165,3 +166,11 @@ def test_a_direction_across_a_kink_says_so():
     v = np.zeros(problem.parameters.theta.size)
     v[0] = 1.0
     assert problem.directional(v, METHODS["two_sided"], 1e-5)[1]
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_exactly_the_activations_with_a_corner_at_0_are_known_to_have_one(name):
+    left, right = np.array([-1e-9 + 1e-20j]), np.array([1e-9 + 1e-20j])
+    for z in (left, right):
+        ACTIVATIONS[name].forward(z, np.empty(1))
+    assert (abs(left.imag - right.imag)[0] > 1e-25) == (name in KINKED)
