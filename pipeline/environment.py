@@ -19,15 +19,9 @@ from threadpoolctl import threadpool_info
 from pipeline.addresses import mask
 from pipeline.training.streams import STREAM_SCHEME
 
-BIT_CHANGING = (
-    "OPENBLAS_CORETYPE",
-    "OPENBLAS_NUM_THREADS",
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "MKL_CBWR",
-    "NPY_DISABLE_CPU_FEATURES",
-    "NPY_ENABLE_CPU_FEATURES",
-)
+BIT_CHANGING = ("OPENBLAS_CORETYPE", "MKL_CBWR", "NPY_DISABLE_CPU_FEATURES", "NPY_ENABLE_CPU_FEATURES")
+"""Environment variables that matter; those for threads do not, since what is in use is recorded with the library."""
+
 MAX_DIFF_BYTES = 256 * 1024
 _OWN = ("pipeline", "conf")
 _SECRET_LINE = re.compile(

@@ -199,6 +199,13 @@ class Archive:
             self._download(run, Path(staging), (name,))
             return reading.read_json(Path(staging) / name)
 
+    def is_foreign(self, run: Found) -> bool:
+        """Whether a run was not recorded in this very place: on a server, or in a store that has been moved here."""
+        path, base = local_path(run.artifact_uri), local_path(self.store.artifacts or "")
+        if self.store.kind == "server" or path is None or base is None:
+            return True
+        return not path.resolve().is_relative_to(base.resolve())
+
     def _local_folder(self, run: Found) -> Path | None:
         """The run's folder where the store is on this machine, also if `mlruns/` has been moved since."""
         path = local_path(run.artifact_uri)

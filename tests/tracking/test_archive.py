@@ -98,10 +98,13 @@ def test_a_store_that_has_been_moved_is_still_read(
     recorder: Recorder, make_record: MakeRecord, root: Path, tmp_path: Path
 ) -> None:
     run_id = recorder.write(make_record(), kind="train", name="train")
+    here = Archive(None, "tests", root)
+    assert not here.is_foreign(here.find(run_id))
     shutil.copytree(root, tmp_path / "elsewhere")
     shutil.rmtree(root)
     archive = Archive(None, "tests", tmp_path / "elsewhere")
     assert archive.load(archive.find(run_id)).outcome == "completed"
+    assert archive.is_foreign(archive.find(run_id))
 
 
 def test_a_run_without_files_is_refused(archive: Archive, run_ids: dict[str, str]) -> None:
