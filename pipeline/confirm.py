@@ -47,7 +47,7 @@ def confirm(config: ConfirmConfig) -> int:
         run_id = recorder.open_run("confirm", "confirm", {"study": study}, parent=parent.run_id)
         todo = _missing(archive, run_id, candidates, seeds)
         console.print(
-            f"Study {study}: the best {len(candidates)} by {measure.replace('_', ' ')}, each on {len(seeds)} new seeds; "
+            f"Study {study}: the best {len(candidates)} by {measure.replace('_', ' ')}, on {len(seeds)} new seeds; "
             f"{len(todo)} of {len(candidates) * len(seeds)} trainings to do"
         )
         try:
@@ -106,8 +106,8 @@ def _record(archive: Archive, recorder: Recorder, run_id: str, result: Confirmat
     revision = int(before.get("revision", 0)) + (before.get("result_sha256") != digest)
     recorder.write_json(run_id, "confirm.json", result.as_dict() | {"verdict": result.verdict})
     tags = {
-        "winner": result.first.trial,
-        "winner_run_id": result.first.run_id,
+        "winner": "" if result.first.broken else result.first.trial,
+        "winner_run_id": "" if result.first.broken else result.first.run_id,
         "verdict": result.verdict,
         "repeated": ", ".join(row.trial for row in result.rows),
         "revision": revision,

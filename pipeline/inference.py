@@ -112,8 +112,8 @@ class Classifier:
         folder.mkdir(parents=True, exist_ok=True)
         text = {"format": FORMAT, "recipe": self.recipe, "architecture": asdict(self.architecture)}
         (folder / DESCRIPTION).write_text(json.dumps(text, indent=1, ensure_ascii=False), encoding="utf-8")
-        arrays = {f"normalization_{name}": values for name, values in asdict(self.normalization).items()}
-        np.savez(folder / PARAMETERS, **arrays, **self.parameters)
+        arrays: dict[str, Any] = {f"normalization_{name}": v for name, v in asdict(self.normalization).items()}
+        np.savez(folder / PARAMETERS, **(arrays | dict(self.parameters)))
 
     @classmethod
     def load(cls, folder: Path) -> "Classifier":

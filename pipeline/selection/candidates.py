@@ -73,3 +73,45 @@ def check_data(candidate: Candidate, prepared: PreparedData) -> None:
     changed = what_changed(candidate.record.data, prepared.description | {"digest": prepared.digest})
     if changed is not None:
         raise DataError(f"The data are not those that {candidate.run.handle} was trained on: {changed}.")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The trial that a study comes down to.
+
+    Attributes
+    ----------
+    confirmed : whether it was repeated on new seeds.
+    why : a sentence on what speaks for it, and against.
+    """
+
+    run: Found
+    confirmed: bool
+    why: str
+
+
+def choose(archive: Archive, study: str) -> Choice:
+    """The winner of the study's confirmation, else its best trial, said to be unconfirmed."""
+    parent = archive.parent(study)
+    measure = objective(parent)
+    ranking = ranked(archive, study, measure)
+    words = measure.replace("_", " ")
+    for confirmation in archive.below(parent.run_id):
+        winner = next((run for run in ranking if run.run_id == confirmation.tags.get("winner_run_id")), None)
+        if confirmation.kind == "confirm" and winner is not None:
+            return Choice(winner, True, confirmation.tags["verdict"] + _found_since(ranking, confirmation, words))
+    best = ranking[0]
+    return Choice(
+        best,
+        False,
+        f"{best.name} is unconfirmed: its {words} of {_value(best, measure):.4g} is the lowest of {len(ranking)} "
+        f"trials, with one seed each; `make confirm STUDY={study}` would tell skill from luck.",
+    )
+
+
+def _found_since(ranking: list[Found], confirmation: Found, words: str) -> str:
+    """A word about better trials that the confirmation did not have."""
+    best = ranking[0]
+    if best.name in confirmation.tags.get("repeated", "").split(", "):
+        return ""
+    return f" Since then the study has found {best.name} with a lower {words}; `make confirm` again would include it."

@@ -35,7 +35,8 @@ def repeats(configs: dict[str, TrialConfig], seeds: Iterable[int]) -> list[Repea
 
 def new_seeds(count: int, used: Iterable[int]) -> list[int]:
     """The first `count` numbers from 1 on that no trial of the study was trained with."""
-    taken, seeds, seed = set(used), [], 1
+    seeds: list[int] = []
+    taken, seed = set(used), 1
     while len(seeds) < count:
         if seed not in taken:
             seeds.append(seed)

@@ -1,0 +1,131 @@
+"""How well a classifier answers: error with its interval, each class on its own, and what the gap to dev means."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.inference import Classifier
+from pipeline.selection.statistics import LEVEL, Proportion, gap, proportion
+
+MOST_CONFUSED = 3
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Answers compared with labels.
+
+    Attributes
+    ----------
+    confusion : (C, C)
+        Row: the true class; column: the predicted one.
+    per_class
+        Precision, recall, F1 and number of examples of each; NaN where there is nothing to divide by.
+    unseen
+        How many rows have a category that no training row had, by column.
+    """
+
+    classes: list[str]
+    cost: float
+    error: Proportion
+    confusion: NDArray[np.int64]
+    per_class: list[dict[str, float]]
+    unseen: dict[str, int] = field(default_factory=dict)
+
+    def class_table(self) -> tuple[list[str], list[list[str]]]:
+        """Column names and rows of text."""
+        rows = [
+            [name, *(_share(of[measure]) for measure in ("precision", "recall", "f1")), str(of["examples"])]
+            for name, of in zip(self.classes, self.per_class, strict=True)
+        ]
+        return ["class", "precision", "recall", "F1", "examples"], rows
+
+    def confusion_table(self) -> tuple[list[str], list[list[str]]]:
+        """Column names and rows of text; zeros are left out."""
+        rows = [
+            [name, *(str(n) if n else "·" for n in counts)]
+            for name, counts in zip(self.classes, self.confusion, strict=True)
+        ]
+        return ["true \\ predicted", *self.classes], rows
+
+    def confused(self) -> str:
+        """The pairs of classes that were taken for each other most often, as a sentence; empty without errors."""
+        off = self.confusion * (1 - np.eye(len(self.classes), dtype=np.int64))
+        order = np.argsort(off, axis=None, kind="stable")[::-1][:MOST_CONFUSED]
+        pairs = [(i, j) for i, j in zip(*np.unravel_index(order, off.shape), strict=True) if off[i, j]]
+        shown = ", ".join(f"{self.classes[i]} for {self.classes[j]} ({off[i, j]})" for i, j in pairs)
+        return f"Most often taken, the true class first: {shown}." if shown else ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values; what cannot be divided is null."""
+        return {
+            "classes": self.classes,
+            "test_cost": self.cost,
+            "test_error": self.error.value,
+            "test_error_interval": [self.error.low, self.error.high],
+            "accuracy": 1 - self.error.value,
+            "examples": self.error.n,
+            "confusion_matrix": self.confusion.tolist(),
+            "per_class": [{key: None if math.isnan(v) else v for key, v in of.items()} for of in self.per_class],
+            "unseen_categories": self.unseen,
+        }
+
+
+def evaluate(
+    classifier: Classifier, X: NDArray[Any], y: NDArray[np.int64], *, unseen: Mapping[str, int] | None = None
+) -> Evaluation:
+    """Compare the answers for raw rows X (m, n_x) with their class numbers y (m,)."""
+    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+    answers, _ = classifier.classify(X)
+    numbers = np.arange(len(classifier.classes))
+    measured = precision_recall_fscore_support(y, answers, labels=numbers, zero_division=np.nan)
+    names = ("precision", "recall", "f1")
+    per_class = [
+        {
+            **{name: float(values[k]) for name, values in zip(names, measured, strict=False)},
+            "examples": int(measured[3][k]),
+        }
+        for k in numbers
+    ]
+    return Evaluation(
+        classes=classifier.classes,
+        cost=classifier.cost(X, y),
+        error=proportion(int(np.count_nonzero(answers != y)), len(y)),
+        confusion=confusion_matrix(y, answers, labels=numbers),
+        per_class=per_class,
+        unseen=dict(unseen or {}),
+    )
+
+
+def gap_sentence(dev: Proportion, test: Proportion) -> str:
+    """The gap from dev to test with its interval (two independent proportions), and what it means."""
+    between = gap(dev, test)
+    size = (
+        f"Dev → test: {dev.value:.2%} of {dev.n:,} → {test.value:.2%} of {test.n:,} examples, a gap of "
+        f"{100 * between.difference:+.2f} percentage points ({LEVEL:.0%} interval {100 * between.low:+.2f} to "
+        f"{100 * between.high:+.2f})."
+    )
+    if not between.is_real:
+        meaning = (
+            "That is within chance for so many examples: no sign that the search has overfitted the dev part. "
+            "An interval as wide as this could still hide a gap of its own size."
+        )
+    elif between.difference > 0:
+        meaning = (
+            "That is more than chance: the choice has overfitted the dev part, or dev and test differ; believe the "
+            "test error, and next time search less or use a larger dev part or cross-validation."
+        )
+    else:
+        meaning = (
+            "Test is better than chance explains: dev and test are perhaps not from the same distribution, or the dev "
+            "part is the harder one; believe neither alone."
+        )
+    return f"{size} {meaning}"
+
+
+def _share(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.3f}"

@@ -1,0 +1,168 @@
+"""Opening the test set: permission, a record of it before anyone looks, the evaluation, and what it means in words.
+
+Every opening is a run of kind `final`; `pipeline.tracking.openings` counts them.
+"""
+
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pipeline.data.arrays import TrialArrays
+from pipeline.data.prepare import PreparedData
+from pipeline.errors import DataError, UserError
+from pipeline.selection.candidates import Candidate, Choice
+from pipeline.selection.evaluation import Evaluation, gap_sentence
+from pipeline.selection.pictures import draw_confusion
+from pipeline.selection.test_set import evaluate_on_test
+from pipeline.selection.winner import Winner
+from pipeline.tracking.archive import Archive
+from pipeline.tracking.openings import Opening, openings
+from pipeline.tracking.recorder import NOTE, Recorder
+
+
+@dataclass(frozen=True)
+class Finalist:
+    """The chosen configuration, ready to be evaluated and shipped."""
+
+    study: str
+    choice: Choice
+    candidate: Candidate
+    prepared: PreparedData
+    arrays: TrialArrays
+    winner: Winner
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What an opening showed, with those that came before it."""
+
+    run_id: str
+    finalist: Finalist
+    result: Evaluation
+    earlier: list[Opening]
+
+    @property
+    def headline(self) -> str:
+        """The error with its interval, in one sentence."""
+        e = self.result.error
+        return (
+            f"Test error {e.value:.2%} ({e.count:.0f} of {e.n:,}), 95% interval {e.low:.2%} to {e.high:.2%}; "
+            f"accuracy {1 - e.value:.2%}, cost {self.result.cost:.4g}."
+        )
+
+    @property
+    def remarks(self) -> list[str]:
+        """Sentences on what the numbers mean."""
+        unseen = ", ".join(f"{name} ({count})" for name, count in self.result.unseen.items())
+        remarks = [
+            self.result.confused(),
+            gap_sentence(self.finalist.winner.dev_error, self.result.error),
+            f"Test rows with a category that no training row had: {unseen}." if unseen else "",
+            self._history(),
+        ]
+        return [remark for remark in remarks if remark]
+
+    def _history(self) -> str:
+        if not self.earlier:
+            return "This was the first opening of the test set of this data."
+        listed = "; ".join(f"{number}. {opening.sentence}" for number, opening in enumerate(self.earlier, start=1))
+        return (
+            f"This was opening {len(self.earlier) + 1} of the test set of this data, so its error is no longer an "
+            f"unbiased one. Before: {listed}."
+        )
+
+    def markdown(self) -> str:
+        """The description of the run."""
+        names, rows = self.result.class_table()
+        finalist = self.finalist
+        lines = [f"**{self.headline}**", "", finalist.choice.why, "", f"Evaluated: {finalist.winner.how}.", ""]
+        lines += ["| " + " | ".join(cells) + " |" for cells in (names, ["---"] * len(names), *rows)]
+        for remark in self.remarks:
+            lines += ["", remark]
+        return "\n".join(lines)
+
+
+def permitted(archive: Archive, prepared: PreparedData, *, force: bool) -> list[Opening]:
+    """The earlier openings of this data's test set, if another is allowed.
+
+    Raises
+    ------
+    UserError
+        There is no test set, or it was opened before and this is not forced.
+    """
+    if not prepared.description["examples"].get("test"):
+        raise UserError(
+            "There is no test set to open, because the study was made with data.test=none; "
+            'make final ARGS="evaluate=false" registers its model all the same.'
+        )
+    earlier = openings(archive.store, prepared.source_digest)
+    if earlier and not force:
+        times = "once" if len(earlier) == 1 else f"{len(earlier)} times"
+        raise UserError(
+            f"The test set of this data has been opened {times}, last {earlier[-1].sentence}, and a choice made after "
+            'looking would make its error look too good; ARGS="force=true" opens it again and counts that, '
+            'ARGS="evaluate=false" registers the model without opening it.'
+        )
+    return earlier
+
+
+def open_test(finalist: Finalist, archive: Archive, recorder: Recorder, earlier: list[Opening]) -> Opened:
+    """Record the opening, and only then look; whatever happens after the look, the opening stays recorded."""
+    run_id = _announce(finalist, archive, recorder, len(earlier) + 1)
+    status = "FAILED"
+    try:
+        result = evaluate_on_test(finalist.winner.classifier, finalist.prepared.heldout)
+        opened = Opened(run_id, finalist, result, earlier)
+        _record(opened, recorder)
+        status = "FINISHED"
+    except DataError:
+        recorder.annotate(run_id, {"test_opened": "false"})  # no row of it could be read
+        raise
+    except KeyboardInterrupt:
+        status = "KILLED"
+        raise
+    finally:
+        recorder.close(run_id, status)
+    return opened
+
+
+def _announce(finalist: Finalist, archive: Archive, recorder: Recorder, opening: int) -> str:
+    candidate, prepared = finalist.candidate, finalist.prepared
+    parent = archive.parent(finalist.study).run_id
+    number = 1 + sum(run.kind == "final" for run in archive.below(parent))
+    tags = {
+        "study": finalist.study,
+        "trial_name": candidate.name,
+        "trial_run_id": candidate.run.run_id,
+        "confirmed": str(finalist.choice.confirmed).lower(),
+        "source_digest": prepared.source_digest,
+        "data_digest": prepared.digest,
+        "test_opened": "true",
+        "opened_at": repr(time.time()),
+        "opening": str(opening),
+    }
+    name = "final" if number == 1 else f"final-{number}"
+    return recorder.open_run("final", name, tags, asdict(candidate.config), parent=parent)
+
+
+def _record(opened: Opened, recorder: Recorder) -> None:
+    result, dev = opened.result, opened.finalist.winner.dev_error
+    metrics = {
+        "test_error": result.error.value,
+        "test_error_low": result.error.low,
+        "test_error_high": result.error.high,
+        "test_accuracy": 1 - result.error.value,
+        "test_cost": result.cost,
+        "best_dev_error": dev.value,
+        "best_dev_cost": opened.finalist.winner.dev_cost,
+        "dev_test_gap": result.error.value - dev.value,
+    }
+    recorder.annotate(opened.run_id, {"outcome": "completed", NOTE: opened.markdown()}, metrics)
+    known = {"trial": opened.finalist.candidate.run.handle, "dev_error": dev.value, "dev_examples": dev.n}
+    before = [asdict(opening) for opening in opened.earlier]
+    recorder.write_json(opened.run_id, "final.json", known | result.as_dict() | {"earlier_openings": before})
+    with tempfile.TemporaryDirectory() as folder:
+        picture = Path(folder) / "confusion_matrix.png"
+        draw_confusion(result, picture)
+        recorder.write_file(opened.run_id, picture)

@@ -1,0 +1,122 @@
+"""The chosen configuration as a classifier: its recorded parameters, or after cross-validation one training on all."""
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.data.arrays import Fold, TrialArrays
+from pipeline.data.prepare import PreparedData
+from pipeline.errors import RecordError, UserError
+from pipeline.inference import Classifier
+from pipeline.selection.candidates import Candidate
+from pipeline.selection.statistics import Proportion, proportion
+from pipeline.trial import Segment, advance, architecture_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+EXAMPLES = 3
+"""Rows of the input example that a model is shipped with."""
+
+DEV_COST_RTOL = 1e-3
+"""The recorded parameters must give the recorded dev cost this closely, on any machine; float32 is good to 1e-6."""
+
+
+@dataclass(frozen=True)
+class Winner:
+    """What is evaluated and shipped.
+
+    Attributes
+    ----------
+    dev_error : on the dev part, or the mean over folds.
+    how : a sentence on where the parameters come from.
+    """
+
+    classifier: Classifier
+    dev_cost: float
+    dev_error: Proportion
+    how: str
+
+
+def winner(candidate: Candidate, arrays: TrialArrays, prepared: PreparedData) -> Winner:
+    """Build the classifier of a trial.
+
+    Raises
+    ------
+    RecordError
+        The recorded parameters do not give what was recorded of them.
+    """
+    return _retrained(candidate, arrays, prepared) if len(arrays.folds) > 1 else _recorded(candidate, arrays, prepared)
+
+
+def _recorded(candidate: Candidate, arrays: TrialArrays, prepared: PreparedData) -> Winner:
+    """The recorded parameters, after a look at whether they still do on dev what they did."""
+    fold, summary = arrays.folds[0], candidate.record.summary
+    classifier = _classifier(candidate, arrays, prepared, fold, candidate.record.parameters)
+    X, y = arrays.X[fold.dev], arrays.y[fold.dev]
+    cost, wrong = classifier.cost(X, y), int(np.count_nonzero(classifier.classify(X)[0] != y))
+    if not np.isclose(cost, summary["best_dev_cost"], rtol=DEV_COST_RTOL, atol=1e-6):
+        raise RecordError(
+            f"The recorded parameters of {candidate.run.handle} give a dev cost of {cost:.6g}, but "
+            f"{summary['best_dev_cost']:.6g} was recorded."
+        )
+    how = f"the recorded parameters of {candidate.run.handle}, from epoch {summary['best_epoch']:.0f}"
+    return Winner(classifier, summary["best_dev_cost"], proportion(wrong, len(y)), how)
+
+
+def _retrained(candidate: Candidate, arrays: TrialArrays, prepared: PreparedData) -> Winner:
+    """Cross-validation leaves one network per fold: train one on all of them, for the median of their best epochs."""
+    summary, folds = candidate.record.summary, len(arrays.folds)
+    epochs = max(1, round(summary["best_epoch"]))
+    config = candidate.config
+    config = replace(
+        config, training=replace(config.training, patience=None), gradcheck=replace(config.gradcheck, enabled=False)
+    )
+    segment = advance(config, replace(arrays, folds=(arrays.everything,)), until=epochs)
+    outcome, parameters = _reached(segment)
+    if outcome == "diverged":
+        raise UserError(f"{candidate.run.handle} diverged when it was trained on all folds together.")
+    classifier = _classifier(candidate, arrays, prepared, arrays.everything, parameters)
+    error = proportion(summary["best_dev_error"] * len(arrays.y), len(arrays.y))
+    how = (
+        f"the configuration of {candidate.run.handle}, trained on all {folds} folds together for {epochs} epochs, the "
+        "median of the folds' best"
+    )
+    return Winner(classifier, summary["best_dev_cost"], error, how)
+
+
+def _reached(segment: Segment) -> tuple[str | None, dict[str, np.ndarray]]:
+    """Outcome and last parameters of a training without a dev part, whether or not it has come to its end."""
+    if segment.record is not None:
+        return segment.record.outcome, segment.record.parameters
+    assert segment.fit is not None
+    return segment.fit.outcome, dict(segment.fit.parameters().as_dict())
+
+
+def _classifier(
+    candidate: Candidate, arrays: TrialArrays, prepared: PreparedData, fold: Fold, parameters: dict[str, np.ndarray]
+) -> Classifier:
+    own = {name: np.array(values) for name, values in parameters.items()}
+    recipe = {key: value for key, value in prepared.recipe.items() if key != "normalization"}
+    return Classifier(recipe, fold.normalization, architecture_of(candidate.config, arrays), own)
+
+
+def example_rows(classifier: Classifier, arrays: TrialArrays) -> "pd.DataFrame":
+    """A few training rows as raw feature columns, to show what the model takes; nothing in them is missing."""
+    import pandas as pd
+
+    fold = arrays.everything if len(arrays.folds) > 1 else arrays.folds[0]
+    X = np.asarray(arrays.X[fold.train[:EXAMPLES]], dtype=np.float64)
+    X = np.where(np.isnan(X), fold.normalization.fill, X)
+    columns: dict[str, Any] = {}
+    at = 0
+    for column in classifier.recipe["columns"]:
+        if column["kind"] == "number":
+            columns[column["name"]] = X[:, at]
+            at += 1
+        else:
+            categories = np.array(column["categories"], dtype=object)
+            columns[column["name"]] = categories[X[:, at : at + len(categories)].argmax(axis=1)]
+            at += len(categories)
+    return pd.DataFrame(columns)
