@@ -70,8 +70,8 @@ class Examples:
         self._block = np.empty((0, self.n_x), self._dtype)
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused here, by name
             self._resident = self._gather(slice(0, self.m)) if self.m <= self._block_rows else None
-            for rows, _ in self.blocks():
-                _check_finite(rows)
+            for block, labels in self.blocks():
+                check_examples(block, labels, self.n_x, int(self.labels.max()) + 1)
 
     def batches(self, batch_size: int, streams: RandomStreams, augment: Augment | None = None) -> Iterator[Batch]:
         """Give every example once, in a new random order; one batch of all needs no order and draws none."""
@@ -135,11 +135,3 @@ def _check_rows(X: Array, y: Array, index: Array) -> None:
         raise ValueError(f"labels must be integers from 0 on, got {y.dtype} from {y.min()} on")
     if np.min(index) < 0 or np.max(index) >= len(X):
         raise ValueError(f"the index must be in 0..{len(X) - 1}, got {np.min(index)}..{np.max(index)}")
-
-
-def _check_finite(rows: Array) -> None:
-    if not np.isfinite(rows).all():
-        feature, example = np.argwhere(~np.isfinite(rows))[0]
-        raise ValueError(
-            f"values must be finite, got {rows[feature, example]} in feature {feature} of example {example}"
-        )

@@ -137,8 +137,8 @@ def test_memory_mapped_read_only_integer_rows_are_left_alone(tmp_path: Path) -> 
         (np.zeros((5, 3)), np.zeros(5, int), np.arange(0), "must not be empty"),
         (np.zeros((5, 3)), np.zeros(5, int), np.array([0, 5]), r"index must be in 0\.\.4, got 0\.\.5"),
         (np.zeros((5, 3)), np.zeros(5, int), np.array([-1, 0]), r"got -1\.\.0"),
-        (np.full((5, 3), np.inf), np.zeros(5, int), np.arange(5), "values must be finite, got inf in feature 0"),
-        (np.full((5, 3), 1e39), np.zeros(5, int), np.arange(5), "values must be finite, got inf in feature 0"),
+        (np.full((5, 3), np.inf), np.zeros(5, int), np.arange(5), "X must be finite, got inf in feature 0"),
+        (np.full((5, 3), 1e39), np.zeros(5, int), np.arange(5), "X must be finite, got inf in feature 0"),
     ],
 )
 def test_bad_examples_are_refused_with_what_is_wrong(
