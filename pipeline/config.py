@@ -159,6 +159,7 @@ class TrackingConfig(Strict):
     artifacts: str | None = None  # where a new experiment keeps its files; null: in `store`, or as the server decides
     store: str = "mlruns"  # folder of everything local: mlflow.db, artifacts, studies, outbox, arrays
     code_diff: bool = True  # record uncommitted changes with each run
+    pictures: bool = True  # draw the sweep's pictures at its end
 
 
 @dataclass
@@ -257,6 +258,15 @@ class UiConfig(Strict):
 
 
 @dataclass
+class ReportConfig(Strict):
+    """`make report`."""
+
+    study: str | None = None  # null: the latest sweep
+    output: str | None = None  # the HTML file; null: <tracking.store>/reports/<study>.html
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+
+@dataclass
 class RunsConfig(Strict):
     """`make runs`."""
 
@@ -294,4 +304,14 @@ class PredictConfig(Strict):
     model: str | None = None  # models:/<name>@<alias> or models:/<name>/<version>
     input: str | None = None  # CSV, Parquet or NPZ with the raw feature columns
     output: str | None = None  # CSV or Parquet, or - for the terminal
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+
+@dataclass
+class ExportConfig(Strict):
+    """`make export`."""
+
+    run: str = "best"  # as for rerun
+    study: str | None = None  # for best; null: the latest sweep
+    folder: str | None = None  # null: <store>/exports/<run>
     tracking: TrackingConfig = field(default_factory=TrackingConfig)

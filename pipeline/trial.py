@@ -23,6 +23,7 @@ from pipeline.data.arrays import Fold, TrialArrays, load_arrays
 from pipeline.data.augment import make_augment
 from pipeline.data.batches import Examples
 from pipeline.environment import environment
+from pipeline.errors import UserError
 from pipeline.nn.architecture import Architecture, Regularization
 from pipeline.nn.gradient_check import GradientReport, check_gradients
 from pipeline.nn.initializers import initialize
@@ -107,6 +108,23 @@ def run_trial(config: TrialConfig, arrays: TrialArrays, stop_epoch: int | None =
         segment = advance(config, arrays, segment, stop=True)
     assert segment.record is not None
     return segment.record
+
+
+def failed_record(config: dict[str, Any], error: Exception) -> TrialRecord:
+    """The record of a trial that could not be trained; its reason names the error."""
+    named = isinstance(error, WrongGradient | UserError)
+    reason = str(error) if named else f"{type(error).__name__}: {error}"
+    return TrialRecord(
+        config=config, outcome="failed", reason=reason, environment=environment(), started_at=time.time()
+    )
+
+
+def work_whole(path: Path, config: TrialConfig, stop_epoch: int | None = None) -> TrialRecord:
+    """`run_trial`, in a worker process; an error in the trial itself is a record too."""
+    try:
+        return run_trial(config, _arrays(path), stop_epoch)
+    except Exception as error:
+        return failed_record(asdict(config), error)
 
 
 def work(

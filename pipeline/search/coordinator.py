@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -23,7 +23,7 @@ from pipeline.search.executors import LostWorker
 from pipeline.search.outbox import Outbox
 from pipeline.search.space import Space
 from pipeline.search.study import asked
-from pipeline.trial import Segment, WrongGradient, work
+from pipeline.trial import Segment, WrongGradient, failed_record, work
 from pipeline.validation import parse
 
 BASELINE = -1
@@ -215,7 +215,7 @@ class Coordinator:
         try:
             config = parse(TrialConfig, plain)
         except ConfigError as error:
-            self._commit(Flight(trial.number, TrialConfig(), trial), _failed(plain, str(error)))
+            self._commit(Flight(trial.number, TrialConfig(), trial), failed_record(plain, error))
             return None
         return Flight(trial.number, config, trial)
 
@@ -239,19 +239,17 @@ class Coordinator:
         """Take a segment's result: finish, prune, go on, or do it again on another worker."""
         try:
             segment = future.result()
-        except LostWorker as loss:
+        except LostWorker:
             flight.lost += 1
             if flight.lost < LOST_WORKERS:
                 self._submit(flight)
             else:
-                self._fail(flight, f"{flight.lost} workers were lost on it ({loss}), perhaps for want of memory")
-            return
-        except WrongGradient as wrong:
-            self._fail(flight, str(wrong))
-            self.stopped = f"trial {flight.number} has wrong gradients. {wrong}"
+                self._fail(flight, LostWorker(f"{flight.lost} workers died of it, perhaps for want of memory"))
             return
         except Exception as error:
-            self._fail(flight, f"{type(error).__name__}: {error}")
+            if isinstance(error, WrongGradient):
+                self.stopped = f"{run_name(flight.number)} has wrong gradients.\n{error}"
+            self._fail(flight, error)
             return
         flight.segment = segment
         self._busy_s += segment.busy_s
@@ -280,8 +278,8 @@ class Coordinator:
             trial.set_user_attr(key, not trial.should_prune())
         return bool(trial.user_attrs[key])
 
-    def _fail(self, flight: Flight, reason: str) -> None:
-        self._finish(flight, _failed(asdict(flight.config), reason))
+    def _fail(self, flight: Flight, error: Exception) -> None:
+        self._finish(flight, failed_record(asdict(flight.config), error))
 
     # The end of a trial -----------------------------------------------------------------------------------------------
 
@@ -353,7 +351,3 @@ def objective_value(name: str, record: TrialRecord) -> float:
     if name == "parameters":
         return float(sum(values.size for values in record.parameters.values()))
     return record.summary[f"best_{name}"]
-
-
-def _failed(config: dict[str, Any], reason: str) -> TrialRecord:
-    return TrialRecord(config=config, outcome="failed", reason=reason, started_at=time.time())

@@ -13,6 +13,7 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import TrialState
 
+from pipeline.addresses import mask, with_driver
 from pipeline.config import SweepConfig
 from pipeline.errors import ConfigError, StudyError
 from pipeline.search.pruners import make_pruner
@@ -75,10 +76,10 @@ def open_storage(config: SweepConfig, name: str) -> BaseStorage:
     where = config.study.storage
     if where and "://" in where:
         try:
-            return RDBStorage(where, engine_kwargs={"pool_pre_ping": True})
+            return RDBStorage(with_driver(where), engine_kwargs={"pool_pre_ping": True})
         except Exception as error:  # SQLAlchemy's drivers each raise classes of their own
-            reason = str(error).splitlines()[0].replace(where, mask_password(where))
-            raise StudyError(f"study.storage {mask_password(where)} cannot be opened: {reason}") from None
+            reason = mask(str(error).splitlines()[0])
+            raise StudyError(f"study.storage {mask(where)} cannot be opened: {reason}") from None
     path = Path(where) if where else journal_path(config, name)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -178,11 +179,6 @@ def differences(recorded: Mapping[str, Any], wanted: Mapping[str, Any], prefix: 
         elif old != new:
             found.append(f"{prefix}{key}: {old} → {new}")
     return found
-
-
-def mask_password(url: str) -> str:
-    """The URL with its user and password replaced, fit to be shown."""
-    return re.sub(r"//[^/@]+@", "//***@", url)
 
 
 def _enqueue(study: optuna.Study, config: SweepConfig, space: Space) -> None:
