@@ -251,17 +251,29 @@ def _read_array(stream: IO[bytes], size: int, label: str) -> np.ndarray:
 
 
 def config_of(record: TrialRecord) -> TrialConfig:
-    """The record's configuration, checked like any other, and for sizes that a person would have noticed.
+    """The record's configuration, checked like any other, and by `check_sizes`.
 
     Raises
     ------
     RecordError
-        A value is refused by the schema, would take absurd amounts of memory, or contradicts the recorded parameters.
+        A value is refused.
     """
     try:
         config = parse(TrialConfig, record.config)
     except (ConfigError, TypeError, ValueError, RecursionError) as error:
         raise RecordError(f"The recorded configuration is refused: {error}") from None
+    check_sizes(config, record)
+    return config
+
+
+def check_sizes(config: TrialConfig, record: TrialRecord) -> None:
+    """Refuse a recorded configuration for sizes that whoever typed it would have noticed.
+
+    Raises
+    ------
+    RecordError
+        Training it would take absurd amounts of memory, or it contradicts the recorded parameters.
+    """
     units = config.model.hidden_units
     for name, value, limit in (
         ("the sum of model.hidden_units", sum(units), MAX_UNITS),
@@ -275,4 +287,3 @@ def config_of(record: TrialRecord) -> TrialConfig:
     recorded = [len(values) for name, values in record.parameters.items() if re.fullmatch(r"W\d+", name)]
     if recorded and recorded[:-1] != units:
         raise RecordError(f"The recorded parameters are of a network with hidden units {recorded[:-1]}, not {units}.")
-    return config
