@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from pipeline.data.arrays import CACHE_VALUES, Normalization, row_blocks
+from pipeline.nn.checks import check_examples
 
 Array = NDArray[Any]
 Augment = Callable[[Array, np.random.Generator], Array]
