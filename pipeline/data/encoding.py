@@ -97,20 +97,39 @@ def typed_columns(table: "pd.DataFrame", kinds: Mapping[Any, str]) -> "pd.DataFr
 
 def learn_columns(features: "pd.DataFrame", *, max_categories: int) -> list[dict[str, Any]]:
     """The recipe's columns, with the categories found in these rows, which must be training rows."""
-    return [_learn_column(features[name], max_categories) for name in features]
+    columns = [_learn_column(features[name]) for name in features]
+    many = [column for column in columns if len(column.get("categories", ())) > max_categories]
+    if many:
+        told = "; ".join(_too_many(column) for column in many[:8])
+        names = ",".join(str(column["name"]) for column in many)
+        raise DataError(
+            f"Text columns may have data.max_categories={max_categories} distinct values in the training part, but"
+            f" {told}; leave out what is no category with data.drop=[{names}]."
+        )
+    return columns
 
 
-def _learn_column(column: "pd.Series[Any]", max_categories: int) -> dict[str, Any]:
+def _learn_column(column: "pd.Series[Any]") -> dict[str, Any]:
     kind = column_kind(column)
     if kind == "number":
         return {"name": column.name, "kind": kind}
     categories = natural_order(MISSING if text is None else text for text in as_text(column))
-    if len(categories) > max_categories:
-        raise DataError(
-            f"Text column {column.name!r} has {len(categories):,} distinct values in the training part, more than"
-            f" data.max_categories={max_categories}; leave it out with data.drop=[{column.name}]."
-        )
     return {"name": column.name, "kind": kind, "categories": categories}
+
+
+def _too_many(column: dict[str, Any]) -> str:
+    exceptions = not_numbers(column["categories"])
+    but_for = f", which would be numbers but for {', '.join(map(repr, exceptions[:3]))}" if exceptions else ""
+    return f"{column['name']!r} has {len(column['categories']):,}{but_for}"
+
+
+def not_numbers(texts: Sequence[str]) -> list[str]:
+    """The minority of texts that keep a column from being numbers; none where most of them are words anyway."""
+    import pandas as pd
+
+    numbers = pd.to_numeric(pd.Series(texts, dtype=object), errors="coerce").notna().to_numpy()
+    exceptions = [text for text, number in zip(texts, numbers, strict=True) if not number and text != MISSING]
+    return exceptions if 2 * len(exceptions) < len(texts) else []
 
 
 def natural_order(texts: Iterable[str]) -> list[str]:

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import io
+import itertools
 import warnings
 import zipfile
 import zlib
@@ -70,7 +71,7 @@ def read_columns(path: Path) -> "pd.DataFrame":
 
 def _csv(stream: IO[bytes], name: str, target: str | None) -> Read:
     try:
-        names, delimiter = _header(stream, name)
+        names, delimiter = _header(stream, name, least=1 if target is None else 2)
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
             frame = pd.read_csv(
@@ -89,21 +90,34 @@ def _csv(stream: IO[bytes], name: str, target: str | None) -> Read:
     except (pd.errors.ParserError, pd.errors.ParserWarning, csv.Error, ValueError) as error:
         reason = " ".join(str(error).split()).removeprefix("Error tokenizing data. C error: ").rstrip(".")
         raise DataError(f"The file {name!r} is not a table: {reason}.") from None
-    return _divided(frame, name, target), None, []
+    notes = _read_decimal_commas(frame) if delimiter != "," else []
+    return _divided(frame, name, target), None, notes
 
 
-def _header(stream: IO[bytes], name: str) -> tuple[list[str], str]:
+def _read_decimal_commas(frame: "pd.DataFrame") -> list[str]:
+    """Turn text columns of numbers such as 1,5 into numbers, in place; the note names them."""
+    found = []
+    for name in frame:
+        texts = frame[name].dropna()
+        if len(texts) and pd.api.types.is_string_dtype(texts) and texts.str.fullmatch(r"[+-]?\d*(,\d+)?").all():
+            frame[name] = pd.to_numeric(frame[name].str.replace(",", "."))
+            found.append(repr(name))
+    return [f"Read with decimal commas: {', '.join(found)}."] if found else []
+
+
+def _header(stream: IO[bytes], name: str, *, least: int) -> tuple[list[str], str]:
     """Column names from the first line that is not blank, and the delimiter found most often in it."""
     text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
     try:
         line = next(line for line in text if line.strip())
+        delimiter = max(DELIMITERS, key=line.count)
+        cells = next(csv.reader(itertools.chain([line], text), delimiter=delimiter, skipinitialspace=True))
     finally:
         text.detach()
         stream.seek(0)
-    delimiter = max(DELIMITERS, key=line.count)
-    if delimiter not in line:
+    if len(cells) < least:
         raise DataError(f"The file {name!r} is not a table: its first line has no comma, semicolon, tab or bar.")
-    names = [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter, skipinitialspace=True))]
+    names = [cell.strip() for cell in cells]
     names = [cell or f"Unnamed: {j}" for j, cell in enumerate(names)]
     refuse_duplicates(names)
     return names, delimiter

@@ -22,6 +22,7 @@ from pipeline.data.encoding import (
     learn_columns,
     missing_values,
     natural_order,
+    not_numbers,
     some,
     typed_columns,
     unseen,
@@ -87,6 +88,7 @@ class Labelled:
             "class_counts": {part: self._counts(rows) for part, rows in counted.items()},
             "folds": config.folds,
             "split_seed": config.split_seed,
+            "categories": {c["name"]: len(c["categories"]) for c in recipe["columns"] if "categories" in c},
             "missing": {str(name): int(n) for name, n in self.features.isna().sum().items() if n},
             "unseen_in_dev": self._unseen_in_dev(parts, config),
             "notes": self.notes,
@@ -108,7 +110,7 @@ class Labelled:
 
 def label(source: Source, config: DataConfig) -> Labelled:
     """Check and type a source, number its classes, and take the sample that was asked for."""
-    tables = [_without(table, config.drop) for table in (source.table, source.given) if table is not None]
+    tables = [_without(source.table, config.drop), *([source.given] if source.given else [])]
     features, labels = _features(tables, config), _labels(tables)
     classes = natural_order(labels)
     _require_classes(classes, labels, tables[0].target.name)
@@ -125,7 +127,7 @@ def label(source: Source, config: DataConfig) -> Labelled:
         given=np.arange(len(own), len(rows)) if source.given is not None else None,
         image_shape=_image_shape(features, config, source.image_shape),
         source_digest=_digest(features, labels),
-        notes=source.notes,
+        notes=source.notes + _notes(features),
     )
 
 
@@ -147,6 +149,7 @@ def _without(table: Table, drop: list[str]) -> Table:
 def _features(tables: list[Table], config: DataConfig) -> "pd.DataFrame":
     """All rows with each column as numbers or as text, without any value that cannot be used."""
     names = list(tables[0].features)
+    refuse_duplicates([str(name) for name in tables[-1].features])
     absent = [str(name) for name in names if name not in tables[-1].features]
     if absent:
         raise DataError(f"The examples given for dev and test lack {some(absent)}.")
@@ -155,6 +158,20 @@ def _features(tables: list[Table], config: DataConfig) -> "pd.DataFrame":
     _refuse_unusable(typed, config)
     stacked: pd.DataFrame = typed[0] if len(typed) == 1 else pd.concat(typed, ignore_index=True)
     return stacked
+
+
+def _notes(features: "pd.DataFrame") -> list[str]:
+    """What may not be meant: a column that counts the rows, and text that is numbers but for a few values."""
+    notes = []
+    for name in features:
+        values = features[name].to_numpy()
+        if values.dtype.kind in "iu" and len(values) > 2 and bool((np.diff(values) == 1).all()):
+            notes.append(f"Column {name!r} numbers the rows: if that says nothing about the class, data.drop=[{name}].")
+        if values.dtype == object:
+            exceptions = not_numbers([text for text in pd.unique(values) if text is not None])
+            if exceptions:
+                notes.append(f"Column {name!r} is read as text because of {', '.join(map(repr, exceptions[:3]))}.")
+    return notes
 
 
 def _refuse_unusable(tables: "list[pd.DataFrame]", config: DataConfig) -> None:

@@ -53,6 +53,18 @@ def test_text_tables_of_every_usual_shape_read_the_same(tmp_path: Path, name: st
     assert (image_shape, notes) == (None, [])
 
 
+def test_decimal_commas_are_read_where_semicolons_divide_the_columns(tmp_path: Path) -> None:
+    table, _, notes = read_table(written(tmp_path, "t.csv", "a;b;label\n1,5;x,1;u\n-2;y;v\n;z;u\n"), "label")
+    np.testing.assert_array_equal(table.features["a"], [1.5, -2, np.nan])
+    assert table.features["b"].tolist() == ["x,1", "y", "z"]
+    assert notes == ["Read with decimal commas: 'a'."]
+
+
+def test_a_column_name_may_hold_a_line_break(tmp_path: Path) -> None:
+    table, _, _ = read_table(written(tmp_path, "t.csv", 'label,"a\nb"\nx,1\ny,2\n'), "label")
+    assert table.features.to_dict("list") == {"a\nb": [1, 2]}
+
+
 @pytest.mark.parametrize("suffix", [".parquet", ".parquet.gz"])
 def test_parquet_reads_the_same_and_leaves_a_stored_index_out(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / "t.parquet"

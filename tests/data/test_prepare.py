@@ -219,7 +219,7 @@ def test_dev_and_test_come_from_a_given_file_alone(tmp_path: Path) -> None:
         ({"label": range(200)}, r"has as many classes as rows \(200\)"),
         ({"label": np.r_[np.nan, np.ones(199)]}, r"The target 'label' has 1 missing value\(s\) in 200 rows"),
         ({"label": np.arange(200) % 199}, "Class '1' has 1 example.*is the target a class, or a number to predict"),
-        ({"name": [f"n{i}" for i in range(200)]}, "Text column 'name' has 120 distinct values"),
+        ({"name": [f"n{i}" for i in range(200)]}, "distinct values in the training part, but 'name' has 120"),
         ({"income": np.r_[np.inf, np.ones(199)]}, r"1 infinite value\(s\) in column 'income' \(1\)"),
         ({"": range(200)}, r"A column has no name .*data\.drop=\['Unnamed: 5'\]"),
     ],
@@ -251,6 +251,15 @@ def test_dropped_columns_are_neither_read_nor_asked_for(tmp_path: Path) -> None:
     frame = people().assign(name=[f"n{i}" for i in range(200)])
     prepared = prepare(file_config(tmp_path, frame, drop=["name"]), tmp_path / "store")
     assert encode(prepared.recipe, people()).shape == (200, 6)
+
+
+def test_what_may_not_be_meant_is_noted(tmp_path: Path) -> None:
+    frame = people().assign(id=np.arange(7, 207), age=people()["age"].where(people().index != 3, "old"))
+    notes = prepare(file_config(tmp_path, frame), tmp_path / "store").description["notes"]
+    assert notes == [
+        "Column 'age' is read as text because of 'old'.",
+        "Column 'id' numbers the rows: if that says nothing about the class, data.drop=[id].",
+    ]
 
 
 def test_a_sample_of_the_rows_is_stratified_and_its_size_is_kept(tmp_path: Path) -> None:
