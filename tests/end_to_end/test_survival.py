@@ -1,0 +1,146 @@
+"""A sweep that is killed, again and again and anywhere, ends as if nothing had happened."""
+
+import os
+import random
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.sweeps import (
+    SMALL,
+    assert_whole,
+    proposals,
+    run,
+    start,
+    stored,
+    wait_for_lines,
+    workers_of,
+)
+
+LONG = ("training.num_epochs=1000000", "training.patience=null", "pruner=none")
+TRIALS = 24
+
+
+def kill_somewhere(store: Path, overrides: tuple[str, ...], *, chance: random.Random) -> bool:
+    """Start the sweep and kill its coordinator, a worker or both; False if it ended before."""
+    lines = sum(path.read_bytes().count(b"\n") for path in (store / "studies").glob("*.journal"))
+    process = start(store, "sweep", *overrides)
+    under_way = wait_for_lines(process, store, lines + chance.randint(1, 120))
+    who = chance.choice(["coordinator", "worker", "both"])
+    workers = workers_of(process)
+    if under_way and who != "coordinator" and workers:
+        os.kill(chance.choice(workers), signal.SIGKILL)
+    if under_way and who == "worker":
+        under_way = wait_for_lines(process, store, lines + chance.randint(120, 200))
+    process.kill()
+    process.communicate()
+    return under_way
+
+
+def survive(store: Path, seed: int, kills: int, *overrides: str) -> None:
+    chance = random.Random(seed)
+    killed = sum(kill_somewhere(store, (*SMALL, *overrides), chance=chance) for _ in range(kills))
+    assert killed > 0
+    ended = run(store, "sweep", *SMALL, *overrides)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def test_a_sweep_killed_several_times_has_each_trial_exactly_once(tmp_path: Path) -> None:
+    survive(tmp_path, 0, 4, f"study.trials={TRIALS}")
+    assert_whole(tmp_path, TRIALS)
+
+
+def test_one_worker_killed_and_resumed_searches_as_if_uninterrupted(tmp_path: Path) -> None:
+    overrides = ("study.trials=14", "workers.count=1")
+    survive(tmp_path / "killed", 1, 3, *overrides)
+    assert run(tmp_path / "whole", "sweep", *SMALL, *overrides).returncode == 0
+    assert proposals(tmp_path / "killed") == proposals(tmp_path / "whole")
+    digests = [
+        {run.info.run_name: run.data.tags["curves_sha256"] for run in assert_whole(store, 14).of_kind("trial")}
+        for store in (tmp_path / "killed", tmp_path / "whole")
+    ]
+    assert digests[0] == digests[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
+def test_many_kills_over_several_sweeps(tmp_path: Path, seed: int) -> None:
+    pruner = ["median", "successive_halving", "hyperband", "none", "median"][seed]
+    survive(tmp_path, 100 + seed, 9, "study.trials=60", f"pruner={pruner}")
+    assert_whole(tmp_path, 60)
+
+
+@pytest.mark.slow
+def test_synchronous_batches_killed_and_resumed_search_as_if_uninterrupted(tmp_path: Path) -> None:
+    overrides = ("study.trials=16", "workers.count=2", "workers.synchronous=true", "pruner=successive_halving")
+    survive(tmp_path / "killed", 2, 5, *overrides)
+    assert run(tmp_path / "whole", "sweep", *SMALL, *overrides).returncode == 0
+    assert proposals(tmp_path / "killed") == proposals(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("signals", [[signal.SIGINT], [signal.SIGTERM], [signal.SIGINT, signal.SIGINT]])
+def test_an_interrupted_sweep_leaves_no_process_and_no_running_run(tmp_path: Path, signals: list[int]) -> None:
+    process = start(tmp_path, "sweep", *SMALL, *LONG, "study.trials=4")
+    assert process.stdout is not None
+    assert wait_for_lines(process, tmp_path, 12)
+    for number in signals:
+        process.send_signal(number)
+    output, _ = process.communicate(timeout=20)  # workers hold the same pipe: its end is theirs
+    assert process.returncode == 130
+    assert "the same command continues" in output
+    assert "Traceback" not in output
+    runs = stored(tmp_path).runs
+    assert {run.info.status for run in runs} <= {"KILLED", "FINISHED"}
+    assert [run.info.status for run in runs if run.data.tags["kind"] == "sweep"] == ["KILLED"]
+
+
+def test_a_second_coordinator_is_refused_and_told_who_holds_the_study(tmp_path: Path) -> None:
+    first = start(tmp_path, "sweep", *SMALL, *LONG, "study.trials=4")
+    try:
+        assert wait_for_lines(first, tmp_path, 12)
+        second = run(tmp_path, "sweep", *SMALL, *LONG, "study.trials=4")
+        assert second.returncode == 1
+        assert f"is held by another coordinator: process {first.pid} on" in second.stderr
+    finally:
+        first.kill()
+        first.communicate()
+
+
+def test_a_torn_last_line_of_the_study_is_cut_off(tmp_path: Path) -> None:
+    assert run(tmp_path, "sweep", *SMALL, "study.trials=4").returncode == 0
+    (journal,) = (tmp_path / "studies").glob("*.journal")
+    with journal.open("ab") as file:
+        file.write(b'{"op_code":4,"worker')
+    assert run(tmp_path, "sweep", *SMALL, "study.trials=6").returncode == 0
+    assert_whole(tmp_path, 6)
+
+
+def test_a_worker_killed_in_the_middle_costs_nothing(tmp_path: Path) -> None:
+    process = start(tmp_path, "sweep", *SMALL, "study.trials=12", "training.num_epochs=300", "training.patience=null")
+    assert wait_for_lines(process, tmp_path, 14)
+    for worker in workers_of(process):
+        os.kill(worker, signal.SIGKILL)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    assert_whole(tmp_path, 12)
+
+
+@pytest.mark.slow
+def test_a_full_disk_ends_in_a_sentence_and_loses_nothing(tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(small)], check=False)
+    if mounted.returncode != 0:
+        pytest.skip("needs the right to mount a small tmpfs")
+    try:
+        full = run(small, "sweep", *SMALL, "study.trials=40")
+        assert full.returncode == 1
+        assert "No space left on device" in full.stderr
+        assert "Traceback" not in full.stderr
+        subprocess.run(["mount", "-o", "remount,size=64m", str(small)], check=True)
+        assert run(small, "sweep", *SMALL, "study.trials=40").returncode == 0
+        assert_whole(small, 40)
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
