@@ -52,12 +52,13 @@ def sweep(config: SweepConfig) -> int:
         try:
             stopped = run_trials(config, study, space, prepared, sender)
         except BaseException as error:
-            leave(sender, study, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
             if not isinstance(error, KeyboardInterrupt):
+                leave(config, sender, study, "FAILED")
                 raise
             console.print(f"\nInterrupted. Study {name}: {standing(study, config)}; the same command continues.")
+            leave(config, sender, study, "KILLED")
             return 130
-        left = leave(sender, study, "FINISHED")
+        left = leave(config, sender, study, "FINISHED")
     run_ids = {number: run_id for number, (run_id, _) in sender.recorder.children(sender.parent or "").items()}
     return print_end(config, name, study, run_ids=run_ids, stopped=stopped, left=left)
 
@@ -135,7 +136,7 @@ def start_sender(config: SweepConfig, name: str, prepared: PreparedData) -> Send
     return sender
 
 
-def leave(sender: Sender, study: optuna.Study, status: str) -> str:
+def leave(config: SweepConfig, sender: Sender, study: optuna.Study, status: str) -> str:
     """Send what is left and end the parent run; returns a sentence on what could not be sent."""
     left = sender.close()
     if left.names:
@@ -147,8 +148,22 @@ def leave(sender: Sender, study: optuna.Study, status: str) -> str:
         if complete:
             metrics[f"best_{study.user_attrs['config']['study']['objective']}"] = min(t.values[0] for t in complete)
         sender.recorder.annotate(sender.parent, metrics=metrics, step=trials)
+        if status != "FAILED":
+            illustrate(config, sender)
         sender.recorder.close(sender.parent, status)
     return ""
+
+
+def illustrate(config: SweepConfig, sender: Sender) -> None:
+    """Give the parent run its pictures and its description; a finished sweep does not fail for want of them."""
+    from pipeline.reporting.conclusion import conclude
+
+    try:
+        conclude(config.tracking, sender.recorder, sender.study)
+    except Exception as error:
+        console.print(
+            f"The sweep's pictures could not be made ({error}); make report STUDY={sender.study} tries again."
+        )
 
 
 @contextmanager

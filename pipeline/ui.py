@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline import compose
-from pipeline.config import UiConfig
+from pipeline.config import TrackingConfig, UiConfig
 from pipeline.display import console
 from pipeline.errors import UserError
+from pipeline.tracking.archive import Archive
 from pipeline.tracking.recorder import Recorder
+from pipeline.tracking.views import ALL, link, views_of
 
 HOST = "127.0.0.1"
 
@@ -31,7 +33,7 @@ def ui(config: UiConfig) -> int:
     """
     tracking = config.tracking
     recorder = Recorder(tracking.uri, tracking.experiment, Path(tracking.store), tracking.artifacts)
-    path = f"/#/experiments/{recorder.experiment_id}"
+    path = offer_views(tracking, recorder)
     if recorder.store.kind == "server":
         console.print(f"The runs are on a tracking server; its UI is at {recorder.store.shown}{path}")
         return 0
@@ -44,6 +46,14 @@ def ui(config: UiConfig) -> int:
         return subprocess.run(command, env=environment, check=False).returncode
     except KeyboardInterrupt:
         return 0
+
+
+def offer_views(tracking: TrackingConfig, recorder: Recorder) -> str:
+    """Save views of the run list for the sweeps there are; returns the page of the view of all runs."""
+    archive = Archive(tracking.uri, tracking.experiment, Path(tracking.store), tracking.artifacts)
+    for key, value in views_of(archive.studies()).items():
+        recorder.save_view(key, value)
+    return link(recorder.experiment_id, ALL)
 
 
 def _refuse_taken(port: int) -> None:

@@ -145,14 +145,11 @@ def _strength(sweep: Sweep, leaf: Leaf) -> list[Finding]:
     weaker = [trial for trial in others if sign * (trial.values[leaf.path] - value) < 0]
     if not sign or len(stronger) < 2 or _at_edge(leaf, value) == sign:
         return []  # nothing to say, or the edge of the range says it
-    sides = (
-        f"{side}: {len(trials)} trials, at best {trials[0][sweep.metric]:.3g}"
-        for side, trials in (("stronger", stronger), ("weaker", weaker))
-        if trials
-    )
     word = "Larger" if sign > 0 else "Smaller"
+    sides = [f"{len(stronger)} trials have more, at best {stronger[0][sweep.metric]:.3g}"]
+    sides += [f"{len(weaker)} have less, at best {weaker[0][sweep.metric]:.3g}"] if weaker else []
     claim = f"More {what} no longer helps: the best is inside its range, at {name} = {value:.3g}."
-    return [Finding(claim, f"{word} is stronger. {'; '.join(sides)}; the best itself {best[sweep.metric]:.3g}.")]
+    return [Finding(claim, f"{word} {name} is more: {'; '.join(sides)}; the best itself {best[sweep.metric]:.3g}.")]
 
 
 def _edges(sweep: Sweep) -> list[Finding]:

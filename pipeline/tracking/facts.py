@@ -58,7 +58,7 @@ def metrics(record: TrialRecord) -> dict[str, float]:
     for moment, report in record.gradient_checks.items():
         numbers[f"gradcheck_{moment}_relative_error"] = report.get("relative_error")
     numbers |= {name: record.diagnosis.get(name) for name in ("avoidable_bias", "variance")}
-    numbers |= {"num_parameters": sum(values.size for values in record.parameters.values())} if record.parameters else {}
+    numbers["num_parameters"] = sum(values.size for values in record.parameters.values()) or None
     numbers |= {"stop_epoch": record.stop_epoch, "duration_s": record.duration_s}
     return {name: float(value) for name, value in numbers.items() if isinstance(value, int | float | np.number)}
 

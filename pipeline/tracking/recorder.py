@@ -83,7 +83,9 @@ class Recorder:
         else:
             run = self._create(study, words, time.time())
         run_id = str(run.info.run_id)
-        fresh = {key: value for key, value in facts.params(config).items() if key not in run.data.params}
+        params = facts.params(config)
+        there = {*run.data.params, *views.searched(params)}  # a searched value is the trials' own
+        fresh = {key: value for key, value in params.items() if key not in there}
         self._log(run_id, params=fresh, tags=words if found else {})
         self.write_json(run_id, "sweep.json", config)
         self._runs[run_id] = self._load_children(run_id)

@@ -1,0 +1,52 @@
+"""What is written to a sweep's own run when the sweep ends: pictures, description, diagnosis, and views of the UI."""
+
+import tempfile
+from pathlib import Path
+
+from pipeline.config import TrackingConfig
+from pipeline.reporting.description import describe
+from pipeline.reporting.limits import Finding, diagnose_best, find_limits
+from pipeline.reporting.pictures import draw_all
+from pipeline.reporting.results import Sweep, gather
+from pipeline.tracking.archive import Archive
+from pipeline.tracking.recorder import NOTE, Recorder
+from pipeline.tracking.views import views_of
+
+
+def conclude(tracking: TrackingConfig, recorder: Recorder, study: str) -> list[Finding]:
+    """Read a sweep back from the tracking store, and write what it shows to its own run; may be repeated.
+
+    Returns
+    -------
+    list of Finding
+        What limits it, the main limit first.
+    """
+    archive = Archive(tracking.uri, tracking.experiment, Path(tracking.store), tracking.artifacts)
+    sweep = gather(archive, study)
+    for key, value in views_of(archive.studies()).items():
+        recorder.save_view(key, value)
+    findings = find_limits(sweep)
+    if tracking.pictures:
+        with tempfile.TemporaryDirectory() as folder:
+            for path in draw_all(sweep, Path(folder)).values():
+                recorder.write_file(sweep.parent.run_id, path, "pictures")
+    recorder.annotate(sweep.parent.run_id, tags=_tags(sweep, findings), metrics=_metrics(sweep), step=len(sweep.trials))
+    return findings
+
+
+def _tags(sweep: Sweep, findings: list[Finding]) -> dict[str, str]:
+    tags = {NOTE: describe(sweep, findings)}
+    if findings:
+        tags["diagnosis_verdict"] = diagnose_best(sweep).verdict
+        tags["diagnosis_limit"] = findings[0].claim
+        tags["diagnosis_remedies"] = "; ".join(finding.advice for finding in findings if finding.advice)
+    return tags
+
+
+def _metrics(sweep: Sweep) -> dict[str, float]:
+    """The best trial's summary, so that sweeps can be compared as runs can."""
+    if not sweep.ranked:
+        return {}
+    best = sweep.ranked[0]
+    names = ("best_dev_cost", "best_dev_error", "best_train_cost", "best_train_error", "avoidable_bias", "variance")
+    return {name: best[name] for name in names if best[name] == best[name]}

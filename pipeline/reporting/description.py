@@ -1,0 +1,91 @@
+"""A sweep in a few lines of Markdown: what it was, its result against the baseline, what limits it, how to go on."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pipeline.reporting.limits import Finding
+from pipeline.reporting.results import Sweep, Trial, label
+
+ROWS = {
+    "dev cost": "best_dev_cost",
+    "dev error": "best_dev_error",
+    "train cost": "best_train_cost",
+    "train error": "best_train_error",
+    "best epoch": "best_epoch",
+}
+"""What of a run is shown, and its metric."""
+
+
+def describe(sweep: Sweep, findings: Sequence[Finding]) -> str:
+    """The description of the sweep's own run."""
+    paragraphs = [
+        f"**Sweep {sweep.name}**: {len(sweep.trials)} trials on {sweep.config['data']['name']}, searching "
+        f"{search_space(sweep)} ({sweep.config['sampler']['name']} sampler, {sweep.config['pruner']['name']} pruner).",
+        _result(sweep),
+        _limits(findings),
+        "The pictures are among this run's artifacts, under `pictures`.",
+        "\n".join(f"- {what}: `{command}`" for what, command in commands(sweep).items()),
+    ]
+    return "\n\n".join(paragraph for paragraph in paragraphs if paragraph)
+
+
+def search_space(sweep: Sweep) -> str:
+    """λ from 0.01 to 30 (log), keep_prob from 0.5 to 1, activation among relu, tanh."""
+    texts = []
+    for leaf in sweep.space.leaves:
+        d: Any = leaf.distribution
+        if hasattr(d, "choices"):
+            texts.append(f"{label(leaf.path)} among {', '.join(map(str, d.choices))}")
+        else:
+            texts.append(f"{label(leaf.path)} from {d.low:g} to {d.high:g}{' (log)' if d.log else ''}")
+    return ", ".join(texts)
+
+
+def _result(sweep: Sweep) -> str:
+    """The best trial beside the run without regularisation, as a table."""
+    if not sweep.ranked:
+        return "No trial has ended by itself yet."
+    best, baseline = sweep.ranked[0], sweep.baseline
+    lines = [f"| | {best.name} | no regularisation |", "|---|---|---|"]
+    lines += [f"| {text} | {shown(best, key)} | {shown(baseline, key)} |" for text, key in ROWS.items()]
+    return "\n".join([f"Best: **{best.name}** with {values(best)}.", "", *lines])
+
+
+def _limits(findings: Sequence[Finding]) -> str:
+    if not findings:
+        return ""
+    first, *rest = findings
+    lines = [f"**Diagnosis:** {first.claim} {first.evidence}"]
+    lines += [f"- {finding.claim}" for finding in rest]
+    advice = [finding.advice for finding in findings if finding.advice]
+    lines += ["", "**Next:**", *(f"{number}. {text}" for number, text in enumerate(advice, start=1))] if advice else []
+    return "\n".join(lines)
+
+
+def values(trial: Trial) -> str:
+    """The searched values of a trial: λ = 4.86, keep_prob = 0.667."""
+    return ", ".join(f"{label(path)} = {short(value)}" for path, value in trial.values.items())
+
+
+def shown(trial: Trial | None, metric: str) -> str:
+    """A metric for people: errors in %, epochs whole, costs with four digits."""
+    value = float("nan") if trial is None else trial[metric]
+    if value != value:
+        return "–"
+    if metric.endswith("error"):
+        return f"{100 * value:.2f} %"
+    return f"{value:.0f}" if metric in ("best_epoch", "stop_epoch") else f"{value:.4g}"
+
+
+def short(value: Any) -> str:
+    """A configuration value for people: three digits."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def commands(sweep: Sweep) -> dict[str, str]:
+    """How to go on from here: what for, and the command."""
+    shown = {"all of it in one HTML file": f"make report STUDY={sweep.name}"}
+    if sweep.ranked:
+        shown["the best again, to the same bits"] = f"make rerun RUN={sweep.name}/{sweep.ranked[0].name}"
+        shown["the best on new seeds"] = f"make confirm STUDY={sweep.name}"
+    return shown

@@ -1,0 +1,146 @@
+"""Views of the run list that MLflow's UI offers by name: which columns, which charts, which runs.
+
+MLflow keeps a view in an experiment's tag `mlflow.sharedViewState.<key>`; its page takes `?viewStateShareKey=<key>`.
+The tag holds {name, createdAt, state}; the state is JSON, or "deflate;" and its compressed JSON in base 64
+(MLflow 3.17, mlflow/server/js: useSharedExperimentViewState, savedViews).
+"""
+
+import base64
+import json
+import re
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+if TYPE_CHECKING:
+    from pipeline.tracking.archive import Found
+
+TAG = "mlflow.sharedViewState."
+ALL = "sweeps"
+"""Key of the view of all sweeps; a study's own view has its name as key."""
+
+METRICS = ("best_dev_cost", "best_dev_error", "best_train_error", "best_epoch")
+PARAMS = ("regularization.lambd", "regularization.keep_prob", "model.init.scale")
+TAGS = ("outcome", "diagnosis_verdict", "gradcheck_init", "gradcheck_trained")
+CURVES = ("dev_cost", "train_cost", "dev_error", "train_error")
+MOST_SEARCHED = 8
+"""Searched values beyond these get no column."""
+MOST_VIEWS = 20
+"""Studies before the latest ones get no view of their own."""
+
+WIDTH = 165
+"""Pixels of a column, wide enough for regularization.lambd."""
+
+_NO_TRIALS = "".join(f" and tags.kind != '{kind}'" for kind in ("sweep", "confirm", "final"))
+_LEAF = re.compile(r"search\.space\.(.+?)\.(?:low|choices)(?:\.|$)")
+_LAYER = re.compile(r"\.\d+$")
+
+
+def views_of(sweeps: Sequence["Found"]) -> dict[str, str]:
+    """The tags' values, by key: one view of everything, and one for each of the latest sweeps, given newest first."""
+    latest = sweeps[:MOST_VIEWS]
+    together = list(dict.fromkeys([*PARAMS, *(path for sweep in latest for path in searched(sweep.params))]))
+    views = {ALL: view("All runs, the newest first", together, created_at_ms=0)}
+    for sweep in latest:
+        name, created_at_ms = f"{sweep.study}, the best first", round(1000 * sweep.started_at)
+        views[sweep.study] = view(name, searched(sweep.params), created_at_ms=created_at_ms, study=sweep.study)
+    return views
+
+
+def searched(params: Mapping[str, str]) -> list[str]:
+    """The searched paths by the params of a sweep's run, as trials have them: all layers of a value are one param."""
+    found = (_LEAF.match(name) for name in params)
+    return list(dict.fromkeys(_LAYER.sub("", match[1]) for match in found if match))
+
+
+def view(name: str, params: Sequence[str], *, created_at_ms: int, study: str | None = None) -> str:
+    """The tag's value for a view called `name`.
+
+    Parameters
+    ----------
+    params : dotted paths of searched values, which become columns and the axes of the parallel coordinates.
+    study : show this study's runs alone, the best first; None shows everything, the newest first.
+    """
+    shown = params[:MOST_SEARCHED]
+    columns = [*_columns("metrics", METRICS[:2]), *_columns("params", shown)]
+    columns += [*_columns("tags", TAGS), *_columns("metrics", METRICS[2:]), *_columns("attributes", ("Duration",))]
+    state = {
+        "selectedColumns": columns,
+        "columnOrder": columns,
+        "columnWidths": dict.fromkeys(columns, WIDTH),
+        "hideEmptyCharts": True,
+        "useGroupedValuesInCharts": True,
+        "runsHiddenMode": "FIRST_20_RUNS",
+        "compareRunSections": [
+            _section("search", "Searched values", columns=1),
+            _section("curves", "Curves", columns=2),
+        ],
+        "compareRunCharts": [_parallel(shown), *map(_line, CURVES)],
+        "isAccordionReordered": True,
+        "searchFilter": f"tags.study = '{study}'{_NO_TRIALS}" if study else "",
+        "orderByKey": "metrics.`best_dev_cost`" if study else "attributes.start_time",
+        "orderByAsc": study is not None,
+        "lifecycleFilter": "Active",
+    }
+    return json.dumps({"name": name, "createdAt": created_at_ms, "updatedAt": created_at_ms, "state": packed(state)})
+
+
+def packed(state: Any) -> str:
+    """JSON, compressed as the UI compresses it, since an experiment's tag holds 5,000 characters at most."""
+    text = json.dumps(state, ensure_ascii=False, separators=(",", ":"))
+    return "deflate;" + base64.b64encode(zlib.compress(text.encode(), 9)).decode()
+
+
+def link(experiment_id: str, key: str) -> str:
+    """The path of the page that shows a view."""
+    return f"/#/experiments/{experiment_id}/runs?workflowType=machine_learning&viewStateShareKey={quote(key)}"
+
+
+def _columns(kind: str, names: Sequence[str]) -> list[str]:
+    return [f"{kind}.`{name}`" for name in names]
+
+
+def _section(uuid: str, name: str, *, columns: int) -> dict[str, Any]:
+    section = {"uuid": uuid, "name": name, "columns": columns, "cardHeight": 400}
+    return section | {"display": True, "isReordered": False, "deleted": False, "isGenerated": False}
+
+
+def _parallel(params: Sequence[str]) -> dict[str, Any]:
+    """Parallel coordinates of the searched values and the dev cost."""
+    return _chart("PARALLEL", "parallel", "search") | {
+        "selectedParams": list(params),
+        "selectedMetrics": ["best_dev_cost"],
+        "showAllRuns": False,
+    }
+
+
+def _line(metric: str) -> dict[str, Any]:
+    """One curve for each visible run, over the epochs."""
+    return _chart("LINE", metric, "curves") | {
+        "metricKey": metric,
+        "selectedMetricKeys": [metric],
+        "displayName": metric,
+        "lineSmoothness": 0,
+        "xAxisScaleType": "linear",
+        "scaleType": "log" if metric.endswith("cost") else "linear",
+        "range": {},
+        "xAxisKey": "step",
+        "selectedXAxisMetricKey": "",
+        "yAxisKey": "metric",
+        "yAxisExpressions": [],
+        "ignoreOutliers": False,
+        "useGlobalXaxisKey": True,
+        "useGlobalLineSmoothing": True,
+    }
+
+
+def _chart(kind: str, uuid: str, section: str) -> dict[str, Any]:
+    return {
+        "type": kind,
+        "uuid": f"pipeline-{uuid}",
+        "metricSectionId": section,
+        "runsCountToCompare": 20,
+        "deleted": False,
+        "isGenerated": False,
+    }
