@@ -57,7 +57,8 @@ __all__ = ["GradientReport", "check_gradients"]
 Array = NDArray[Any]
 
 LISTED = 10
-"""How many coordinates and kinks a report names."""
+"""How many of the worst coordinates a report names."""
+KINKS_LISTED = 50
 
 
 def check_gradients(
@@ -120,17 +121,21 @@ def _decide(asked: Evidence, second: Evidence | None, max_kink_share: float) -> 
     """The verdict, the evidence it rests on, and the reasons."""
     if second is None:
         return asked.verdict, asked, _remarks(asked)
-    asked_label = METHODS[asked.method].label
     opinion = (
         f"the complex step, which crosses no kink and loses nothing to rounding, gives {second.relative_error:.1e}"
     )
+    verdict = second.verdict.replace("_", " ")
     if asked.kink_share > max_kink_share and second.verdict not in ("suspect", "wrong"):
         share = f"{asked.kink_share:.1%} of the coordinates straddle a kink within ±{asked.epsilon:g}"
-        return "inconclusive", asked, [f"{share}, more than {max_kink_share:.1%}; {opinion} ({second.verdict})."]
-    was = f"The {asked_label} gave {asked.relative_error:.1e} ({asked.verdict}); {opinion}"
+        return "inconclusive", asked, [f"{share}, more than {max_kink_share:.1%}; {opinion} ({verdict})."]
+    name, error = max(_tensor_errors(asked).items(), key=lambda item: item[1])
+    was = (
+        f"The {METHODS[asked.method].label} gave {asked.relative_error:.1e}, for {name} alone {error:.1e} "
+        f"({asked.verdict.replace('_', ' ')}); {opinion}"
+    )
     if second.verdict == "good":
         return "good", second, [f"{was}: the trouble was numerical and the gradient is right.", *_remarks(second)]
-    return second.verdict, second, [f"{was} ({second.verdict}).", *_remarks(second)]
+    return second.verdict, second, [f"{was} ({verdict}).", *_remarks(second)]
 
 
 def _remarks(evidence: Evidence) -> list[str]:
@@ -174,12 +179,12 @@ def _report(verdict: str, asked: Evidence, evidence: Evidence, notes: list[str],
     return GradientReport(
         verdict=verdict,
         relative_error=evidence.relative_error,
-        tensors={name: relative_error(evidence.numeric[at], evidence.analytic[at]) for name, at in places.items()},
+        tensors=_tensor_errors(evidence),
         norms={name: (_norm(evidence.analytic[at]), _norm(evidence.numeric[at])) for name, at in places.items()},
         worst=[
             (coordinate(int(sample.indices[i])), float(evidence.analytic[i]), float(evidence.numeric[i])) for i in worst
         ],
-        kinks=[coordinate(int(i)) for i in sample.indices[evidence.kinks][:LISTED]],
+        kinks=[coordinate(int(i)) for i in sample.indices[evidence.kinks][:KINKS_LISTED]],
         coverage=_coverage(evidence),
         directional_error=evidence.directional_error,
         cost=cost,
@@ -216,12 +221,13 @@ def _summary(evidence: Evidence) -> dict[str, Any]:
         "verdict": evidence.verdict,
         "relative_error": evidence.relative_error,
         "kink_share": evidence.kink_share,
-        "tensors": {
-            name: relative_error(evidence.numeric[at], evidence.analytic[at])
-            for name in evidence.problem.parameters.names
-            for at in [evidence.within(name)]
-        },
+        "tensors": _tensor_errors(evidence),
     }
+
+
+def _tensor_errors(evidence: Evidence) -> dict[str, float]:
+    places = {name: evidence.within(name) for name in evidence.problem.parameters.names}
+    return {name: relative_error(evidence.numeric[at], evidence.analytic[at]) for name, at in places.items()}
 
 
 def _norm(values: Floats) -> float:

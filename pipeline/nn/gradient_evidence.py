@@ -40,7 +40,7 @@ def draw_sample(problem: Problem, max_coordinates: int, directions: int, *, rng:
     left, chosen = max_coordinates, []
     by_size = sorted(problem.slices().values(), key=lambda part: part.stop - part.start)
     for tensors_left, part in zip(range(len(by_size), 0, -1), by_size, strict=True):
-        count = min(part.stop - part.start, left // tensors_left)
+        count = min(part.stop - part.start, max(1, left // tensors_left))
         chosen.append(part.start + rng.choice(part.stop - part.start, count, replace=False))
         left -= count
     vectors = rng.standard_normal((directions, size))

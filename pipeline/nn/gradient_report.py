@@ -91,6 +91,9 @@ class GradientReport:
             compared, size, kinks = coverage["tensors"][name]
             analytic, numeric = self.norms[name]
             lines += [f"{name:8}{error:>10.1e}{analytic:>14.4e}{numeric:>14.4e}{compared:>10,}{size:>10,}{kinks:>8,}"]
+        if self.kinks:
+            more = coverage["kinks"] - len(self.kinks)
+            lines += ["", f"at kinks: {', '.join(self.kinks)}{f' and {more:,} more' if more else ''}"]
         lines += ["", f"{'largest differences':20}{'analytic':>18}{'numeric':>18}{'difference':>12}"]
         lines += [f"{name:20}{a:>18.10e}{n:>18.10e}{a - n:>12.1e}" for name, a, n in self.worst]
         return "\n".join(lines)
