@@ -82,7 +82,7 @@ def report(record: TrialRecord, folder: Path, *, kind: str, name: str, run_id: s
     lines = [
         f"# {kind} {name}".rstrip(),
         "",
-        facts.description(record, kind=kind, name=name, handle=folder.name),
+        facts.description(record, kind, name, folder.name),
         "",
         "## Data",
         *_bullets({key: value for key, value in record.data.items() if not isinstance(value, dict | list)}),

@@ -88,8 +88,8 @@ def tag(value: Any) -> str:
     return text if len(text) <= MAX_TAG else text[: MAX_TAG - 1] + "…"
 
 
-def description(record: TrialRecord, *, kind: str, name: str, handle: str) -> str:
-    """A short Markdown summary: what it was, how it went, what to do about it, how to repeat it."""
+def description(record: TrialRecord, kind: str, name: str, handle: str) -> str:
+    """A short Markdown summary: what it was, how it went, what to do about it, how to repeat it by its `handle`."""
     checks = [f"{moment} {report['verdict']}" for moment, report in record.gradient_checks.items() if report]
     paragraphs = [
         f"**{kind} {name}**: {_what(record.config)}",

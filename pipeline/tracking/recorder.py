@@ -185,13 +185,13 @@ class Recorder:
         siblings = self._children(parent) if parent else self._with_key(name, tags.get("record_key"))
         if name in siblings and siblings[name][1] in ("FINISHED", "FAILED"):
             return siblings[name][0]
-        tags |= facts.tags(record)
+        known = f"{tags['study']}/{name}" if kind in ("trial", "baseline") and "study" in tags else ""
+        tags |= facts.tags(record) | ({NOTE: facts.description(record, kind, name, known)} if known else {})
         run_id, new = self._open_run(kind, name, tags, siblings, parent, record.started_at)
         points = facts.curve_points(record.curves, norms=True)
         points |= {metric: {0: value} for metric, value in facts.metrics(record).items()}
         missing = self._missing(run_id, points, _clock(record))
-        handle = f"{tags['study']}/{name}" if kind in ("trial", "baseline") and "study" in tags else run_id
-        note = {NOTE: facts.description(record, kind=kind, name=name, handle=handle)}
+        note = {} if known else {NOTE: facts.description(record, kind, name, run_id)}
         self._log(run_id, missing, facts.params(record.config), note if new else tags | note)
         self._write_files(run_id, record, kind, name)
         self._write_data(run_id, record.data)
