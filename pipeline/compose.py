@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_type_hints
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -40,10 +40,11 @@ def run(name: str, schema: type[Schema], command: Callable[[Schema], int | None]
         What Hydra or the schema refused, in one sentence.
     """
     codes = [0]
+    arguments, texts = set_aside(schema, arguments)
 
     def job(config: DictConfig) -> None:
         try:
-            checked = parse(schema, plain(config))
+            checked = parse(schema, plain(config) | texts)
             refuse_searched(HydraConfig.get().overrides.task, plain(config))
             codes.append(command(checked) or 0)
         except UserError as error:
@@ -57,6 +58,23 @@ def run(name: str, schema: type[Schema], command: Callable[[Schema], int | None]
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_sentence(error, schema)) from None
     return max(codes)
+
+
+def set_aside(schema: type[Strict], arguments: Sequence[str]) -> tuple[list[str], dict[str, str | None]]:
+    """Take out the values of text fields that have the name of a group, such as `study=digits-1a2b3c4d` for `make runs`.
+
+    Hydra would take such a value for the choice of a file in `conf/study/`. The text is taken as it is, null for None.
+    """
+    hints = get_type_hints(schema)
+    names = {name for name, hint in hints.items() if str in (hint, *get_args(hint)) and (CONF / name).is_dir()}
+    left, texts = [], dict[str, str | None]()
+    for argument in arguments:
+        name, given, text = argument.partition("=")
+        if given and name in names:
+            texts[name] = None if text == "null" else text
+        else:
+            left.append(argument)
+    return left, texts
 
 
 def plain(config: DictConfig) -> dict[str, Any]:

@@ -109,6 +109,7 @@ def _record(archive: Archive, recorder: Recorder, run_id: str, result: Confirmat
         "winner": "" if result.first.broken else result.first.trial,
         "winner_run_id": "" if result.first.broken else result.first.run_id,
         "verdict": result.verdict,
+        "outcome": "completed",
         "repeated": ", ".join(row.trial for row in result.rows),
         "revision": revision,
         "result_sha256": digest,

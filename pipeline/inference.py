@@ -28,7 +28,7 @@ FORMAT = 1
 """Version of the two files below; readers refuse what they do not know."""
 
 DESCRIPTION, PARAMETERS = "classifier.json", "parameters.npz"
-CHUNK = 512  # examples that go through the network at a time
+CHUNK = 128  # examples that go through the network at a time
 LABEL = "label"
 
 
@@ -95,17 +95,20 @@ class Classifier:
         return total / len(y)
 
     def _logits(self, X: npt.NDArray[Any]) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
-        """Z[L] : (n_L, b) for one chunk of rows after the other; dropout is off."""
+        """Z[L] : (n_L, b) for one chunk of rows after the other; dropout is off.
+
+        The last chunk is filled up to the size of the others, because matrix products of another size round otherwise:
+        so a row gets the same bits whatever else is in its table.
+        """
         theta = Parameters(self.architecture.layer_sizes, next(iter(self.parameters.values())).dtype)
         for name, view in theta.as_dict().items():
             view[...] = self.parameters[name]
         network = Network(self.architecture, Regularization(m=1), dtype=theta.theta.dtype, max_batch=CHUNK)
-        block = np.empty((CHUNK, X.shape[1]), theta.theta.dtype)
+        block = np.zeros((CHUNK, X.shape[1]), theta.theta.dtype)
         for start in range(0, len(X), CHUNK):
             rows = slice(start, min(start + CHUNK, len(X)))
-            chunk = block[: rows.stop - start]
-            normalize(X[rows], self.normalization, chunk)
-            yield rows, network.forward(chunk.T, theta)
+            normalize(X[rows], self.normalization, block[: rows.stop - start])
+            yield rows, network.forward(block.T, theta)[:, : rows.stop - start]
 
     def save(self, folder: Path) -> None:
         """Write the two files that `load` reads."""

@@ -111,8 +111,8 @@ def gap_sentence(dev: Proportion, test: Proportion) -> str:
     )
     if not between.is_real:
         meaning = (
-            "That is within chance for so many examples: no sign that the search has overfitted the dev part. "
-            "An interval as wide as this could still hide a gap of its own size."
+            "That is within chance for so many examples: no sign that the search has overfitted the dev part, "
+            f"though a true gap of {100 * between.high:+.1f} points would be compatible with it."
         )
     elif between.difference > 0:
         meaning = (

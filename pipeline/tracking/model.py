@@ -3,6 +3,7 @@
 Reading back takes plain JSON and arrays and runs no code from the store; MLflow's own server runs `served_model.py`.
 """
 
+import ast
 import contextlib
 import json
 import math
@@ -33,18 +34,6 @@ T = TypeVar("T")
 
 CHAMPION = "champion"
 ROOT = Path(__file__).resolve().parents[1]
-SHIPPED = (
-    "__init__.py",
-    "errors.py",
-    "inference.py",
-    "data/__init__.py",
-    "data/arrays.py",
-    "data/batches.py",
-    "data/encoding.py",
-    "nn/*.py",
-)
-"""The modules that a registered model carries: `pipeline.inference` and all that it imports."""
-
 REQUIREMENTS = ("mlflow", "numpy", "pandas")
 _ADDRESS = re.compile(r"models:/(?P<name>[^/@']+)(?:@(?P<alias>[^/@']+)|/(?P<version>\d+))")
 _ARRAY_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,60}")
@@ -277,13 +266,29 @@ def signature(classifier: Classifier) -> "ModelSignature":
 
 
 def _copy_code(place: Path) -> Path:
-    """Copy the modules of SHIPPED; a model then works in a process that has never heard of this project."""
-    for pattern in SHIPPED:
-        for source in sorted(ROOT.glob(pattern)):
-            target = place / source.relative_to(ROOT)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, target)
+    """Copy what a model needs; it then works in a process that has never heard of this project."""
+    for source in needed(ROOT / "inference.py"):
+        target = place / source.relative_to(ROOT)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
     return place
+
+
+def needed(module: Path, found: frozenset[Path] = frozenset()) -> frozenset[Path]:
+    """The file of a module, those of this project's modules that it imports, and so on, with their packages."""
+    found |= {module, *(folder / "__init__.py" for folder in module.parents if folder.is_relative_to(ROOT))}
+    for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+        for imported in _imported(node):
+            found = found if imported in found else needed(imported, found)
+    return found
+
+
+def _imported(node: ast.AST) -> list[Path]:
+    """The files of this project that a statement imports, `from pipeline.nn import costs` and the like."""
+    if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith(f"{ROOT.name}."):
+        return []
+    place = ROOT.parent.joinpath(*(node.module or "").split("."))
+    return [place / f"{alias.name}.py" for alias in node.names] if place.is_dir() else [place.with_suffix(".py")]
 
 
 @contextlib.contextmanager
