@@ -45,7 +45,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.nn.gradient_evidence import LOST, Evidence, compare, draw_sample
+from pipeline.nn.gradient_evidence import LOST, Evidence, Sample, compare, draw_sample
 from pipeline.nn.gradient_problem import Problem
 from pipeline.nn.gradient_report import GradientReport, error_pattern
 from pipeline.nn.network import Masks, Network
@@ -79,42 +79,40 @@ def check_gradients(
 
     Parameters
     ----------
-    network
-        Of any dtype; a float64 twin of it is what is checked.
-    parameters
-        θ, the initial or the trained values. They are not changed.
-    X : (n_x, m)
-    y : (m,) integer labels
-    rng
-        For the sample of coordinates, the directions, and the random point where J is computed twice.
-    masks
-        Dropout masks, held fixed throughout; None is keep_prob = 1.
+    network : of any dtype; a float64 twin of it is what is checked
+    parameters : θ, the initial or the trained values; they are not changed
+    X, y : (n_x, m), and (m,) integer labels
+    rng : for the sample of coordinates, the directions, and the random point where J is computed twice
+    masks : dropout masks, held fixed throughout; None is keep_prob = 1
     method : "two_sided", "one_sided" or "complex_step"
-    epsilon
-        ε of the differences; the complex step has its own.
-    max_coordinates
-        Up to here all of θ is compared; above it a sample, and `directions` random directions besides.
-    max_kink_share
-        More kinks than this share of the coordinates, and the verdict is "inconclusive".
+    epsilon : ε of the differences; the complex step has its own
+    max_coordinates : up to here all of θ is compared; above it a sample, and `directions` random directions besides
+    max_kink_share : more kinks than this share of the coordinates, and the verdict is "inconclusive"
     """
-    difference(method)
+    difference(method)  # an unknown name is refused before any work
     problem = Problem.of(network, parameters, X, y, masks)
     sample = draw_sample(problem, max_coordinates, directions, rng=rng)
     with np.errstate(all="ignore"):
-        cost, gradients = problem.backpropagation()
-        if not (np.isfinite(cost) and np.isfinite(problem.parameters.theta).all()):
-            nothing = compare(problem, gradients, sample, method, epsilon)
-            note = "J or θ is not finite here, so there is nothing to compare."
-            return _report("inconclusive", nothing, nothing, [note], cost)
-        disagreement = problem.cost_disagreement(rng=rng)
-        asked = compare(problem, gradients, sample, method, epsilon)
-        second = None
-        if method != "complex_step" and (asked.verdict != "good" or asked.kink_share > max_kink_share):
-            second = compare(problem, gradients, sample, "complex_step", COMPLEX_STEP)
-        verdict, evidence, notes = _decide(asked, second, max_kink_share)
-        if disagreement is not None:
-            verdict, notes = "wrong", [disagreement, *notes]
-        return _report(verdict, asked, evidence, notes, cost)
+        return _examine(problem, sample, method, epsilon, max_kink_share, rng)
+
+
+def _examine(
+    problem: Problem, sample: Sample, method: str, epsilon: float, max_kink_share: float, rng: np.random.Generator
+) -> GradientReport:
+    """Ask the cost, the formula wanted, and the complex step if that leaves a doubt."""
+    cost, gradients = problem.backpropagation()
+    asked = compare(problem, gradients, sample, method, epsilon)
+    if not (np.isfinite(cost) and np.isfinite(problem.parameters.theta).all()):
+        note = "J or θ is not finite here, so there is nothing to compare."
+        return _report("inconclusive", asked, asked, [note], cost)
+    second = None
+    if method != "complex_step" and (asked.verdict != "good" or asked.kink_share > max_kink_share):
+        second = compare(problem, gradients, sample, "complex_step", COMPLEX_STEP)
+    verdict, evidence, notes = _decide(asked, second, max_kink_share)
+    disagreement = problem.cost_disagreement(rng=rng)
+    if disagreement is not None:
+        verdict, notes = "wrong", [disagreement, *notes]
+    return _report(verdict, asked, evidence, notes, cost)
 
 
 def _decide(asked: Evidence, second: Evidence | None, max_kink_share: float) -> tuple[str, Evidence, list[str]]:
