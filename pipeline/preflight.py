@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from pipeline.config import TrialConfig
 from pipeline.data.arrays import Fold, TrialArrays
@@ -98,7 +99,7 @@ def preflight(config: TrialConfig, arrays: TrialArrays, *, sweep_epsilon: bool =
     """Run every check on one configuration; nothing is written and nothing of the run's own randomness is used up."""
     case = Case(config, arrays)
     report = PreflightReport()
-    with np.errstate(all="ignore"):
+    with threadpool_limits(1, user_api="blas"), np.errstate(all="ignore"):
         for name, gradients in case.gradient_reports():
             report.gradients[name] = gradients
             report.rows.append(Row(name, gradients.verdict, _gradient_detail(gradients)))
