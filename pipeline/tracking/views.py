@@ -29,10 +29,6 @@ MOST_SEARCHED = 8
 MOST_VIEWS = 20
 """Studies before the latest ones get no view of their own."""
 
-WIDTH = 165
-"""Pixels of a column, wide enough for regularization.lambd."""
-
-_NO_TRIALS = "".join(f" and tags.kind != '{kind}'" for kind in ("sweep", "confirm", "final"))
 _LEAF = re.compile(r"search\.space\.(.+?)\.(?:low|choices)(?:\.|$)")
 _LAYER = re.compile(r"\.\d+$")
 
@@ -44,7 +40,7 @@ def views_of(sweeps: Sequence["Found"]) -> dict[str, str]:
     views = {ALL: view("All runs, the newest first", together, created_at_ms=0)}
     for sweep in latest:
         name, created_at_ms = f"{sweep.study}, the best first", round(1000 * sweep.started_at)
-        views[sweep.study] = view(name, searched(sweep.params), created_at_ms=created_at_ms, study=sweep.study)
+        views[sweep.study] = view(name, searched(sweep.params), created_at_ms=created_at_ms, parent=sweep.run_id)
     return views
 
 
@@ -54,13 +50,13 @@ def searched(params: Mapping[str, str]) -> list[str]:
     return list(dict.fromkeys(_LAYER.sub("", match[1]) for match in found if match))
 
 
-def view(name: str, params: Sequence[str], *, created_at_ms: int, study: str | None = None) -> str:
+def view(name: str, params: Sequence[str], *, created_at_ms: int, parent: str | None = None) -> str:
     """The tag's value for a view called `name`.
 
     Parameters
     ----------
     params : dotted paths of searched values, which become columns and the axes of the parallel coordinates.
-    study : show this study's runs alone, the best first; None shows everything, the newest first.
+    parent : show the runs of this sweep alone, the best first; None shows everything, the newest first.
     """
     shown = params[:MOST_SEARCHED]
     columns = [*_columns("metrics", METRICS[:2]), *_columns("params", shown)]
@@ -68,7 +64,7 @@ def view(name: str, params: Sequence[str], *, created_at_ms: int, study: str | N
     state = {
         "selectedColumns": columns,
         "columnOrder": columns,
-        "columnWidths": dict.fromkeys(columns, WIDTH),
+        "columnWidths": {column: _width(column) for column in columns},
         "hideEmptyCharts": True,
         "useGroupedValuesInCharts": True,
         "runsHiddenMode": "FIRST_20_RUNS",
@@ -78,9 +74,9 @@ def view(name: str, params: Sequence[str], *, created_at_ms: int, study: str | N
         ],
         "compareRunCharts": [_parallel(shown), *map(_line, CURVES)],
         "isAccordionReordered": True,
-        "searchFilter": f"tags.study = '{study}'{_NO_TRIALS}" if study else "",
-        "orderByKey": "metrics.`best_dev_cost`" if study else "attributes.start_time",
-        "orderByAsc": study is not None,
+        "searchFilter": f"tags.mlflow.parentRunId = '{parent}'" if parent else "",
+        "orderByKey": "metrics.`best_dev_cost`" if parent else "attributes.start_time",
+        "orderByAsc": parent is not None,
         "lifecycleFilter": "Active",
     }
     return json.dumps({"name": name, "createdAt": created_at_ms, "updatedAt": created_at_ms, "state": packed(state)})
@@ -99,6 +95,12 @@ def link(experiment_id: str, key: str) -> str:
 
 def _columns(kind: str, names: Sequence[str]) -> list[str]:
     return [f"{kind}.`{name}`" for name in names]
+
+
+def _width(column: str) -> int:
+    """Pixels in which the column's heading can be read."""
+    name = column.split("`")[1]
+    return max(110, 30 + 7 * len(name))
 
 
 def _section(uuid: str, name: str, *, columns: int) -> dict[str, Any]:

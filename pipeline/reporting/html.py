@@ -1,0 +1,106 @@
+"""The report of a sweep: one HTML file that needs nothing else, its pictures inside."""
+
+import base64
+import json
+import math
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.reporting import description
+from pipeline.reporting.limits import Finding
+from pipeline.reporting.pictures import CAPTIONS
+from pipeline.reporting.results import Sweep, Trial, label
+
+VERDICTS = ("good", "look_again", "suspect", "wrong", "inconclusive")
+MOMENTS = {"init": "before training", "trained": "after training"}
+LISTED = 300
+"""Trials beyond these are counted in the table, not shown."""
+
+
+def render(
+    sweep: Sweep, findings: Sequence[Finding], pictures: Mapping[str, Path], *, confirmation: str, test_set: str
+) -> str:
+    """The whole page.
+
+    Parameters
+    ----------
+    confirmation, test_set : sentences on whether the best was confirmed, and on who has opened the test set.
+    """
+    from jinja2 import Environment, FileSystemLoader
+
+    # Names of data sets, columns and studies come from people, so everything is escaped.
+    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True)
+    table = ordered(sweep)
+    return environment.get_template("report.html").render(
+        sweep=sweep,
+        best=sweep.ranked[0] if sweep.ranked else None,
+        space=description.search_space(sweep),
+        begun=time.strftime("%F %H:%M", time.gmtime(sweep.parent.started_at)),
+        rows=description.ROWS,
+        values=description.values,
+        shown=description.shown,
+        short=description.short,
+        label=label,
+        confirmation=confirmation,
+        test_set=test_set,
+        findings=findings,
+        pictures={name: base64.b64encode(path.read_bytes()).decode() for name, path in pictures.items()},
+        captions=CAPTIONS,
+        table=table[:LISTED],
+        unlisted=max(0, len(table) - LISTED),
+        verdicts=VERDICTS,
+        checks=[_tally(sweep, moment, text) for moment, text in MOMENTS.items()],
+        evidence=_evidence(sweep),
+        commands=description.commands(sweep),
+        facts=_facts(sweep),
+        config=json.dumps(sweep.config, indent=1, ensure_ascii=False),
+    )
+
+
+def ordered(sweep: Sweep) -> list[Trial]:
+    """All runs of the sweep: those that count, the best first, then the rest by number; the baseline among them."""
+    counted = [*sweep.ranked]
+    if sweep.baseline is not None and math.isfinite(sweep.baseline[sweep.metric]):
+        counted.append(sweep.baseline)
+        counted.sort(key=lambda trial: trial[sweep.metric])
+    return [*counted, *(trial for trial in sweep.trials if trial not in counted)]
+
+
+def _tally(sweep: Sweep, moment: str, text: str) -> dict[str, Any]:
+    """How often each verdict was given at one moment, and the largest error of all."""
+    found = [trial.run.tags.get(f"gradcheck_{moment}", "") for trial in sweep.trials]
+    errors = {trial.name: trial[f"gradcheck_{moment}_relative_error"] for trial in sweep.trials}
+    finite = {name: error for name, error in errors.items() if math.isfinite(error)}
+    name = max(finite, key=lambda name: finite[name], default="")
+    worst = f"{finite[name]:.2g} ({name})" if name else "none was made"
+    return {"moment": text, "counts": {verdict: found.count(verdict) for verdict in VERDICTS}, "worst": worst}
+
+
+def _evidence(sweep: Sweep) -> dict[str, Any]:
+    """The full gradient reports of the best trial."""
+    if not sweep.ranked:
+        return {}
+    checks = sweep.records[sweep.ranked[0].name].gradient_checks
+    return {text: checks[moment] for moment, text in MOMENTS.items() if checks.get(moment)}
+
+
+def _facts(sweep: Sweep) -> dict[str, str]:
+    """Data, code and software of the best trial, with what identifies each."""
+    record = next(iter(sweep.records.values()), None)
+    if record is None:
+        return {}
+    data, environment = record.data, record.environment
+    code, packages = environment.get("code", {}), environment.get("packages", {})
+    blas = ", ".join(f"{lib.get('name')} {lib.get('version')} ({lib.get('kernel')})" for lib in environment["blas"])
+    examples = data.get("examples") or {}
+    return {
+        "data": f"{data.get('name')}: {data.get('features')} features, {len(data.get('classes', ()))} classes",
+        "examples": ", ".join(f"{part} {count:,}" for part, count in examples.items() if isinstance(count, int)),
+        "digest of the arrays": str(data.get("digest")),
+        "digest of the source": str(data.get("source_digest")),
+        "code": f"{code.get('commit') or code.get('state')}{' with uncommitted changes' if code.get('dirty') else ''}",
+        "software": f"Python {environment.get('python')}, NumPy {packages.get('numpy')}, BLAS {blas}",
+        "machine": f"{environment.get('platform')}, {environment.get('processor')}",
+    }
