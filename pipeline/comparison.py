@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from pipeline.errors import printable
 from pipeline.record import TrialRecord
 
 Verdict = Literal["identical", "within_tolerance", "differs"]
@@ -221,7 +222,7 @@ def code_differences(recorded: Mapping[str, Any], present: Mapping[str, Any]) ->
 def differences(then: Any, now: Any, path: str = "") -> list[str]:
     """Every leaf at which two nested plain values differ: "path: value then, value now"."""
     if isinstance(then, Mapping) and isinstance(now, Mapping):
-        paths = {key: f"{path}.{key}" if path else str(key) for key in [*then, *now]}
+        paths = {key: f"{path}.{key}" if path else printable(str(key)) for key in [*then, *now]}
         return [line for key, below in paths.items() for line in differences(then.get(key), now.get(key), below)]
     if then == now:
         return []
@@ -244,5 +245,5 @@ def _are_mappings(value: Any) -> bool:
 
 
 def _brief(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    text = printable(value) if isinstance(value, str) else json.dumps(value, default=str)
     return text if len(text) <= 100 else text[:99] + "…"

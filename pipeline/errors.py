@@ -11,8 +11,16 @@ Code in `pipeline.nn` and `pipeline.training` raises plain `ValueError`: there t
 """
 
 
+def printable(text: str) -> str:
+    """`text` without control characters: what a record or a server says must not steer the terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
 class UserError(Exception):
     """A mistake or a trouble outside the program; the message is one sentence for the person at the terminal."""
+
+    def __init__(self, message: str = ""):
+        super().__init__(printable(message))
 
 
 class ConfigError(UserError):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from pipeline.addresses import mask
-from pipeline.errors import RecordError, TrackingError
+from pipeline.errors import RecordError, TrackingError, printable
 from pipeline.record import TrialRecord
 from pipeline.tracking import files, reading
 from pipeline.tracking.store import Store, connect, explain, local_path, resolve
@@ -247,20 +247,25 @@ class Archive:
 
 
 def _found(run: "Run") -> Found:
-    tags = dict(run.data.tags)
+    """What the store says, made safe to print."""
+    tags = _safe(run.data.tags)
     return Found(
-        run_id=str(run.info.run_id),
-        name=str(run.info.run_name),
+        run_id=printable(str(run.info.run_id)),
+        name=" ".join(printable(str(run.info.run_name)).split()),
         kind=tags.get("kind", ""),
         study=tags.get("study", ""),
         status=str(run.info.status),
         outcome=tags.get("outcome", ""),
         started_at=(run.info.start_time or 0) / 1000,
-        params=dict(run.data.params),
+        params=_safe(run.data.params),
         metrics=dict(run.data.metrics),
         tags=tags,
         artifact_uri=str(run.info.artifact_uri or ""),
     )
+
+
+def _safe(words: Mapping[str, str]) -> dict[str, str]:
+    return {printable(key): printable(value) for key, value in words.items()}
 
 
 def _quoted(value: str) -> str:

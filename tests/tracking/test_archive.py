@@ -112,6 +112,16 @@ def test_a_run_without_files_is_refused(archive: Archive, run_ids: dict[str, str
         archive.load(archive.find("trial-0003"))
 
 
+def test_a_run_cannot_steer_the_terminal(recorder: Recorder, archive: Archive, make_record: MakeRecord) -> None:
+    record = make_record(reason="\x1b]0;owned\x07")
+    run = archive.find(recorder.write(record, kind="train", name="train\x1b[2J", tags={"study": "a\x9b31mb"}))
+    for text in (run.name, run.study, run.tags["reason"], run.handle):
+        assert text.isprintable()
+    with pytest.raises(RecordError) as refusal:
+        archive.find("trial\x1b[2J")
+    assert "\x1b" not in str(refusal.value)
+
+
 def set_artifact_uri(root: Path, run_id: str, uri: str) -> None:
     with closing(sqlite3.connect(root / "mlflow.db")) as connection:
         connection.execute("UPDATE runs SET artifact_uri = ? WHERE run_uuid = ?", (uri, run_id))

@@ -1,5 +1,7 @@
 """The sender against a real store, with a recorder that fails where the test says so; events instead of sleeping."""
 
+import errno
+import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +11,7 @@ from mlflow.tracking import MlflowClient
 
 from pipeline.errors import TrackingError
 from pipeline.record import TrialRecord
+from pipeline.tracking import files
 from pipeline.tracking.recorder import Recorder
 from pipeline.tracking.sender import Sender
 
@@ -137,6 +140,27 @@ def test_a_damaged_record_does_not_hold_up_the_others(
     assert left.names == ("trial-0000",)
     assert "trial-0000" in left.reason
     assert children(recorder, sender) == ["trial-0001 FINISHED"]
+
+
+def test_a_full_disk_is_told_and_everything_arrives_once_there_is_room(
+    sender: Sender, recorder: Recorder, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = threading.Event()
+
+    def write_folder(*arguments: object, **named: object) -> None:
+        full.set()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "curves.npz")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "write_folder", write_folder)
+        put(sender, make_record(0), "trial-0000")
+        put(sender, make_record(1), "trial-0001")
+        assert full.wait(PATIENCE_S)
+        with sender._wake:
+            assert sender._wake.wait_for(lambda: sender.trouble, PATIENCE_S)
+        assert "No space left on device" in sender.trouble
+    assert sender.close(PATIENCE_S).names == ()
+    assert children(recorder, sender) == ["trial-0000 FINISHED", "trial-0001 FINISHED"]
 
 
 def test_curves_grow_while_a_trial_runs_and_are_completed_when_it_ends(
