@@ -12,7 +12,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from pipeline.search.coordinator import Progress
 
-console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 200)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str = "") -> None:
