@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from optuna.distributions import CategoricalDistribution
 
 from pipeline.reporting.results import TOP, Sweep, label
@@ -16,6 +17,9 @@ from pipeline.training.diagnosis import BIAS_REMEDIES, VARIANCE_REMEDIES, Diagno
 
 NEAR_EDGE = 0.05
 """A value within this share of its range from an end lies at the edge."""
+
+AROUND, LUCKY = 5, 0.75
+"""The best dev cost is a dip if it is below this share of the median within so many epochs."""
 
 STRENGTHS = {
     "regularization.lambd": (+1, "L2"),
@@ -55,6 +59,7 @@ def find_limits(sweep: Sweep) -> list[Finding]:
         _edges,
         _epochs,
         _divergence,
+        _dip,
         _resolution,
     )
     found: list[Finding] = []
@@ -215,6 +220,23 @@ def _divergence(sweep: Sweep) -> Finding | None:
         f"{len(diverged)} of {len(sweep.trials)} trials diverged: their cost became infinite or NaN.",
         f"The first: {', '.join(trial.name for trial in diverged[:3])}.",
         "Lower training.learning_rate, or the upper end of the init scale.",
+    )
+
+
+def _dip(sweep: Sweep) -> Finding | None:
+    """Whether the best trial's dev cost is one lucky epoch of a restless curve."""
+    best = sweep.ranked[0]
+    costs = sweep.records[best.name].curves["dev_cost"]
+    epoch = int(best["best_epoch"])
+    around = costs[max(0, epoch - AROUND) : epoch + AROUND + 1]
+    usual = float(np.median(around[np.isfinite(around)]))
+    lowest = best["best_dev_cost"]
+    if sweep.folds or lowest > LUCKY * usual:
+        return None
+    return Finding(
+        "The best dev cost owes much to the epoch: the curve is restless, and early stopping kept its deepest dip.",
+        f"{best.name} has {lowest:.3g} at epoch {epoch}, but {usual:.3g} is the median within {AROUND} epochs of it.",
+        f"training.decay=cosine or a lower training.learning_rate, and in any case make confirm STUDY={sweep.name}",
     )
 
 

@@ -1,0 +1,122 @@
+"""What limits a sweep is argued from its trials."""
+
+import math
+
+import pytest
+
+from pipeline.reporting.limits import Finding, find_limits
+from tests.reporting.sweeps import THREE, a_sweep, a_trial
+
+PATH = "regularization.lambd"
+
+
+def spread(best: float, dev_cost: float = 0.05, **of_best: object) -> list:
+    """The best trial at λ = `best`, and worse ones over the whole range."""
+    others = [a_trial(n, {PATH: lambd}, 0.2 + 0.01 * n) for n, lambd in enumerate((0.02, 0.2, 2.0, 15.0), start=1)]
+    return [a_trial(0, {PATH: best}, dev_cost, **of_best), *others]
+
+
+def claims(findings: list[Finding]) -> str:
+    return " | ".join(finding.claim for finding in findings)
+
+
+@pytest.mark.parametrize(
+    ("train", "dev", "optimal", "claim"),
+    [
+        (0.01, 0.11, 0.0, "Variance limits it"),
+        (0.15, 0.16, 0.0, "Bias limits it"),
+        (0.15, 0.30, 0.0, "Bias limits it"),
+        (0.005, 0.01, 0.0, "Neither bias nor variance"),
+        (0.15, 0.16, 0.15, "Neither bias nor variance"),
+    ],
+)
+def test_the_main_limit_follows_the_recipe_of_the_course(train, dev, optimal, claim):
+    trials = [a_trial(n, {PATH: 1.0 + n}, 0.5, train=train, dev=dev) for n in range(3)]
+    findings = find_limits(a_sweep(trials, data={"optimal_error": optimal}))
+    assert findings[0].claim.startswith(claim)
+
+
+def test_high_bias_with_a_trial_that_fits_is_blamed_on_regularisation_and_not_on_the_network():
+    held_back = a_trial(0, {PATH: 5.0}, 0.4, train=0.1, dev=0.13)
+    overfitted = a_trial(1, {PATH: 0.1}, 0.9, train=0.0, dev=0.25)
+    finding = find_limits(a_sweep([held_back, overfitted]))[0]
+    assert finding.claim.startswith("It trades bias for variance")
+    assert "trial-0001 reaches train error 0 %" in finding.evidence
+
+
+def test_bias_that_no_run_escapes_names_the_lowest_train_error_of_all():
+    trials = [a_trial(n, {PATH: 1.0 + n}, 0.4, train=0.1 + 0.01 * n, dev=0.13) for n in range(3)]
+    baseline = a_trial(-1, {PATH: 0.0}, 0.5, train=0.08, dev=0.2)
+    finding = find_limits(a_sweep(trials, baseline=baseline))[0]
+    assert "the lowest train error of all 4 runs is 8 % (baseline)" in finding.evidence
+    assert finding.advice.startswith("In this order: a bigger network, training longer, another architecture")
+
+
+def test_an_optimum_inside_the_range_says_that_more_regularisation_no_longer_helps():
+    findings = find_limits(a_sweep(spread(1.0)))
+    assert "More L2 no longer helps: the best is inside its range, at λ = 1." in claims(findings)
+    assert "may still help" not in claims(findings)
+
+
+def test_a_best_trial_at_the_upper_edge_of_lambd_says_that_more_may_help_and_how_to_search_it():
+    findings = find_limits(a_sweep(spread(29.0)))
+    finding = next(f for f in findings if "edge" in f.claim)
+    assert finding.claim == "More L2 may still help: the best trial lies at the upper edge of λ."
+    assert finding.advice == "Widen it: search.space.regularization.lambd.high=…"
+
+
+def test_the_lower_edge_of_keep_prob_is_more_dropout():
+    space = {"regularization": {"keep_prob": {"low": 0.5, "high": 1.0}}}
+    trials = [a_trial(n, {"regularization.keep_prob": keep}, 0.1 + n) for n, keep in enumerate((0.51, 0.7, 0.9))]
+    assert "More dropout may still help" in claims(find_limits(a_sweep(trials, space=space)))
+
+
+def test_keep_prob_at_its_natural_end_is_not_an_edge_to_widen():
+    space = {"regularization": {"keep_prob": {"low": 0.5, "high": 1.0}}}
+    trials = [a_trial(n, {"regularization.keep_prob": keep}, 0.1 + n) for n, keep in enumerate((0.99, 0.7, 0.6))]
+    findings = find_limits(a_sweep(trials, space=space))
+    assert "keep_prob is not needed here." in claims(findings)
+    assert not any("Widen" in finding.advice for finding in findings)
+
+
+def test_the_gain_over_no_regularisation_is_given_with_both_values():
+    baseline = a_trial(-1, {PATH: 0.0}, 0.2, dev=0.04)
+    finding = next(f for f in find_limits(a_sweep(spread(1.0), baseline=baseline)) if "no regularisation" in f.claim)
+    assert "lowers the dev cost by 75%" in finding.claim
+    assert finding.evidence.startswith("0.2 without it, 0.05 in trial-0000")
+
+
+def test_a_best_trial_that_improved_to_its_last_epoch_asks_for_more_epochs():
+    trials = spread(1.0, outcome="completed", best_epoch=150, epochs=150)
+    finding = next(f for f in find_limits(a_sweep(trials)) if "epochs ran out" in f.claim)
+    assert finding.advice == "Train longer: training.num_epochs=300"
+
+
+def test_many_diverged_trials_are_told():
+    broken = [a_trial(n, {PATH: 3.0}, math.nan, outcome="diverged") for n in (7, 8)]
+    assert "2 of 7 trials diverged" in claims(find_limits(a_sweep([*spread(1.0), *broken])))
+
+
+def test_a_lucky_dip_of_a_restless_curve_is_told_with_the_usual_cost_around_it():
+    costs = [0.2] * 41
+    costs[20] = 0.05
+    finding = next(f for f in find_limits(a_sweep(spread(1.0), dev_costs=costs)) if "dip" in f.claim)
+    assert "has 0.05 at epoch 20, but 0.2 is the median" in finding.evidence
+
+
+def test_trials_within_the_noise_of_the_dev_part_are_not_ranked_by_it():
+    findings = find_limits(a_sweep([a_trial(n, {PATH: 1.0 + n}, 0.05 + 0.001 * n, dev=0.02) for n in range(4)]))
+    finding = next(f for f in findings if "told apart" in f.claim)
+    assert finding.claim.startswith("4 of the best 4")
+    assert "With 359 dev examples its standard error is 0.74 points" in finding.evidence  # sqrt(0.02 · 0.98 / 359)
+
+
+def test_a_sweep_without_an_ended_trial_has_no_findings():
+    assert find_limits(a_sweep([])) == []
+    assert find_limits(a_sweep([a_trial(0, {PATH: 1.0}, 0.3, outcome="pruned")])) == []
+
+
+def test_every_finding_has_a_claim_and_evidence():
+    values = {PATH: 1.0, "regularization.keep_prob": 0.8, "model.init.scale": 1.0}
+    sweep = a_sweep([a_trial(n, {k: v + n / 100 for k, v in values.items()}, 0.1 + n) for n in range(6)], space=THREE)
+    assert all(finding.claim.endswith(".") and finding.evidence for finding in find_limits(sweep))
