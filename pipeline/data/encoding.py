@@ -4,13 +4,13 @@ The recipe is learnt once from training rows, recorded with the model, and appli
 applying it needs pandas and NumPy only.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.data.arrays import Normalization, Vector
+from pipeline.data.arrays import Index, Normalization, Vector, row_blocks
 from pipeline.errors import DataError
 
 if TYPE_CHECKING:
@@ -95,9 +95,30 @@ def typed_columns(table: "pd.DataFrame", kinds: Mapping[Any, str]) -> "pd.DataFr
     return pd.DataFrame(columns)
 
 
-def learn_columns(features: "pd.DataFrame", *, max_categories: int) -> list[dict[str, Any]]:
-    """The recipe's columns, with the categories found in these rows, which must be training rows."""
-    columns = [_learn_column(features[name]) for name in features]
+def pick(table: "pd.DataFrame", names: Sequence[Any]) -> "pd.DataFrame":
+    """These columns, without a copy where they are all there are."""
+    return table if list(table.columns) == list(names) else table[list(names)]
+
+
+def number_columns(table: "pd.DataFrame") -> list[Any]:
+    """Names of a typed table's number columns."""
+    return [name for name, dtype in table.dtypes.items() if np.dtype(dtype).kind != "O"]
+
+
+def text_columns(table: "pd.DataFrame") -> list[Any]:
+    """Names of a typed table's text columns."""
+    return [name for name, dtype in table.dtypes.items() if np.dtype(dtype).kind == "O"]
+
+
+def number_blocks(table: "pd.DataFrame") -> Iterator[Vector]:
+    """The typed number columns block by block: (rows, number of number columns)."""
+    numbers = pick(table, number_columns(table))
+    return (numbers.iloc[rows].to_numpy(np.float64) for rows in row_blocks(len(table), numbers.shape[1]))
+
+
+def learn_columns(features: "pd.DataFrame", train: Index, *, max_categories: int) -> list[dict[str, Any]]:
+    """The recipe's columns, with the categories found in the training rows; no other row is looked at."""
+    columns = [_learn_column(features[name], train) for name in features]
     many = [column for column in columns if len(column.get("categories", ())) > max_categories]
     if many:
         told = "; ".join(_too_many(column) for column in many[:8])
@@ -109,11 +130,11 @@ def learn_columns(features: "pd.DataFrame", *, max_categories: int) -> list[dict
     return columns
 
 
-def _learn_column(column: "pd.Series[Any]") -> dict[str, Any]:
+def _learn_column(column: "pd.Series[Any]", train: Index) -> dict[str, Any]:
     kind = column_kind(column)
     if kind == "number":
         return {"name": column.name, "kind": kind}
-    categories = natural_order(MISSING if text is None else text for text in as_text(column))
+    categories = natural_order(MISSING if text is None else text for text in as_text(column.iloc[train]))
     return {"name": column.name, "kind": kind, "categories": categories}
 
 
@@ -159,7 +180,7 @@ def encode(recipe: Recipe, table: "pd.DataFrame") -> Vector:
     X = np.zeros((len(table), len(feature_names(recipe))))
     numbers = [column["name"] for column in recipe["columns"] if column["kind"] == "number"]
     if len(numbers) == X.shape[1]:
-        return _checked(_matrix(table[numbers]), numbers, recipe)
+        return _checked(_matrix(pick(table, numbers)), numbers, recipe)
     at, positions = 0, []
     for column in recipe["columns"]:
         if column["kind"] == "number":
@@ -170,7 +191,7 @@ def encode(recipe: Recipe, table: "pd.DataFrame") -> Vector:
             X[rows, at + codes] = 1.0
             at += len(column["categories"])
     if numbers:
-        X[:, positions] = _checked(_matrix(table[numbers]), numbers, recipe)
+        X[:, positions] = _checked(_matrix(pick(table, numbers)), numbers, recipe)
     return X
 
 

@@ -23,7 +23,11 @@ from pipeline.data.encoding import (
     missing_values,
     natural_order,
     not_numbers,
+    number_blocks,
+    number_columns,
+    pick,
     some,
+    text_columns,
     typed_columns,
     unseen,
 )
@@ -63,7 +67,7 @@ class Labelled:
     def recipe(self, parts: "Split", config: DataConfig) -> Recipe:
         """How raw columns become X: categories are those of the training part (of all folds, for cross-validation)."""
         train = parts.pairs[0][0] if config.folds is None else parts.visible
-        columns = learn_columns(self.features.iloc[train], max_categories=config.max_categories)
+        columns = learn_columns(self.features, train, max_categories=config.max_categories)
         recipe: Recipe = {"format": 1, "columns": columns, "target": config.target, "classes": self.classes}
         recipe |= {
             "missing": config.missing,
@@ -97,10 +101,10 @@ class Labelled:
 
     def _unseen_in_dev(self, parts: "Split", config: DataConfig) -> dict[str, int]:
         """Dev examples, over all folds, with a category that their fold's training part lacks, by column."""
-        counts = Counter[str]()
+        counts, text = Counter[str](), self.features[text_columns(self.features)]
         for train, dev in parts.pairs:
-            columns = learn_columns(self.features.iloc[train], max_categories=config.max_categories)
-            counts.update(unseen({"columns": columns}, self.features.iloc[dev]))
+            columns = learn_columns(text, train, max_categories=config.max_categories)
+            counts.update(unseen({"columns": columns}, text.iloc[dev]))
         return dict(counts)
 
     def _counts(self, rows: Index) -> list[int]:
@@ -137,7 +141,7 @@ def _without(table: Table, drop: list[str]) -> Table:
     unknown = [name for name in drop if name not in table.features]
     if unknown:
         raise DataError(f"data.drop names {some(unknown)}, which is not a feature column.")
-    features = table.features.drop(columns=drop)
+    features = table.features.drop(columns=drop) if drop else table.features
     if not len(table.target) or not features.shape[1]:
         raise DataError(f"The data set has {len(table.target):,} rows and {features.shape[1]:,} feature columns.")
     for name in features:
@@ -154,7 +158,7 @@ def _features(tables: list[Table], config: DataConfig) -> "pd.DataFrame":
     if absent:
         raise DataError(f"The examples given for dev and test lack {some(absent)}.")
     kinds = {name: column_kind(tables[0].features[name]) for name in names}
-    typed = [typed_columns(table.features[names], kinds) for table in tables]
+    typed = [typed_columns(pick(table.features, names), kinds) for table in tables]
     _refuse_unusable(typed, config)
     stacked: pd.DataFrame = typed[0] if len(typed) == 1 else pd.concat(typed, ignore_index=True)
     return stacked
@@ -168,8 +172,11 @@ def _notes(features: "pd.DataFrame") -> list[str]:
         if values.dtype.kind in "iu" and len(values) > 2 and bool((np.diff(values) == 1).all()):
             notes.append(f"Column {name!r} numbers the rows: if that says nothing about the class, data.drop=[{name}].")
         if values.dtype == object:
-            exceptions = not_numbers([text for text in pd.unique(values) if text is not None])
-            if exceptions:
+            distinct = [text for text in pd.unique(values) if text is not None]
+            exceptions = not_numbers(distinct)
+            if len(distinct) == len(values):
+                notes.append(f"Text column {name!r} differs in every row: if it is no category, data.drop=[{name}].")
+            elif exceptions:
                 notes.append(f"Column {name!r} is read as text because of {', '.join(map(repr, exceptions[:3]))}.")
     return notes
 
@@ -177,10 +184,11 @@ def _notes(features: "pd.DataFrame") -> list[str]:
 def _refuse_unusable(tables: "list[pd.DataFrame]", config: DataConfig) -> None:
     infinite, missing = Counter[str](), Counter[str]()
     for table in tables:
-        for name in table:
-            column = table[name].to_numpy()
-            missing[str(name)] += int(pd.isna(column).sum())
-            infinite[str(name)] += int(np.isinf(column).sum()) if column.dtype.kind == "f" else 0
+        for values in number_blocks(table):
+            names = [str(name) for name in number_columns(table)]
+            missing.update(dict(zip(names, np.isnan(values).sum(axis=0).tolist(), strict=True)))
+            infinite.update(dict(zip(names, np.isinf(values).sum(axis=0).tolist(), strict=True)))
+        missing.update({str(name): int(table[name].isna().sum()) for name in text_columns(table)})
     if infinite.total():
         raise infinite_values(infinite)
     if config.missing == "refuse" and missing.total():
@@ -221,12 +229,10 @@ def _image_shape(features: "pd.DataFrame", config: DataConfig, known: tuple[int,
 
 def _digest(features: "pd.DataFrame", labels: npt.NDArray[np.object_]) -> str:
     """32 hexadecimal digits over every value, the same whatever file format and number type they came in."""
-    total = hashlib.sha256(json.dumps([str(name) for name in features]).encode())
-    for name in features:
-        values = features[name].to_numpy()
-        if values.dtype == object:
-            total.update(json.dumps(values.tolist()).encode())
-        else:
-            total.update(np.ascontiguousarray(values, dtype="<f8").data)
-    total.update(json.dumps(labels.tolist()).encode())
+    text = text_columns(features)
+    total = hashlib.sha256(json.dumps([[str(name) for name in features], [str(name) for name in text]]).encode())
+    for values in number_blocks(features):
+        total.update(np.ascontiguousarray(values, dtype="<f8").data)
+    for column in (*(features[name].to_numpy() for name in text), labels):
+        total.update(json.dumps(column.tolist()).encode())
     return total.hexdigest()[:32]

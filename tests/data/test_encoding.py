@@ -28,7 +28,7 @@ def table():
 
 
 def recipe(frame, missing="refuse", max_categories=100):
-    return {"columns": learn_columns(frame, max_categories=max_categories), "missing": missing}
+    return {"columns": learn_columns(frame, np.arange(len(frame)), max_categories=max_categories), "missing": missing}
 
 
 def test_text_becomes_one_column_per_category_where_it_stands():
