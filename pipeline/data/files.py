@@ -50,17 +50,22 @@ def read_table(path: Path, target: str | None) -> Read:
     suffix = (suffixes[:-1] if zipped else suffixes)[-1:]
     if not suffix or suffix[0] not in READERS:
         raise DataError(f"The file {path.name!r} must end in {', '.join(READERS)}, or one of these and .gz.")
+    with _opened(path, zipped) as stream:
+        if not stream.read(1):
+            raise DataError(f"The file {path.name!r} is empty.")
+        stream.seek(0)
+        return READERS[suffix[0]](stream, path.name, target)
+
+
+def _opened(path: Path, zipped: bool) -> IO[bytes]:
     try:
-        content = gzip.decompress(path.read_bytes()) if zipped else path.read_bytes()
+        return io.BytesIO(gzip.decompress(path.read_bytes())) if zipped else path.open("rb")
     except FileNotFoundError:
         raise DataError(f"There is no file {str(path)!r}.") from None
     except (gzip.BadGzipFile, EOFError, zlib.error):
         raise DataError(f"The file {path.name!r} is not a whole gzip file.") from None
     except OSError as error:
         raise DataError(f"The file {str(path)!r} cannot be read: {error.strerror}.") from None
-    if not content.strip():
-        raise DataError(f"The file {path.name!r} is empty.")
-    return READERS[suffix[0]](io.BytesIO(content), path.name, target)
 
 
 def read_columns(path: Path) -> "pd.DataFrame":
@@ -109,7 +114,9 @@ def _header(stream: IO[bytes], name: str, *, least: int) -> tuple[list[str], str
     """Column names from the first line that is not blank, and the delimiter found most often in it."""
     text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
     try:
-        line = next(line for line in text if line.strip())
+        line = next((line for line in text if line.strip()), None)
+        if line is None:
+            raise DataError(f"The file {name!r} is empty.")
         delimiter = max(DELIMITERS, key=line.count)
         cells = next(csv.reader(itertools.chain([line], text), delimiter=delimiter, skipinitialspace=True))
     finally:
@@ -167,7 +174,7 @@ def _joined(arrays: dict[str, npt.NDArray[Any]]) -> "pd.DataFrame":
         if flat.dtype.kind not in "biufUOMmc":
             raise DataError(f"The array {key!r} holds neither numbers nor text.")
         names = [key] if flat.shape[1] == 1 else [f"{key}[{j}]" for j in range(flat.shape[1])]
-        frames.append(pd.DataFrame(flat, columns=names))
+        frames.append(pd.DataFrame(flat, columns=names, copy=False))
     return frames[0] if len(frames) == 1 else pd.concat(frames, axis=1) if frames else pd.DataFrame()
 
 

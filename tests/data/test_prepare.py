@@ -254,11 +254,13 @@ def test_dropped_columns_are_neither_read_nor_asked_for(tmp_path: Path) -> None:
 
 
 def test_what_may_not_be_meant_is_noted(tmp_path: Path) -> None:
-    frame = people().assign(id=np.arange(7, 207), age=people()["age"].where(people().index != 3, "old"))
+    frame = people(100).assign(id=np.arange(7, 107), day=[f"2020-{i}" for i in range(100)])
+    frame["age"] = frame["age"].where(frame.index != 3, "old")
     notes = prepare(file_config(tmp_path, frame), tmp_path / "store").description["notes"]
     assert notes == [
         "Column 'age' is read as text because of 'old'.",
         "Column 'id' numbers the rows: if that says nothing about the class, data.drop=[id].",
+        "Text column 'day' differs in every row: if it is no category, data.drop=[day].",
     ]
 
 
