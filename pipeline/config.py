@@ -121,12 +121,13 @@ class GradcheckConfig(Strict):
     """The gradient check before and after training."""
 
     enabled: bool = True
-    examples: Count = 16  # size of the stratified batch that is checked
+    examples: Count = 10  # size of the stratified batch that is checked
     epsilon: Positive = 1e-5
     max_coordinates: Count = 20_000  # above it: a seeded sample per tensor plus directional derivatives
     directions: Annotated[int, Ge(0)] = 8
     max_kink_share: Annotated[float, Ge(0), Le(1)] = 0.1  # more kinks than this: inconclusive
     allow_wrong: bool = False  # train although the check says wrong
+    sweep_epsilon: bool = False  # preflight: draw the error against ε for the three formulas
 
 
 @dataclass

@@ -115,9 +115,7 @@ def _print(opened: Opened) -> None:
 
 def _print_model(model: Registered, registry: Registry) -> None:
     state = "registered" if model.is_new else "registered before"
-    serve = (
-        f"{Path(sys.executable).with_name('mlflow')} models serve --env-manager local --port 5001 -m {model.address}"
-    )
+    where = f"PATH={Path(sys.executable).parent}:$PATH MLFLOW_TRACKING_URI={registry.store.shown}"
     console.print(f"\nModel {model.name}, version {model.version} ({state}): {model.reason}.\nNext:")
     console.print(f"  make predict MODEL={model.address} IN=new.csv OUT=out.csv")
-    console.print(f"  MLFLOW_TRACKING_URI={registry.store.shown} {serve}", soft_wrap=True)
+    console.print(f"  {where} mlflow models serve --env-manager local --port 5001 -m {model.address}", soft_wrap=True)

@@ -79,15 +79,17 @@ class Classifier:
         P = np.empty((len(X), len(self.classes)))
         predict = OUTPUTS[self.architecture.output].predict
         for rows, Z in self._logits(X):
-            numbers[rows] = predict(Z)
-            P[rows] = probabilities(Z, self.architecture.output)
+            count = rows.stop - rows.start
+            numbers[rows] = predict(Z)[:count]
+            P[rows] = probabilities(Z, self.architecture.output)[:count]
         return numbers, P
 
     def cost(self, X: npt.NDArray[Any], y: npt.NDArray[Any]) -> float:
         """Mean cross-entropy of raw rows (m, n_x) with class numbers (m,), from the logits, natural logarithm."""
         total = 0.0
         for rows, Z in self._logits(X):
-            z, labels = Z.astype(np.float64), y[rows]
+            labels = y[rows]
+            z = Z[:, : len(labels)].astype(np.float64)
             if self.architecture.output == "sigmoid":
                 total += float(np.sum(np.logaddexp(0.0, z[0]) - labels * z[0]))
             else:
@@ -95,10 +97,10 @@ class Classifier:
         return total / len(y)
 
     def _logits(self, X: npt.NDArray[Any]) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
-        """Z[L] : (n_L, b) for one chunk of rows after the other; dropout is off.
+        """Z[L] : (n_L, CHUNK) for one chunk of rows after the other; dropout is off.
 
-        The last chunk is filled up to the size of the others, because matrix products of another size round otherwise:
-        so a row gets the same bits whatever else is in its table.
+        The last chunk is filled up to the size of the others, because products and sums of another size round
+        otherwise: so a row gets the same bits whatever else is in its table.
         """
         theta = Parameters(self.architecture.layer_sizes, next(iter(self.parameters.values())).dtype)
         for name, view in theta.as_dict().items():
@@ -108,7 +110,7 @@ class Classifier:
         for start in range(0, len(X), CHUNK):
             rows = slice(start, min(start + CHUNK, len(X)))
             normalize(X[rows], self.normalization, block[: rows.stop - start])
-            yield rows, network.forward(block.T, theta)[:, : rows.stop - start]
+            yield rows, network.forward(block.T, theta)
 
     def save(self, folder: Path) -> None:
         """Write the two files that `load` reads."""

@@ -57,7 +57,8 @@ def rerun(config: RerunConfig) -> int:
     code = code_version(ROOT, diff=config.tracking.code_diff)
     recorder = open_recorder(config) if config.track else None
     verdicts = []
-    with open_executor(config.workers) as executor:
+    paths = list(dict.fromkeys(prepared.path.resolve() for _, _, prepared in jobs))
+    with open_executor(config.workers, paths) as executor:
         say_differences(originals[0].record, executor.submit(environment).result() | {"code": code})
         for original, repeated, prepared in carry_out(executor, jobs):
             describe(repeated, prepared, code)
@@ -128,7 +129,7 @@ def prepare_again(
             raise RecordError(f"The record of {original.name} does not fit this version: {error}") from None
         trial = error
         data = TrialConfig().data
-    else:
+    if isinstance(trial, TrialConfig):
         check_sizes(trial, original.record)
     if original.foreign and data.source != "builtin" and not config.allow_path:
         raise RecordError(
@@ -157,7 +158,7 @@ def carry_out(executor: Executor, jobs: Sequence[Job]) -> Iterator[tuple[Origina
             yield original, failed_record(record.config, trial), prepared
             continue
         stop = record.stop_epoch if record.outcome == "pruned" else None
-        futures[executor.submit(work_whole, prepared.path, trial, stop)] = (original, prepared)
+        futures[executor.submit(work_whole, prepared.path.resolve(), trial, stop)] = (original, prepared)
     for future in as_completed(futures):
         original, prepared = futures[future]
         yield original, future.result(), prepared

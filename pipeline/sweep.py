@@ -66,7 +66,8 @@ def sweep(config: SweepConfig) -> int:
 def run_trials(config: SweepConfig, study: optuna.Study, space: Space, prepared: PreparedData, sender: Sender) -> str:
     """Run what is missing of the study; returns why it ended early, or nothing."""
     code = code_version(ROOT, diff=config.tracking.code_diff)
-    with open_executor(config.workers) as executor, SweepProgress(config.study.trials) as progress:
+    arrays = prepared.path.resolve()
+    with open_executor(config.workers, [arrays]) as executor, SweepProgress(config.study.trials) as progress:
         coordinator = Coordinator(
             study,
             space,
@@ -74,7 +75,7 @@ def run_trials(config: SweepConfig, study: optuna.Study, space: Space, prepared:
             executor=executor,
             outbox=Outbox(sender.outbox),
             tracker=Tracker(sender),
-            arrays=prepared.path,
+            arrays=arrays,
             describe=lambda record: describe(record, prepared, code),
             on_progress=progress.update,
         )

@@ -220,19 +220,19 @@ def _contour(axes: "Axes", sweep: Sweep, pair: tuple[Leaf, Leaf], levels: np.nda
 
 
 def _surface(points: np.ndarray, pair: tuple[Leaf, Leaf], side: int = 80) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A smoothing thin-plate spline through the objective's logarithm, over the ranges brought to [0, 1]."""
+    """A smoothing spline through the objective's logarithm, over the ranges brought to [0, 1]."""
     from scipy.interpolate import RBFInterpolator
 
     d = [leaf.distribution for leaf in pair]
     unit = np.column_stack([_to_unit(points[:, i], d[i]) for i in (0, 1)])
     u = np.linspace(0, 1, side)
     grid = np.stack(np.meshgrid(u, u), axis=-1).reshape(-1, 2)
+    # A thin-plate spline needs points that do not lie on one line; nothing is drawn beyond the trials' own values.
+    flat = np.linalg.svd(unit - unit.mean(axis=0), compute_uv=False)[-1] < 0.1
     positive = bool((points[:, 2] > 0).all())
     target = np.log(points[:, 2]) if positive else points[:, 2]
-    try:
-        z = RBFInterpolator(unit, target, kernel="thin_plate_spline", smoothing=0.05)(grid)
-    except np.linalg.LinAlgError:  # all points on one line
-        z = np.full(len(grid), target.mean())
+    spline = RBFInterpolator(unit, target, kernel="linear" if flat else "thin_plate_spline", smoothing=0.05)
+    z = np.clip(spline(grid), target.min(), target.max())
     z = np.exp(z) if positive else z
     return _from_unit(u, d[0]), _from_unit(u, d[1]), z.reshape(side, side)
 

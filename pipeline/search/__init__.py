@@ -1,0 +1,1 @@
+"""The search: its space, its study, its coordinator and the workers it hands trials to."""

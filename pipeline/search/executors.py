@@ -7,11 +7,12 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pipeline.config import WorkersConfig
@@ -90,43 +91,42 @@ def _start_worker(watched: Connection) -> None:
 
 
 @contextmanager
-def open_executor(config: WorkersConfig) -> Iterator[Executor]:
-    """The executor that `config.backend` names, closed at once when the block is left by an exception.
+def open_executor(config: WorkersConfig, arrays: Sequence[Path] = ()) -> Iterator[Executor]:
+    """The executor that `config.backend` names; if the block is left by an exception, its tasks end at once.
+
+    Parameters
+    ----------
+    arrays : absolute paths of the arrays that trials will map, for workers that do not share this file system.
 
     Raises
     ------
     ConfigError
         No cluster at the address, or its package is not installed.
     """
-    executor = _dask(config) if config.backend == "dask" else _local(config.count)
-    try:
+    with _cluster(config, arrays) if config.backend == "dask" else _local(config.count) as executor:
         yield executor
-    except BaseException:
-        executor.shutdown(wait=False, cancel_futures=True)
-        raise
-    executor.shutdown(wait=True)
 
 
-def _local(count: int) -> Executor:
+@contextmanager
+def _local(count: int) -> Iterator[Executor]:
     # NumPy reads these when a worker first loads it. Trials pin their threads themselves, too; this saves the start-up
     # of threads that would never be used.
     for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
         os.environ[name] = "1"
-    return LocalProcesses(count)
-
-
-def _dask(config: WorkersConfig) -> Executor:
+    executor = LocalProcesses(count)
     try:
-        from distributed import Client
+        yield executor
+    except BaseException:
+        executor.shutdown(wait=False)
+        raise
+    executor.shutdown(wait=True)
+
+
+def _cluster(config: WorkersConfig, arrays: Sequence[Path]) -> AbstractContextManager[Executor]:
+    try:
+        from pipeline.search.cluster import cluster
     except ImportError:
         raise ConfigError(
             "workers=dask needs the package distributed; install it with: pip install distributed"
         ) from None
-    if config.address is None:
-        raise ConfigError("workers.address must be the address of a Dask scheduler for workers=dask, but is null.")
-    try:
-        client = Client(config.address, timeout="10s", set_as_default=False)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"workers.address must be a Dask scheduler, but {config.address}: {error}") from None
-    executor: Executor = client.get_executor(pure=False, retries=2)
-    return executor
+    return cluster(config, arrays)
