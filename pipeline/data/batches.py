@@ -15,7 +15,8 @@ from pipeline.nn.checks import check_examples
 Array = NDArray[Any]
 Augment = Callable[[Array, np.random.Generator], Array]
 Batch = tuple[Array, Array]
-BLOCK_BYTES = 64 * 2**20
+RESIDENT_BYTES = 64 * 2**20  # the largest set of which a normalised copy is kept
+BLOCK_BYTES = 2**19  # gathered at a time: a few batches, still in the processor's cache when they are multiplied
 
 
 class RandomStreams(Protocol):
@@ -39,7 +40,7 @@ def normalize(rows: Array, normalization: Normalization, out: Array) -> None:
 class Examples:
     """Some rows of a data set, as mini-batches X : (n_x, b) with labels y : (b,).
 
-    A set that fits into one block keeps one normalised copy; a larger one is gathered from the raw rows block by block.
+    A set of up to `resident_bytes` keeps one normalised copy; of a larger one, blocks are gathered from the raw rows.
     A batch is a view of a block that the next block overwrites.
 
     Parameters
@@ -61,16 +62,17 @@ class Examples:
         normalization: Normalization,
         dtype: DTypeLike = np.float32,
         *,
-        block_bytes: int = BLOCK_BYTES,
+        resident_bytes: int = RESIDENT_BYTES,
     ) -> None:
         _check_rows(X, y, index)
         self.m, self.n_x = len(index), X.shape[1]
         self.labels = np.asarray(y)[index].astype(np.intp)
         self._X, self._index, self._normalization, self._dtype = X, np.asarray(index), normalization, np.dtype(dtype)
-        self._block_rows = max(1, block_bytes // (self.n_x * self._dtype.itemsize))
+        row_bytes = self.n_x * self._dtype.itemsize
+        self._block_rows = max(1, min(resident_bytes, BLOCK_BYTES) // row_bytes)
         self._block = np.empty((0, self.n_x), self._dtype)
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused here, by name
-            self._resident = self._gather(slice(0, self.m)) if self.m <= self._block_rows else None
+            self._resident = self._gather(slice(0, self.m)) if self.m * row_bytes <= resident_bytes else None
             for block, labels in self.blocks():
                 check_examples(block, labels, self.n_x, int(self.labels.max()) + 1)
 

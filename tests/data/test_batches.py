@@ -31,7 +31,7 @@ def small_blocks(rows: int) -> int:
 def test_an_epoch_gives_every_example_once_with_its_label(block_rows: int, m: int, batch_size: int, seed: int) -> None:
     X, y = numbered(50)
     index = np.random.default_rng(seed).permutation(50)[:m]
-    examples = Examples(X, y, index, normalization(), block_bytes=small_blocks(block_rows))
+    examples = Examples(X, y, index, normalization(), resident_bytes=small_blocks(block_rows))
     seen, sizes = [], []
     for batch, labels in examples.batches(batch_size, streams(seed)):
         np.testing.assert_array_equal(batch[0] % 7, labels)
@@ -54,7 +54,7 @@ def test_each_epoch_has_another_order_and_the_seed_decides_it() -> None:
 def test_blocks_of_any_size_give_the_same_batches() -> None:
     X, y = numbered(50)
     whole = Examples(X, y, np.arange(50), normalization())
-    pieces = Examples(X, y, np.arange(50), normalization(), block_bytes=small_blocks(16))
+    pieces = Examples(X, y, np.arange(50), normalization(), resident_bytes=small_blocks(16))
     for (a, a_labels), (b, b_labels) in zip(whole.batches(8, streams(1)), pieces.batches(8, streams(1)), strict=True):
         np.testing.assert_array_equal(a, b)
         np.testing.assert_array_equal(a_labels, b_labels)
@@ -82,7 +82,7 @@ def test_values_are_filled_in_centred_and_scaled_in_float64() -> None:
 @pytest.mark.parametrize("block_rows", [1000, 4])
 def test_evaluation_blocks_are_in_order_and_never_augmented(block_rows: int) -> None:
     X, y = numbered(10)
-    examples = Examples(X, y, np.array([9, 1, 4, 3, 7]), normalization(), block_bytes=small_blocks(block_rows))
+    examples = Examples(X, y, np.array([9, 1, 4, 3, 7]), normalization(), resident_bytes=small_blocks(block_rows))
     list(examples.batches(2, streams(0), lambda rows, rng: rows + 1000))
     blocks = [(block[0].copy(), labels) for block, labels in examples.blocks()]
     np.testing.assert_array_equal(np.concatenate([values for values, _ in blocks]), [9, 1, 4, 3, 7])
@@ -120,7 +120,7 @@ def test_one_batch_of_everything_draws_no_order() -> None:
 def test_memory_mapped_read_only_integer_rows_are_left_alone(tmp_path: Path) -> None:
     np.save(tmp_path / "X.npy", np.arange(60, dtype=np.uint8).reshape(20, N_X))
     X = np.load(tmp_path / "X.npy", mmap_mode="r")
-    examples = Examples(X, np.zeros(20, np.uint8), np.arange(5, 15), normalization(), block_bytes=small_blocks(4))
+    examples = Examples(X, np.zeros(20, np.uint8), np.arange(5, 15), normalization(), resident_bytes=small_blocks(4))
     total = sum(batch.sum() for batch, _ in examples.batches(3, streams(0)))
     assert total == X[5:15].sum()
     np.testing.assert_array_equal(np.load(tmp_path / "X.npy").ravel(), np.arange(60))

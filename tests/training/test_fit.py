@@ -236,7 +236,7 @@ def test_memory_does_not_grow_with_the_number_of_epochs(parts: tuple) -> None:
 
 
 def test_blocks_smaller_than_the_data_train_to_the_same_bits(parts: tuple) -> None:
-    whole, pieces = digits_fit(examples=parts), digits_fit(examples=digits(block_bytes=64 * 64 * 4))
+    whole, pieces = digits_fit(examples=parts), digits_fit(examples=digits(resident_bytes=64 * 64 * 4))
     a, b = whole.advance(begin(whole)), pieces.advance(begin(pieces))
     assert a.theta.tobytes() == b.theta.tobytes()
     np.testing.assert_allclose(a.curves()["dev_cost"], b.curves()["dev_cost"], rtol=1e-6)
