@@ -69,9 +69,7 @@ def a_sweep(
     config["search"]["space"] = space
     sweep = Sweep(parent, config, Space(space, plain), trials, baseline, {})
     shown = [*sweep.ranked[:TOP], *([baseline] if baseline else [])]
-    return Sweep(
-        parent, config, sweep.space, trials, baseline, {t.name: _record(t, plain, dev_costs) for t in shown}
-    )
+    return Sweep(parent, config, sweep.space, trials, baseline, {t.name: _record(t, plain, dev_costs) for t in shown})
 
 
 def _record(trial: Trial, config: dict[str, Any], dev_costs: Sequence[float] | None) -> TrialRecord:

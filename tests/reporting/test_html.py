@@ -1,0 +1,73 @@
+"""The report is one file that says everything, and trusts no name."""
+
+import re
+
+import pytest
+
+from pipeline.reporting.description import describe
+from pipeline.reporting.html import ordered, render
+from pipeline.reporting.limits import find_limits
+from tests.reporting.sweeps import THREE, a_sweep, a_trial
+
+PATHS = ("regularization.lambd", "regularization.keep_prob", "model.init.scale")
+
+
+@pytest.fixture
+def sweep():
+    trials = [
+        a_trial(n, dict(zip(PATHS, (1.0 + n, 0.8, 0.5), strict=True)), cost, outcome=outcome)
+        for n, (cost, outcome) in enumerate(((0.2, "completed"), (0.1, "early_stopped"), (0.05, "pruned")))
+    ]
+    return a_sweep(trials, baseline=a_trial(-1, dict.fromkeys(PATHS, 1.0), 0.15, dev=0.04), space=THREE)
+
+
+@pytest.fixture
+def page(sweep, tmp_path):
+    picture = tmp_path / "history.png"
+    picture.write_bytes(b"\x89PNG picture")
+    return render(
+        sweep, find_limits(sweep), {"history": picture}, confirmation="Unconfirmed.", test_set="Opened <once>."
+    )
+
+
+def test_the_file_needs_nothing_else(page):
+    assert re.findall(r"""(?:src|href)\s*=\s*["'](?!data:)""", page) == []
+    assert "http" not in page
+    assert 'src="data:image/png;base64,iVBOR' in page
+
+
+def test_it_has_every_run_its_verdicts_the_diagnosis_and_the_commands(page, sweep):
+    for trial in [*sweep.trials, sweep.baseline]:
+        assert trial.name in page
+        assert trial.run.run_id in page
+    for finding in find_limits(sweep):
+        assert finding.claim in page
+    assert "make rerun RUN=made-up/trial-0001" in page
+    assert "two-sided differences, ε = 1e-05" in page
+    assert "W1[0, 1]" in page
+
+
+def test_what_people_named_is_escaped(page):
+    assert "Opened &lt;once&gt;." in page
+    hostile = a_sweep([], data={"name": "<script>alert(1)</script>"})
+    shown = render(hostile, [], {}, confirmation="", test_set="")
+    assert "<script>" not in shown
+    assert "&lt;script&gt;alert(1)" in shown
+
+
+def test_runs_are_ordered_by_the_objective_with_the_pruned_last(sweep):
+    assert [run.name for run in ordered(sweep)] == ["trial-0001", "baseline", "trial-0000", "trial-0002"]
+
+
+def test_the_description_compares_the_best_with_no_regularisation_and_says_how_to_go_on(sweep):
+    text = describe(sweep, find_limits(sweep))
+    assert "| | trial-0001 | no regularisation |" in text
+    assert "| dev cost | 0.1 | 0.15 |" in text
+    assert "λ from 0.01 to 30 (log), keep_prob from 0.5 to 1, init scale from 0.1 to 3 (log)" in text
+    assert "**Diagnosis:**" in text
+    assert "`make rerun RUN=made-up/trial-0001`" in text
+    assert len(text) < 5000  # a tag holds no more
+
+
+def test_a_sweep_without_a_result_is_described_as_one():
+    assert "No trial has ended by itself yet." in describe(a_sweep([]), [])

@@ -1,0 +1,112 @@
+"""Pictures are drawn of whatever a sweep has, and leave nothing behind."""
+
+import struct
+from pathlib import Path
+
+import matplotlib as mpl
+import pytest
+from matplotlib import pyplot as plt
+
+from pipeline.reporting.pictures import CAPTIONS, draw_all
+from pipeline.reporting.search_pictures import draw_contours, draw_front, draw_importance, draw_slices
+from pipeline.reporting.training_pictures import saved_share
+from tests.reporting.sweeps import THREE, a_sweep, a_trial
+
+PATHS = ("regularization.lambd", "regularization.keep_prob", "model.init.scale")
+
+
+def three_values(number: int) -> dict[str, float]:
+    return dict(zip(PATHS, (0.05 * 2**number, 0.55 + 0.05 * number, 0.2 + 0.15 * number), strict=True))
+
+
+def size(path: Path) -> tuple[int, int]:
+    """Width and height from a PNG's header."""
+    header = path.read_bytes()[:24]
+    assert header[:8] == b"\x89PNG\r\n\x1a\n"
+    return struct.unpack(">II", header[16:24])
+
+
+@pytest.fixture(scope="module")
+def default_sweep():
+    outcomes = ("early_stopped", "completed", "pruned", "diverged", "early_stopped", "early_stopped", "completed")
+    trials = [
+        a_trial(n, three_values(n), 0.05 + 0.1 * abs(n - 4), outcome=outcome, train=0.01 * n, dev=0.03 + 0.01 * n)
+        for n, outcome in enumerate(outcomes)
+    ]
+    return a_sweep(trials, baseline=a_trial(-1, dict.fromkeys(PATHS, 1.0), 0.4, dev=0.05), space=THREE)
+
+
+def test_the_default_sweep_gets_every_picture_but_the_pareto_front_and_nothing_global_is_changed(
+    default_sweep, tmp_path
+):
+    before, open_before = dict(mpl.rcParams), plt.get_fignums()
+    drawn = draw_all(default_sweep, tmp_path)
+    assert set(drawn) == set(CAPTIONS) - {"pareto-front"}
+    for path in drawn.values():
+        width, height = size(path)
+        assert 600 <= width <= 2000
+        assert 200 <= height <= 1500
+        assert path.stat().st_size < 300_000
+    assert plt.get_fignums() == open_before
+    assert {key for key, value in mpl.rcParams.items() if before[key] != value} <= {"backend", "backend_fallback"}
+
+
+def test_a_sweep_without_a_trial_has_no_pictures(tmp_path):
+    assert draw_all(a_sweep([]), tmp_path) == {}
+
+
+def test_a_single_pruned_trial_is_enough_for_the_pictures_that_can_show_it(tmp_path):
+    drawn = draw_all(a_sweep([a_trial(0, {PATHS[0]: 1.0}, 0.3, outcome="pruned")]), tmp_path)
+    assert set(drawn) == {"history", "slices", "bias-variance", "pruning"}
+
+
+def test_choices_and_values_that_only_some_trials_have_are_drawn(tmp_path):
+    space = {
+        "training": {
+            "optimizer": {"choices": ["momentum", "adam"]},
+            "learning_rate": {"low": 0.001, "high": 0.1, "log": True},
+            "momentum": {"low": 0.5, "high": 0.99, "when": {"training.optimizer": "momentum"}},
+        },
+        "model": {"hidden_units": {"choices": {"small": [32], "default": [64, 32]}}},
+    }
+    trials = []
+    for n in range(8):
+        values = {
+            "training.optimizer": ["momentum", "adam"][n % 2],
+            "training.learning_rate": 0.002 * (n + 1),
+            "model.hidden_units": [[32], [64, 32]][n // 4],
+        }
+        values |= {"training.momentum": 0.9 - 0.01 * n} if n % 2 == 0 else {}
+        trials.append(a_trial(n, values, 0.1 + 0.01 * n))
+    sweep = a_sweep(trials, space=space)
+    assert size(draw_slices(sweep, tmp_path / "slices.png"))[0] > 1000
+    assert draw_importance(sweep, tmp_path / "importance.png") is not None
+
+
+def test_several_objectives_get_their_pareto_front(tmp_path):
+    trials = [a_trial(n, three_values(n), 0.1 + 0.01 * n) for n in range(6)]
+    sweep = a_sweep(trials, space=THREE, study={"objective": ["dev_cost", "parameters"]})
+    assert draw_front(sweep, tmp_path / "front.png") is not None
+    assert draw_front(a_sweep(trials, space=THREE), tmp_path / "none.png") is None
+
+
+def test_trials_that_are_all_alike_are_drawn(tmp_path):
+    trials = [a_trial(n, dict.fromkeys(PATHS, 1.0), 0.1) for n in range(6)]
+    sweep = a_sweep(trials, space=THREE)
+    assert draw_slices(sweep, tmp_path / "slices.png") is not None
+    assert draw_contours(sweep, tmp_path / "contours.png") is None
+
+
+def test_trials_on_one_line_of_the_search_space_are_drawn(tmp_path):
+    trials = [a_trial(n, three_values(n), 0.1 + 0.01 * n) for n in range(6)]
+    assert draw_contours(a_sweep(trials, space=THREE), tmp_path / "contours.png") is not None
+
+
+def test_the_saved_share_counts_epochs_not_trained_against_the_longest_training():
+    trials = [a_trial(0, {PATHS[0]: 1.0}, 0.1, epochs=150), a_trial(1, {PATHS[0]: 2.0}, 0.2, epochs=75)]
+    assert saved_share(a_sweep(trials)) == pytest.approx(0.25)
+
+
+def test_the_saved_share_of_cross_validation_counts_folds():
+    trials = [a_trial(0, {PATHS[0]: 1.0}, 0.1, epochs=5), a_trial(1, {PATHS[0]: 2.0}, 0.2, epochs=1)]
+    assert saved_share(a_sweep(trials, data={"folds": 5})) == pytest.approx(0.4)
