@@ -41,7 +41,10 @@ def ui(config: UiConfig) -> int:
     console.print(f"MLflow UI: http://{HOST}:{config.port}{path}   (Ctrl-C stops it)")
     command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(config.port), "--workers", "1"]
     # The address goes by the environment, because it may hold a password and command lines can be seen by others.
-    environment = os.environ | {"MLFLOW_BACKEND_STORE_URI": recorder.store.uri}
+    environment = os.environ | {
+        "MLFLOW_BACKEND_STORE_URI": recorder.store.uri,
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }
     try:
         return subprocess.run(command, env=environment, check=False).returncode
     except KeyboardInterrupt:

@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,9 +30,10 @@ def run(store: Path, name: str, *overrides: str, timeout: float = 120) -> subpro
     )
 
 
-def start(store: Path, name: str, *overrides: str) -> subprocess.Popen[str]:
-    """Start a command, as the leader of a session of its own, so that its Ctrl-C is not ours."""
-    return subprocess.Popen(
+@contextmanager
+def started(store: Path, name: str, *overrides: str) -> Iterator[subprocess.Popen[str]]:
+    """A command under way, in a session of its own, so that its Ctrl-C is not ours; it never outlives the block."""
+    process = subprocess.Popen(
         command(store, name, *overrides),
         cwd=ROOT,
         stdout=subprocess.PIPE,
@@ -39,6 +42,11 @@ def start(store: Path, name: str, *overrides: str) -> subprocess.Popen[str]:
         start_new_session=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def wait_for_lines(process: subprocess.Popen[str], store: Path, lines: int, timeout: float = 60) -> bool:

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.end_to_end.sweeps import ROOT, SMALL, assert_whole, run, start, wait_for_lines
+from tests.end_to_end.sweeps import ROOT, SMALL, assert_whole, run, started, wait_for_lines
 from tests.servers import free_port
 
 distributed = pytest.importorskip("distributed", reason="Dask is an optional extra")
@@ -44,10 +44,10 @@ def test_a_sweep_on_a_cluster_survives_a_killed_worker(
 ) -> None:
     address, workers = cluster
     dask = ("workers=dask", f"workers.address={address}", "workers.count=3")
-    process = start(tmp_path, "sweep", *SMALL, "study.trials=16", *dask)
-    assert wait_for_lines(process, tmp_path, 40)
-    workers[0].send_signal(signal.SIGKILL)
-    output, _ = process.communicate(timeout=120)
+    with started(tmp_path, "sweep", *SMALL, "study.trials=16", *dask) as process:
+        assert wait_for_lines(process, tmp_path, 40)
+        workers[0].send_signal(signal.SIGKILL)
+        output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
     assert_whole(tmp_path, 16)
     again = run(tmp_path, "rerun", "run=all", "track=false")

@@ -13,7 +13,7 @@ from tests.end_to_end.sweeps import (
     assert_whole,
     proposals,
     run,
-    start,
+    started,
     stored,
     wait_for_lines,
     workers_of,
@@ -21,21 +21,21 @@ from tests.end_to_end.sweeps import (
 
 LONG = ("training.num_epochs=1000000", "training.patience=null", "pruner=none")
 TRIALS = 24
+UNDER_WAY = 7
+"""Lines of a journal whose first trial has been asked for, beside the baseline."""
 
 
 def kill_somewhere(store: Path, overrides: tuple[str, ...], *, chance: random.Random) -> bool:
     """Start the sweep and kill its coordinator, a worker or both; False if it ended before."""
     lines = sum(path.read_bytes().count(b"\n") for path in (store / "studies").glob("*.journal"))
-    process = start(store, "sweep", *overrides)
-    under_way = wait_for_lines(process, store, lines + chance.randint(1, 120))
-    who = chance.choice(["coordinator", "worker", "both"])
-    workers = workers_of(process)
-    if under_way and who != "coordinator" and workers:
-        os.kill(chance.choice(workers), signal.SIGKILL)
-    if under_way and who == "worker":
-        under_way = wait_for_lines(process, store, lines + chance.randint(120, 200))
-    process.kill()
-    process.communicate()
+    with started(store, "sweep", *overrides) as process:
+        under_way = wait_for_lines(process, store, lines + chance.randint(1, 120))
+        who = chance.choice(["coordinator", "worker", "both"])
+        workers = workers_of(process)
+        if under_way and who != "coordinator" and workers:
+            os.kill(chance.choice(workers), signal.SIGKILL)
+        if under_way and who == "worker":
+            under_way = wait_for_lines(process, store, lines + chance.randint(120, 200))
     return under_way
 
 
@@ -82,13 +82,12 @@ def test_synchronous_batches_killed_and_resumed_search_as_if_uninterrupted(tmp_p
 
 @pytest.mark.parametrize("signals", [[signal.SIGINT], [signal.SIGTERM], [signal.SIGINT, signal.SIGINT]])
 def test_an_interrupted_sweep_leaves_no_process_and_no_running_run(tmp_path: Path, signals: list[int]) -> None:
-    process = start(tmp_path, "sweep", *SMALL, *LONG, "study.trials=4")
-    assert process.stdout is not None
-    assert wait_for_lines(process, tmp_path, 12)
-    for number in signals:
-        process.send_signal(number)
-    output, _ = process.communicate(timeout=20)  # workers hold the same pipe: its end is theirs
-    assert process.returncode == 130
+    with started(tmp_path, "sweep", *SMALL, *LONG, "study.trials=4") as process:
+        assert wait_for_lines(process, tmp_path, UNDER_WAY)
+        for number in signals:
+            process.send_signal(number)
+        output, _ = process.communicate(timeout=60)  # workers hold the same pipe: its end is theirs
+    assert process.returncode == 130, output
     assert "the same command continues" in output
     assert "Traceback" not in output
     runs = stored(tmp_path).runs
@@ -97,15 +96,11 @@ def test_an_interrupted_sweep_leaves_no_process_and_no_running_run(tmp_path: Pat
 
 
 def test_a_second_coordinator_is_refused_and_told_who_holds_the_study(tmp_path: Path) -> None:
-    first = start(tmp_path, "sweep", *SMALL, *LONG, "study.trials=4")
-    try:
-        assert wait_for_lines(first, tmp_path, 12)
+    with started(tmp_path, "sweep", *SMALL, *LONG, "study.trials=4") as first:
+        assert wait_for_lines(first, tmp_path, UNDER_WAY)
         second = run(tmp_path, "sweep", *SMALL, *LONG, "study.trials=4")
-        assert second.returncode == 1
-        assert f"is held by another coordinator: process {first.pid} on" in second.stderr
-    finally:
-        first.kill()
-        first.communicate()
+    assert second.returncode == 1
+    assert f"is held by another coordinator: process {first.pid} on" in second.stderr
 
 
 def test_a_torn_last_line_of_the_study_is_cut_off(tmp_path: Path) -> None:
@@ -118,11 +113,12 @@ def test_a_torn_last_line_of_the_study_is_cut_off(tmp_path: Path) -> None:
 
 
 def test_a_worker_killed_in_the_middle_costs_nothing(tmp_path: Path) -> None:
-    process = start(tmp_path, "sweep", *SMALL, "study.trials=12", "training.num_epochs=300", "training.patience=null")
-    assert wait_for_lines(process, tmp_path, 14)
-    for worker in workers_of(process):
-        os.kill(worker, signal.SIGKILL)
-    output, _ = process.communicate(timeout=120)
+    overrides = ("study.trials=12", "training.num_epochs=300", "training.patience=null")
+    with started(tmp_path, "sweep", *SMALL, *overrides) as process:
+        assert wait_for_lines(process, tmp_path, UNDER_WAY)
+        for worker in workers_of(process):
+            os.kill(worker, signal.SIGKILL)
+        output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
     assert_whole(tmp_path, 12)
 
