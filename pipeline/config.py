@@ -42,7 +42,7 @@ class DataConfig(Strict):
     dev: Annotated[float, Gt(0), Lt(1)] | None = None
     test: Annotated[float, Gt(0), Lt(1)] | Literal["none", "auto"] = "auto"
     folds: Annotated[int, Ge(2)] | None = None  # k-fold cross-validation instead of a fixed dev part
-    standardize: bool = True
+    standardize: bool | Literal["pixels"] = True  # pixels: one mean and deviation for all, as augmentation wants it
     missing: Literal["refuse", "median"] = "refuse"
     image_shape: Annotated[list[Count], Len(2, 3)] | None = None  # rows, columns[, channels]
     optimal_error: Annotated[float, Ge(0), Le(1)] = 0.0  # Bayes or human error, for the diagnosis

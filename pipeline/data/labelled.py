@@ -215,6 +215,8 @@ def _require_classes(classes: list[str], labels: npt.NDArray[np.object_], target
 def _image_shape(features: "pd.DataFrame", config: DataConfig, known: tuple[int, ...] | None) -> tuple[int, ...] | None:
     shape = tuple(config.image_shape) if config.image_shape else known
     if shape is None or (config.image_shape is None and prod(shape) != features.shape[1]):
+        if config.standardize == "pixels":
+            raise DataError("data.standardize=pixels is for images, but this data set has no data.image_shape.")
         return None
     text = [str(name) for name in features if features[name].dtype == object]
     if text:

@@ -1,12 +1,23 @@
 """Mean, standard deviation and median of the training rows, in bounded memory."""
 
+from typing import Literal
+
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.data.arrays import Index, Normalization, Vector, row_blocks
 
+Standardize = bool | Literal["pixels"]
 
-def statistics(X: npt.NDArray[np.generic], train: Index, *, standardize: bool) -> Normalization:
+
+def statistics(
+    X: npt.NDArray[np.generic],
+    train: Index,
+    *,
+    standardize: Standardize,
+    fill_missing: bool = False,
+    channels: int = 1,
+) -> Normalization:
     """Statistics of the training rows: mu = mean(x), sigma² = mean((x - mu)²), the 1/m convention.
 
     Parameters
@@ -15,27 +26,42 @@ def statistics(X: npt.NDArray[np.generic], train: Index, *, standardize: bool) -
     train : (m_train,)
         The only rows that are looked at.
     standardize
-        False leaves the features as they are: mean 0 and inv_std 1, but inv_std 0 for a feature that is constant here.
+        True: by feature. "pixels": one mu and sigma for all pixels of a channel, so that a pixel which hardly varies
+        here is not blown up when augmentation moves something into it. False leaves the features as they are: mean 0
+        and inv_std 1. Except for "pixels", a feature that is constant here gets inv_std 0.
+    fill_missing
+        Find each feature's median, also of those with nothing missing here; else `fill` is 0 and never used.
     """
-    fill = _medians(X, train)
+    fill = _medians(X, train) if fill_missing else np.zeros(X.shape[1])
     mean, largest, smallest = _means_and_range(X, train, fill)
     variance = _mean_square(X, train, fill, mean)
+    if standardize == "pixels":
+        mean, variance = _pooled(mean, variance, channels)
+        return Normalization(fill, mean, _inverse(variance, variance == 0))
     constant = largest == smallest
     if not standardize:
         return Normalization(fill, np.zeros_like(mean), np.where(constant, 0.0, 1.0))
-    return Normalization(fill, mean, np.where(constant, 0.0, 1.0 / np.sqrt(np.where(constant, 1.0, variance))))
+    return Normalization(fill, mean, _inverse(variance, constant))
+
+
+def _inverse(variance: Vector, constant: npt.NDArray[np.bool_]) -> Vector:
+    return np.where(constant, 0.0, 1.0 / np.sqrt(np.where(constant, 1.0, variance)))
+
+
+def _pooled(mean: Vector, variance: Vector, channels: int) -> tuple[Vector, Vector]:
+    """Mean and variance over all pixels of each channel: mean((x - mu)²) = mean(sigma_j² + (mu_j - mu)²)."""
+    of_pixels = mean.reshape(-1, channels)
+    mu = of_pixels.mean(axis=0)
+    pooled = (variance.reshape(-1, channels) + np.square(of_pixels - mu)).mean(axis=0)
+    pixels = len(of_pixels)
+    return np.tile(mu, pixels), np.tile(pooled, pixels)
 
 
 def _medians(X: npt.NDArray[np.generic], train: Index) -> Vector:
-    """Median of each feature's known values; 0 where a feature has none, and where nothing is missing (never used)."""
+    """Median of each feature's known values, 0 for a feature that has none."""
     fill = np.zeros(X.shape[1])
-    if not np.issubdtype(X.dtype, np.floating):
-        return fill
-    missing = np.zeros(X.shape[1], dtype=bool)
-    for rows in row_blocks(len(train), X.shape[1]):
-        missing |= np.isnan(X[train[rows]]).any(axis=0)
-    for j in np.flatnonzero(missing):
-        known = X[train, j]
+    for j in range(X.shape[1]):
+        known = X[train, j].astype(np.float64)
         known = known[~np.isnan(known)]
         fill[j] = np.median(known) if known.size else 0.0
     return fill

@@ -5,6 +5,7 @@ Only the coordinator calls it. Test rows go to a directory of their own that tri
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +77,7 @@ def _make(config: DataConfig, store: Path) -> dict[str, Any]:
     recipe = data.recipe(parts, config)
     with files.writing(store) as draft:
         X = _write_rows(draft.trial / "X.npy", data, parts.visible, recipe)
-        folds, everything = _folds(X, parts, standardize=config.standardize)
+        folds, everything = _folds(X, parts, data.image_shape, config)
         _write_rows(draft.heldout / "X.npy", data, parts.test, recipe)
         for directory, rows in ((draft.trial, parts.visible), (draft.heldout, parts.test)):
             files.save(directory, y=data.y[rows], rows=data.rows[rows])
@@ -88,6 +89,7 @@ def _make(config: DataConfig, store: Path) -> dict[str, Any]:
             "image_shape": recipe["image_shape"],
             "features": feature_names(recipe),
             "standardize": config.standardize,
+            "missing": config.missing,
             "folds": len(folds),
         }
         digest = draft.finish(meta, folds, everything, unseen(recipe, data.features.iloc[parts.test]))
@@ -99,12 +101,17 @@ def _make(config: DataConfig, store: Path) -> dict[str, Any]:
     }
 
 
-def _folds(X: Matrix, parts: "Split", *, standardize: bool) -> tuple[list[Fold], Fold]:
+def _folds(
+    X: Matrix, parts: "Split", image_shape: tuple[int, ...] | None, config: DataConfig
+) -> tuple[list[Fold], Fold]:
     """Row numbers of the source become positions in X; each fold gets the statistics of its own training part."""
     from pipeline.data.normalization import statistics
 
+    settings: dict[str, Any] = {"standardize": config.standardize, "fill_missing": config.missing == "median"}
+    settings["channels"] = prod((image_shape or ())[2:])
+
     def fold(train: Index, dev: Index) -> Fold:
-        return Fold(train, dev, statistics(X, train, standardize=standardize))
+        return Fold(train, dev, statistics(X, train, **settings))
 
     positions = [tuple(np.searchsorted(parts.visible, rows) for rows in pair) for pair in parts.pairs]
     return [fold(train, dev) for train, dev in positions], fold(np.arange(len(X)), np.arange(0))

@@ -97,7 +97,7 @@ def trial_digest(path: Path, meta: dict[str, Any]) -> str:
     """Digest of everything a trial reads from the directory; the statistics follow from it and are left out."""
     with np.load(path / "folds.npz", allow_pickle=False) as parts:
         indices = {name: parts[name] for name in sorted(parts.files) if name.startswith(("train_", "dev_"))}
-    decisive = {name: meta[name] for name in ("classes", "image_shape", "features", "standardize")}
+    decisive = {name: meta[name] for name in ("classes", "image_shape", "features", "standardize", "missing")}
     return digest_arrays({**_load(path), **indices}, json.dumps(decisive))
 
 

@@ -42,12 +42,23 @@ def test_missing_values_are_filled_with_the_training_median_before_anything_else
     X = matrix()
     X[::7, 0] = np.nan
     X[:, 3] = np.nan
-    ours = statistics(X, TRAIN, standardize=True)
+    ours = statistics(X, TRAIN, standardize=True, fill_missing=True)
     imputed = SimpleImputer(strategy="median").fit_transform(X[TRAIN][:, [0]])
     assert ours.fill[0] == np.nanmedian(X[TRAIN, 0])
     np.testing.assert_allclose(ours.mean[0], imputed.mean(), rtol=1e-12)
     np.testing.assert_allclose(ours.inv_std[0], 1 / imputed.std(), rtol=1e-12)
     assert (ours.fill[3], ours.inv_std[3]) == (0, 0)
+    assert ours.fill[1] == np.median(X[TRAIN, 1])  # nothing is missing here, but may be in rows to come
+
+
+def test_pixels_share_one_mean_and_deviation_per_channel():
+    X = np.random.default_rng(0).integers(0, 256, (50, 4 * 5 * 3)).astype(np.uint8)
+    X[:, :6] = 0
+    normalization = statistics(X, TRAIN[:40], standardize="pixels", channels=3)
+    for channel in range(3):
+        values = X[:40].reshape(40, 20, 3)[..., channel]
+        np.testing.assert_allclose(normalization.mean[channel::3], values.mean(), rtol=1e-12)
+        np.testing.assert_allclose(normalization.inv_std[channel::3], 1 / values.std(), rtol=1e-12)
 
 
 def test_without_standardisation_the_features_stay_as_they_are():

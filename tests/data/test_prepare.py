@@ -134,9 +134,10 @@ def test_the_digest_changes_with_every_part_of_the_data_and_with_nothing_else(tm
     changed = [prepare(file_config(tmp_path, data), store) for data in (last_value, last_label, renamed)]
     config = file_config(tmp_path, frame)
     resplit = [
-        prepare(replace(config, **kw), store) for kw in ({"split_seed": 1}, {"folds": 4}, {"standardize": False})
+        prepare(replace(config, **kw), store)
+        for kw in ({"split_seed": 1}, {"folds": 4}, {"standardize": False}, {"missing": "median"})
     ]
-    assert len({item.digest for item in [first, *changed, *resplit]}) == 7
+    assert len({item.digest for item in [first, *changed, *resplit]}) == 8
     assert len({item.source_digest for item in [first, *changed]}) == 4
     assert {item.source_digest for item in resplit} == {first.source_digest}
 
@@ -236,6 +237,7 @@ def test_a_table_that_cannot_be_used_is_refused_in_a_sentence(tmp_path: Path, ch
         ({"drop": ["age", "income", "city", "member"]}, "200 rows and 0 feature columns"),
         ({"image_shape": [2, 2]}, r"data\.image_shape=\[2, 2\] is for pixels, but column 'city' holds text"),
         ({"image_shape": [2, 2], "drop": ["city"]}, "is 4 pixels, but there are 3 feature columns"),
+        ({"standardize": "pixels"}, "data.standardize=pixels is for images"),
         ({"target": None}, "data.target must be given for data=file"),
         ({"path": None}, "data.path must be given for data=file"),
         ({"source": "builtin", "name": "digits"}, "say data=file to read a file"),
