@@ -107,8 +107,9 @@ class Registry:
     def _log(
         self, classifier: Classifier, example: "pd.DataFrame", name: str, run_id: str, tags: Mapping[str, str]
     ) -> str:
-        from mlflow.entities import LoggedModelOutput
-        from mlflow.models import Model
+        with _undisturbed():
+            from mlflow.entities import LoggedModelOutput
+            from mlflow.models import Model
 
         experiment = self._guarded(self._client.get_run, run_id).info.experiment_id
         model = self._guarded(
@@ -231,9 +232,9 @@ class Registry:
 
 def save(classifier: Classifier, example: "pd.DataFrame", folder: Path, **named: Any) -> None:
     """Write the classifier as an MLflow model folder: code, plain data, signature, example and pinned requirements."""
-    import mlflow.pyfunc
-
     with tempfile.TemporaryDirectory() as staging, _undisturbed():
+        import mlflow.pyfunc
+
         classifier.save(Path(staging) / "classifier")
         mlflow.pyfunc.save_model(
             str(folder),
@@ -307,7 +308,7 @@ def _global_address(uri: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _undisturbed() -> Iterator[None]:
-    """MLflow tries a model out while it saves it: keep what that leaves in `sys.path`, and its warnings, to itself."""
+    """MLflow warns of its own code, and tries out a model that it saves: undo what that leaves in `sys.path`."""
     path = list(sys.path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

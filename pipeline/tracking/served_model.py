@@ -11,7 +11,7 @@ import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 from mlflow.protos.databricks_pb2 import BAD_REQUEST
-from mlflow.pyfunc.model import PythonModel
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from pipeline.errors import DataError
 from pipeline.inference import Classifier
@@ -20,11 +20,11 @@ from pipeline.inference import Classifier
 class ServedClassifier(PythonModel):
     """Raw feature columns in, labels and probabilities out."""
 
-    def load_context(self, context: Any) -> None:
+    def load_context(self, context: PythonModelContext) -> None:
         """Read the network, its normalisation and the names of its classes."""
         self.classifier = Classifier.load(Path(context.artifacts["classifier"]))
 
-    def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
+    def predict(self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """Label and probabilities of each row; what is wrong with a table is the caller's to know."""
         try:
             return self.classifier.predict(model_input)

@@ -1,0 +1,91 @@
+import dataclasses
+import json
+
+import numpy as np
+
+from pipeline.selection.confirmation import Confirmation, conclude
+from pipeline.tracking.archive import Found
+
+
+def a_run(name: str, cost: float, outcome: str = "completed") -> Found:
+    metrics = {"best_dev_cost": cost, "best_dev_error": cost / 10}
+    return Found(f"id of {name}", name, "trial", "s", "FINISHED", outcome, 0.0, {}, metrics, {}, "")
+
+
+def confirmed(sweep: dict[str, float], repeated: dict[str, list[float]], **outcomes: str) -> Confirmation:
+    """The conclusion from the sweep's costs and those of each trial's repetitions."""
+    trials = [a_run(name, cost) for name, cost in sweep.items()]
+    runs = [
+        a_run(f"{name}-seed-{seed}", cost, outcomes.get(f"{name}_{seed}".replace("-", "_"), "completed"))
+        for name, costs in repeated.items()
+        for seed, cost in enumerate(costs, start=1)
+    ]
+    seeds = range(1, len(next(iter(repeated.values()))) + 1)
+    return conclude("s", "dev_cost", list(seeds), trials, {run.name: run for run in runs})
+
+
+def noisy(mean: float, seed: int) -> list[float]:
+    return list(np.random.default_rng(seed).normal(mean, 0.005, 10))
+
+
+def test_a_lucky_trial_is_not_crowned() -> None:
+    result = confirmed({"trial-1": 0.05, "trial-2": 0.08}, {"trial-1": noisy(0.12, 1), "trial-2": noisy(0.08, 2)})
+    assert result.first.trial == "trial-2"
+    assert result.ties == []
+    assert "trial-2 is confirmed" in result.verdict
+    assert "The sweep had trial-1 in front, with 0.05" in result.verdict
+
+
+def test_a_first_that_cannot_be_told_from_another_is_not_called_better() -> None:
+    result = confirmed({"trial-1": 0.05, "trial-2": 0.08}, {"trial-1": noisy(0.08, 1), "trial-2": noisy(0.0801, 2)})
+    assert [row.trial for row in result.ties] == [result.rows[1].trial]
+    assert "cannot be told from" in result.verdict
+
+
+def test_the_difference_to_the_first_is_taken_seed_by_seed() -> None:
+    first = noisy(0.08, 1)
+    result = confirmed({"trial-1": 0.1, "trial-2": 0.1}, {"trial-1": first, "trial-2": [x + 0.001 for x in first]})
+    difference = result.rows[1].difference
+    assert difference is not None
+    assert abs(difference.mean - 0.001) < 1e-12
+    assert difference.half_width < 1e-12
+    assert result.ties == []
+
+
+def test_a_configuration_that_diverges_once_comes_behind_all_that_never_do() -> None:
+    repeated = {"trial-1": noisy(0.05, 1), "trial-2": noisy(0.2, 2)}
+    result = confirmed({"trial-1": 0.05, "trial-2": 0.2}, repeated, trial_1_3="diverged")
+    assert [row.trial for row in result.rows] == ["trial-2", "trial-1"]
+    assert result.rows[1].broken == 1
+    assert "(1 of 10 diverged or failed)" in result.table()[1][1][2]
+
+
+def test_when_every_configuration_breaks_none_is_confirmed() -> None:
+    repeated = {"trial-1": noisy(0.05, 1), "trial-2": noisy(0.2, 2)}
+    outcomes = {"trial_1_3": "diverged", "trial_2_1": "failed"}
+    assert "none is confirmed" in confirmed({"trial-1": 0.05, "trial-2": 0.2}, repeated, **outcomes).verdict
+
+
+def test_one_configuration_alone_is_compared_with_nothing() -> None:
+    result = confirmed({"trial-1": 0.05}, {"trial-1": noisy(0.08, 1)})
+    assert "compared with nothing" in result.verdict
+
+
+def test_configurations_without_chance_are_said_to_have_none() -> None:
+    result = confirmed({"trial-1": 0.1, "trial-2": 0.2}, {"trial-1": [0.1] * 4, "trial-2": [0.2] * 4})
+    assert "The seed makes no difference" in result.verdict
+
+
+def test_the_result_is_plain_json_without_infinities() -> None:
+    repeated = {"trial-1": noisy(0.05, 1), "trial-2": noisy(0.2, 2)}
+    result = confirmed({"trial-1": 0.05, "trial-2": 0.2}, repeated, trial_2_2="failed")
+    plain = json.loads(json.dumps(result.as_dict(), allow_nan=False))
+    assert plain["rows"][1]["dev_cost"]["mean"] is None
+    assert plain["seeds"] == list(range(1, 11))
+
+
+def test_the_description_names_the_next_step_and_says_what_the_numbers_do_not() -> None:
+    result = confirmed({"trial-1": 0.05, "trial-2": 0.2}, {"trial-1": noisy(0.05, 1), "trial-2": noisy(0.2, 2)})
+    text = dataclasses.replace(result, study="digits-1").markdown()
+    assert "make final STUDY=digits-1" in text
+    assert "not how other examples would" in text

@@ -1,0 +1,74 @@
+import json
+import math
+
+import numpy as np
+import pytest
+
+from pipeline.selection.evaluation import evaluate, gap_sentence
+from pipeline.selection.pictures import draw_confusion
+from pipeline.selection.statistics import proportion
+
+
+class Oracle:
+    """Answers with the numbers in the first feature."""
+
+    classes = ("cat", "dog", "owl")
+
+    def classify(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return X[:, 0].astype(np.intp), np.full((len(X), 3), 1 / 3)
+
+    def cost(self, X: np.ndarray, y: np.ndarray) -> float:
+        return math.log(3)
+
+
+@pytest.fixture
+def result():
+    y = np.array([0, 0, 0, 0, 1, 1])
+    answers = np.array([0, 0, 0, 1, 1, 0])
+    return evaluate(Oracle(), answers[:, None], y, unseen={"colour": 2})
+
+
+def test_confusion_counts_true_classes_in_rows(result) -> None:
+    assert result.confusion.tolist() == [[3, 1, 0], [1, 1, 0], [0, 0, 0]]
+    assert result.error.count == 2
+    assert result.error.n == 6
+
+
+def test_precision_and_recall_by_hand(result) -> None:
+    cat, dog, owl = result.per_class
+    assert (cat["precision"], cat["recall"], cat["examples"]) == (0.75, 0.75, 4)
+    assert (dog["precision"], dog["recall"], dog["examples"]) == (0.5, 0.5, 2)
+    assert math.isnan(owl["precision"])
+    assert math.isnan(owl["recall"])
+
+
+def test_nothing_to_divide_by_is_a_dash_for_people_and_null_for_programs(result) -> None:
+    assert result.class_table()[1][2] == ["owl", "–", "–", "–", "0"]
+    assert json.loads(json.dumps(result.as_dict(), allow_nan=False))["per_class"][2]["precision"] is None
+
+
+def test_the_classes_most_often_confused_are_named(result) -> None:
+    assert result.confused() == "Most often taken, the true class first: dog for cat (1), cat for dog (1)."
+
+
+def test_without_errors_nothing_is_confused() -> None:
+    y = np.array([0, 1, 2])
+    assert evaluate(Oracle(), y[:, None], y).confused() == ""
+
+
+@pytest.mark.parametrize(
+    ("dev", "test", "words"),
+    [
+        ((8, 359), (13, 359), "no sign that the search has overfitted the dev part"),
+        ((10, 1000), (60, 1000), "the choice has overfitted the dev part"),
+        ((60, 1000), (10, 1000), "Test is better than chance explains"),
+    ],
+)
+def test_a_gap_is_told_with_what_it_means(dev: tuple[int, int], test: tuple[int, int], words: str) -> None:
+    assert words in gap_sentence(proportion(*dev), proportion(*test))
+
+
+def test_the_confusion_matrix_is_drawn(result, tmp_path) -> None:
+    draw_confusion(result, tmp_path / "picture.png")
+    assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "picture.png").stat().st_size < 100_000

@@ -1,0 +1,82 @@
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from pathlib import Path
+from typing import Any
+
+from pipeline.config import TrialConfig
+from pipeline.record import TrialRecord
+from pipeline.search.executors import LostWorker
+from pipeline.selection.repeats import Repeat, new_seeds, repeats, train_all
+from pipeline.trial import Segment, WrongGradient
+
+
+class Scripted(Executor):
+    """Does each task at once, with what the script says of its seed."""
+
+    def __init__(self, script: dict[int, list[Exception]]) -> None:
+        self.script, self.submitted = script, list[int]()
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        config = args[1]
+        self.submitted.append(config.seed)
+        future: Future[Any] = Future()
+        if self.script.get(config.seed):
+            future.set_exception(self.script[config.seed].pop())
+        else:
+            future.set_result(Segment(record=TrialRecord(config={"seed": config.seed})))
+        return future
+
+
+def train(script: dict[int, list[Exception]], count: int = 4) -> tuple[Scripted, dict[int, TrialRecord]]:
+    executor, found = Scripted(script), dict[int, TrialRecord]()
+
+    def finished(repeat: Repeat, record: TrialRecord) -> None:
+        found[repeat.seed] = record
+
+    todo = repeats({"trial-0000": TrialConfig()}, range(1, count + 1))
+    train_all(todo, Path("arrays"), executor, slots=2, finished=finished)
+    return executor, found
+
+
+def test_new_seeds_leave_out_what_trials_have_used() -> None:
+    assert new_seeds(4, [0]) == [1, 2, 3, 4]
+    assert new_seeds(4, [0, 2, 3]) == [1, 4, 5, 6]
+
+
+def test_every_configuration_gets_the_same_seeds_and_changes_in_nothing_else() -> None:
+    configs = {"trial-0001": TrialConfig(seed=7), "trial-0004": TrialConfig(seed=8)}
+    found = repeats(configs, [1, 2])
+    assert [repeat.name for repeat in found] == [
+        "trial-0001-seed-1",
+        "trial-0004-seed-1",
+        "trial-0001-seed-2",
+        "trial-0004-seed-2",
+    ]
+    assert found[0].config == TrialConfig(seed=1)
+    assert found[0].config.data == configs["trial-0001"].data
+
+
+def test_everything_is_trained_once() -> None:
+    executor, found = train({})
+    assert sorted(executor.submitted) == [1, 2, 3, 4]
+    assert sorted(found) == [1, 2, 3, 4]
+
+
+def test_a_training_whose_worker_was_lost_is_given_to_another() -> None:
+    executor, found = train({2: [LostWorker("killed")]})
+    assert sorted(executor.submitted) == [1, 2, 2, 3, 4]
+    assert found[2].outcome == "completed"
+
+
+def test_a_training_that_loses_worker_after_worker_fails_and_holds_up_no_other() -> None:
+    executor, found = train({2: [LostWorker("killed")] * 9})
+    assert executor.submitted.count(2) == 3
+    assert found[2].outcome == "failed"
+    assert "3 workers were lost" in found[2].reason
+    assert [found[seed].outcome for seed in (1, 3, 4)] == ["completed"] * 3
+
+
+def test_what_goes_wrong_in_a_training_is_its_own_failed_record() -> None:
+    _, found = train({1: [ValueError("batch_size must be smaller")], 3: [WrongGradient("wrong")]})
+    assert found[1].reason == "ValueError: batch_size must be smaller"
+    assert (found[3].outcome, found[3].reason) == ("failed", "wrong")
