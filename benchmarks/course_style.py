@@ -42,6 +42,8 @@ def forward(X: Array, parameters: Arrays, num_layers: int, keep_prob: float, mas
 def cost(A: Array, Y: Array, parameters: Arrays, num_layers: int, lambd: float, m: int) -> float:
     """Cross-entropy plus L2; m is the size of the training set."""
     cross_entropy = -np.sum(Y * np.log(A)) / Y.shape[1]
+    if lambd == 0:
+        return float(cross_entropy)
     squares = sum(np.sum(np.square(parameters[f"W{layer}"])) for layer in range(1, num_layers + 1))
     return float(cross_entropy + lambd / (2 * m) * squares)
 
@@ -55,7 +57,9 @@ def backward(
     dZ = cache[f"A{num_layers}"] - Y
     for layer in range(num_layers, 0, -1):
         W = parameters[f"W{layer}"]
-        gradients[f"dW{layer}"] = dZ @ cache[f"A{layer - 1}"].T / batch + lambd / m * W
+        gradients[f"dW{layer}"] = dZ @ cache[f"A{layer - 1}"].T / batch
+        if lambd != 0:
+            gradients[f"dW{layer}"] = gradients[f"dW{layer}"] + lambd / m * W
         gradients[f"db{layer}"] = np.sum(dZ, axis=1, keepdims=True) / batch
         if layer > 1:
             dA = W.T @ dZ
