@@ -38,16 +38,13 @@ def make_augment(
         (rows, columns) or (rows, columns, channels); n_x is their product.
     flip
         Probability of a horizontal flip.
-    shift
-        Largest shift, as a fraction of the side.
+    shift, zoom
+        Largest shift, and largest share that a random crop removes before it is zoomed back, as fractions of the side.
     rotation
         Largest angle, in degrees.
-    zoom
-        Largest share of the side that a random crop removes before it is zoomed back.
-    distortion
-        Standard deviation of the elastic displacement, in pixels.
-    smoothness
-        Standard deviation of the Gaussian that smooths the displacement, in pixels (Simard, Steinkraus and Platt 2003).
+    distortion, smoothness
+        Elastic displacement: its standard deviation, and that of the Gaussian which smooths it, in pixels (Simard,
+        Steinkraus and Platt 2003).
 
     Raises
     ------
