@@ -113,8 +113,8 @@ class Archive:
 
     def parent(self, study: str) -> Found:
         """The parent run of a study."""
-        for run in self._search(f"tags.kind = 'sweep' and tags.study = {_quoted(study)}"):
-            return run
+        if found := self._search(f"tags.kind = 'sweep' and tags.study = {_quoted(study)}"):
+            return found[-1]  # the oldest, as the recorder takes
         known = ", ".join(run.study for run in self.studies()[:10]) or "none"
         raise RecordError(f"STUDY must be one of those in the store ({known}), but is {study}.")
 

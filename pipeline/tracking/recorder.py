@@ -45,7 +45,8 @@ class Recorder:
         self.store: Store = resolve(uri, root, artifacts)
         self._client: MlflowClient = connect(self.store)
         self._runs: dict[str, dict[str, tuple[str, str]]] = {}  # parent → name → (run id, status)
-        self._written: dict[str, dict[str, set[int]]] = {}  # run id → curve → steps known to be stored
+        self._written: dict[str, dict[str, set[int]]] = {}  # run id → metric → the steps that are stored
+        self._begun: set[str] = set()  # runs that this recorder has created, so that nothing of them is stored unknown
         self._experiment_id, self._files = self._guarded(self._open_experiment, experiment)
 
     def _open_experiment(self, name: str) -> tuple[str, Path | None]:
@@ -144,7 +145,7 @@ class Recorder:
             words = {"kind": kind, "mlflow.source.name": f"pipeline {kind}", "mlflow.source.type": "LOCAL", **tags}
             words |= {PARENT: parent} if parent else {}
             run_id, status = str(self._create(name, words, started_at).info.run_id), "NEW"
-            self._written[run_id] = {}
+            self._begun.add(run_id)
         siblings[name] = (run_id, "RUNNING")
         return run_id, status == "NEW"
 
@@ -158,8 +159,7 @@ class Recorder:
             name: {step: value for step, value in steps.items() if step >= already}
             for name, steps in facts.curve_points(curves, norms=False).items()
         }
-        now = round(time.time() * 1000)
-        self._guarded(self._log, run_id, self._missing(run_id, points, lambda _: now))
+        self._guarded(self._write_now, run_id, points, {})
 
     def write(
         self,
@@ -198,7 +198,7 @@ class Recorder:
         status = facts.TERMINAL.get(record.outcome, "FINISHED")
         self._client.set_terminated(run_id, status, round((record.started_at + record.duration_s) * 1000))
         siblings[name] = (run_id, status)
-        self._written.pop(run_id, None)
+        self._forget(run_id)
         return run_id
 
     def _with_key(self, name: str, key: str | None) -> dict[str, tuple[str, str]]:
@@ -224,9 +224,8 @@ class Recorder:
         step: int = 0,
     ) -> None:
         """Set tags, and metrics at `step`, of a run that exists."""
-        now = round(time.time() * 1000)
         points = {name: {step: value} for name, value in (metrics or {}).items()}
-        self._guarded(self._log, run_id, self._missing(run_id, points, lambda _: now), {}, tags or {})
+        self._guarded(self._write_now, run_id, points, tags or {})
 
     def write_file(self, run_id: str, path: Path, folder: str | None = None) -> None:
         """Keep a local file, a picture or a report, with a run."""
@@ -237,6 +236,10 @@ class Recorder:
         self._guarded(self._client.set_experiment_tag, self._experiment_id, f"{views.TAG}{key}", value)
 
     # --- the writes themselves -------------------------------------------------------------------------------------
+
+    def _write_now(self, run_id: str, points: Mapping[str, Mapping[int, float]], tags: Mapping[str, Any]) -> None:
+        now = round(time.time() * 1000)
+        self._log(run_id, self._missing(run_id, points, lambda _: now), {}, tags)
 
     def _missing(
         self, run_id: str, points: Mapping[str, Mapping[int, float]], clock: Callable[[int], int]
@@ -249,16 +252,18 @@ class Recorder:
             Metric(name, value, clock(step), step)
             for name, steps in points.items()
             for step, value in steps.items()
-            if step not in stored.get(name, ())
+            if step not in stored[name]
         ]
 
     def _stored_steps(self, run_id: str, names: Iterable[str]) -> dict[str, set[int]]:
-        """The steps that are known to be stored; asked from the store for a run that was not begun here."""
-        if run_id not in self._written:
-            there = self._client.get_run(run_id).data.metrics
-            histories = {name: self._client.get_metric_history(run_id, name) for name in names if name in there}
-            self._written[run_id] = {name: {point.step for point in found} for name, found in histories.items()}
-        return self._written[run_id]
+        """The steps of each metric that are stored; of a run that was not begun here, the store is asked once."""
+        known = self._written.setdefault(run_id, {})
+        unknown = [name for name in names if name not in known]
+        there = self._client.get_run(run_id).data.metrics if unknown and run_id not in self._begun else {}
+        for name in unknown:
+            history = self._client.get_metric_history(run_id, name) if name in there else []
+            known[name] = {point.step for point in history}
+        return known
 
     def _log(
         self,
@@ -273,9 +278,8 @@ class Recorder:
         pairs = [Param(key, value) for key, value in (params or {}).items()]
         words = [RunTag(key, facts.tag(value)) for key, value in (tags or {}).items()]
         self._client.log_batch(run_id, metrics, pairs, words)
-        if run_id in self._written:  # else nobody has asked yet what the run holds from before
-            for metric in metrics:
-                self._written[run_id].setdefault(metric.key, set()).add(metric.step)
+        for metric in metrics:  # `_missing` has made an entry for each
+            self._written[run_id][metric.key].add(metric.step)
 
     def _write_files(self, run_id: str, record: TrialRecord, kind: str, name: str) -> None:
         with self._folder(run_id) as folder:
@@ -328,13 +332,18 @@ class Recorder:
             if not token:
                 return found
 
+    def _forget(self, *run_ids: str) -> None:
+        for run_id in run_ids:
+            self._written.pop(run_id, None)
+            self._begun.discard(run_id)
+
     def _guarded(self, write: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
         """Call `write`; if it fails, forget what is known of the store, since the write may have arrived or not."""
         try:
             return write(*arguments, **named)
         except Exception as error:
             self._runs.clear()
-            self._written.clear()
+            self._forget(*self._written, *self._begun)
             raise explain(error, self.store) from error
 
 

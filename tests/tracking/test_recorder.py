@@ -196,6 +196,24 @@ def test_curves_that_grew_while_training_are_completed_without_doubling(
     assert_curves_are_stored(client, run_id, record)
 
 
+def test_metrics_of_an_earlier_process_are_not_doubled_whichever_is_written_first(
+    recorder: Recorder, client: MlflowClient, root: Path
+) -> None:
+    parent = recorder.open_sweep(STUDY, {})
+    recorder.annotate(parent, metrics={"best_dev_cost": 0.5, "trials": 4.0}, step=4)
+    again = Recorder(None, "tests", root)
+    again.annotate(parent, metrics={"best_dev_cost": 0.5}, step=4)
+    again.annotate(parent, metrics={"trials": 4.0}, step=4)
+    again.annotate(parent, metrics={"trials": 6.0}, step=6)
+    assert steps(client, parent, "best_dev_cost") == [4]
+    assert steps(client, parent, "trials") == [4, 6]
+
+
+def test_a_run_that_does_not_exist_is_told_in_a_sentence(recorder: Recorder) -> None:
+    with pytest.raises(TrackingError, match="not found"):
+        recorder.annotate("0" * 32, metrics={"best_dev_cost": 1.0})
+
+
 def test_a_killed_run_is_continued_in_place(recorder: Recorder, client: MlflowClient, make_record: MakeRecord) -> None:
     record, parent = make_record(), recorder.open_sweep(STUDY, {})
     run_id = recorder.open_run("trial", "trial-0007", {"study": STUDY}, parent=parent)
