@@ -1,5 +1,6 @@
 """Real servers that a test starts and stops: an MLflow tracking server, a PostgreSQL."""
 
+import json
 import os
 import shutil
 import signal
@@ -8,10 +9,12 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 START_S = 60.0
 
@@ -130,3 +133,58 @@ def _as_another_user(folder: Path) -> list[str]:
         return []
     shutil.chown(folder, "nobody")
     return ["setpriv", "--reuid=nobody", "--clear-groups"]
+
+
+class MlflowServer:
+    """`mlflow models serve`, asked over HTTP."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+    def ask(self, body: object) -> tuple[int, dict[str, Any]]:
+        """Status and answer of one request for predictions."""
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}/invocations",
+            data=json.dumps(body).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, json.load(error)
+
+    def answers(self) -> bool:
+        """Whether it is ready."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/ping", timeout=5) as answer:
+                return answer.status == 200
+        except OSError:
+            return False
+
+
+@contextmanager
+def model_server(model: str, store: str, folder: Path) -> Iterator[MlflowServer]:
+    """Serve a registered model from a folder outside the project, as its README says to, and stop it at the end."""
+    server = MlflowServer(free_port())
+    programs = Path(sys.executable).parent
+    command = [programs / "mlflow", "models", "serve", "--env-manager", "local", "-m", model, "-p", str(server.port)]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment |= {"PATH": f"{programs}:{os.environ['PATH']}", "MLFLOW_TRACKING_URI": store}
+    log = folder / "serve.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            env=environment | {"MLFLOW_DISABLE_TELEMETRY": "true"},
+        )
+    try:
+        wait_until(server.answers, process, log)
+        yield server
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(timeout=30)
