@@ -15,7 +15,7 @@ from pipeline.nn.activations import ACTIVATIONS
 from pipeline.nn.architecture import Architecture, Regularization
 from pipeline.nn.costs import OUTPUTS
 from pipeline.nn.parameters import Parameters
-from pipeline.nn.workspace import Workspace
+from pipeline.nn.workspace import Views, Workspace
 
 __all__ = ["Architecture", "Masks", "Network", "Regularization"]
 
@@ -95,6 +95,8 @@ class Network:
         """Return the cost without penalty and the error, dropout off, for any number of examples, in chunks."""
         X, output = self._as_input(X), OUTPUTS[self.architecture.output]
         m, chunk = X.shape[1], self._evaluation.max_batch
+        if m == 0 or len(y) != m:
+            raise ValueError(f"y must have one label for each of one or more examples, got {len(y)} for {m}")
         total, wrong = 0.0, 0
         for start in range(0, m, chunk):
             labels = y[start : start + chunk]
@@ -135,7 +137,7 @@ class Network:
             raise ValueError(f"X must be ({self.architecture.layer_sizes[0]}, m), got {X.shape}")
         return X
 
-    def _forward(self, X: Array, parameters: Parameters, masks: Masks | None, views: Any) -> Array:
+    def _forward(self, X: Array, parameters: Parameters, masks: Masks | None, views: Views) -> Array:
         A = X
         for layer in self._layers:
             D = masks[layer - 1] if masks is not None else None
@@ -151,14 +153,14 @@ class Network:
             A = Z
         return A
 
-    def _data_cost(self, Z: Array, y: Array, views: Any) -> Any:
+    def _data_cost(self, Z: Array, y: Array, views: Views) -> Any:
         if len(y) != Z.shape[1]:
             raise ValueError(f"y must have one label for each of the {Z.shape[1]} examples, got {len(y)}")
         output = OUTPUTS[self.architecture.output]
         output.encode(y, views.units, views.Y)
         return output.cost(Z, views.Y, views.P, views.row)
 
-    def _backward(self, parameters: Parameters, gradients: Parameters, masks: Masks | None, views: Any) -> None:
+    def _backward(self, parameters: Parameters, gradients: Parameters, masks: Masks | None, views: Views) -> None:
         OUTPUTS[self.architecture.output].gradient(views.P, views.Y, views.dZ[self.architecture.num_layers])
         for layer in reversed(self._layers):
             dZ = views.dZ[layer]

@@ -118,6 +118,13 @@ def test_wrong_shapes_are_refused(X: np.ndarray, y: np.ndarray, message: str) ->
         network.cost_and_gradients(X, y, parameters, parameters.like())
 
 
+@pytest.mark.parametrize(("m", "labels"), [(0, 0), (5, 4), (5, 6), (600, 512)])
+def test_evaluation_wants_a_label_for_each_of_some_examples(m: int, labels: int) -> None:
+    network, parameters = make()
+    with pytest.raises(ValueError, match=f"got {labels} for {m}"):
+        network.evaluate(np.zeros((4, m)), np.zeros(labels, int), parameters)
+
+
 def test_a_network_needs_room_for_a_batch_and_a_keep_prob_for_each_hidden_layer() -> None:
     with pytest.raises(ValueError, match="max_batch must be at least 1, got 0"):
         make(max_batch=0)
