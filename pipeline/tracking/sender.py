@@ -185,7 +185,7 @@ class Sender:
         elif closing:
             self._end_cut_off()
             return False
-        if self._until_progress() == 0.0:
+        if not closing and self._until_progress() == 0.0:
             self._send_progress()
         return True
 
@@ -200,8 +200,7 @@ class Sender:
         try:
             if path.exists():
                 record = _load(path)
-                tags = {"study": self.study, "trial": name.removeprefix("trial-")}
-                kind = "trial" if name.startswith("trial-") else name
+                kind, tags = self._identity(name)
                 run_id = self._recorder.write(record, kind=kind, name=name, parent=self.parent, tags=tags)
                 path.unlink()
                 self.run_ids[name] = run_id
@@ -213,12 +212,18 @@ class Sender:
             self._queue.pop(name, None)
             self._begun.pop(name, None)
 
+    def _identity(self, name: str) -> tuple[str, dict[str, str]]:
+        """Kind and tags of a run by its name: trials are numbered, the baseline is a kind of its own."""
+        kind, _, number = name.partition("-")
+        return kind, {"study": self.study} | ({"trial": number} if number else {})
+
     def _count_failure(self, name: str, error: Exception) -> None:
         """Let others pass after a failure, and set a record aside that fails while the store itself works."""
-        with self._wake:
+        refused = self._queue[name] + 1 >= TRIES and self._store_works()
+        with self._wake:  # asking the store may take long, so it is done before: training must not wait here
             self._queue[name] += 1
             self._queue.move_to_end(name)
-            if self._queue[name] >= TRIES and self._store_works():
+            if refused:
                 del self._queue[name]
                 self._aside[name] = f"{name} was refused: {error}"
 
@@ -237,8 +242,7 @@ class Sender:
         self._last_progress = time.monotonic()
         for name, curves in growing.items():
             if name not in self._begun:
-                tags = {"study": self.study, "trial": name.removeprefix("trial-")}
-                kind = "trial" if name.startswith("trial-") else name
+                kind, tags = self._identity(name)
                 self._begun[name] = self._recorder.open_run(kind, name, tags, parent=self.parent)
             self._recorder.progress(self._begun[name], curves)
 
@@ -249,9 +253,12 @@ class Sender:
         self._recorder.end_cut_off(self.parent)
 
     def _pause(self, seconds: float) -> None:
-        """Wait before the next try; closing cuts a long wait short once."""
+        """Wait before the next try; closing cuts the wait short."""
         with self._wake:
-            self._wake.wait_for(lambda: self._dropping, timeout=min(seconds, 1.0) if self._closing else seconds)
+            closing = self._closing
+            self._wake.wait_for(
+                lambda: self._dropping or self._closing != closing, timeout=min(seconds, 1.0) if closing else seconds
+            )
 
 
 def _load(path: Path) -> TrialRecord:

@@ -163,6 +163,27 @@ def test_a_full_disk_is_told_and_everything_arrives_once_there_is_room(
     assert children(recorder, sender) == ["trial-0000 FINISHED", "trial-0001 FINISHED"]
 
 
+def test_training_never_waits_for_a_store_that_hangs(
+    sender: Sender, recorder: Recorder, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, submitted = threading.Event(), threading.Event()
+    in_time = []
+
+    def ping() -> None:
+        asked.set()
+        in_time.append(submitted.wait(PATIENCE_S))
+
+    monkeypatch.setattr(recorder, "ping", ping)
+    (sender.outbox / "trial-0000.npz").write_bytes(b"half a file")
+    sender.submit("trial-0000")
+    assert asked.wait(PATIENCE_S)
+    sender.progress("trial-0001", make_record(1).curves)
+    put(sender, make_record(1), "trial-0001")
+    submitted.set()
+    assert sender.close(PATIENCE_S).names == ("trial-0000",)
+    assert all(in_time)
+
+
 def test_curves_grow_while_a_trial_runs_and_are_completed_when_it_ends(
     sender: Sender, recorder: Recorder, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
