@@ -23,7 +23,7 @@ def architecture(*activations: str) -> Architecture:
 
 
 @pytest.mark.parametrize("scheme", VARIANCES)
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(scale=st.floats(0.01, 100), seed=st.integers(0, 2**32))
 def test_weights_are_normal_with_the_schemes_variance_times_scale_squared(scheme: str, scale: float, seed: int) -> None:
     parameters = initialize(

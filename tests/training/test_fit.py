@@ -55,7 +55,7 @@ def test_every_optimiser_learns(optimizer: str, parts: tuple) -> None:
 
 
 @pytest.mark.parametrize("optimizer", RULES)
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(cuts=st.lists(st.integers(0, 6), max_size=6))
 def test_segments_of_any_lengths_give_the_same_bits(optimizer: str, cuts: list[int], parts: tuple) -> None:
     rule = Optimizer(optimizer, 0.01, decay="cosine")
