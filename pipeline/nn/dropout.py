@@ -14,7 +14,10 @@ WORDS = 2**16
 
 
 def draw_words(count: int, *, rng: np.random.Generator) -> NDArray[np.uint16]:
-    """Return `count` random 16-bit words, four from each raw 64-bit output of the bit generator."""
+    """Return `count` random 16-bit words, four from each raw 64-bit output of the bit generator.
+
+    The one array that a training step allocates: NumPy has no raw draw into given memory.
+    """
     raw = rng.bit_generator.random_raw(-(-count // 4))
     return raw.view(np.uint16)[:count]
 
