@@ -11,7 +11,7 @@ from pipeline.addresses import mask
 from pipeline.errors import RecordError, TrackingError, printable
 from pipeline.record import TrialRecord
 from pipeline.tracking import files, reading
-from pipeline.tracking.store import Store, connect, explain, local_path, resolve
+from pipeline.tracking.store import Store, connect, every_run, explain, local_path, quoted, resolve
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -113,7 +113,7 @@ class Archive:
 
     def parent(self, study: str) -> Found:
         """The parent run of a study."""
-        if found := self._search(f"tags.kind = 'sweep' and tags.study = {_quoted(study)}"):
+        if found := self._search(f"tags.kind = 'sweep' and tags.study = {quoted(study)}"):
             return found[-1]  # the oldest, as the recorder takes
         known = ", ".join(run.study for run in self.studies()[:10]) or "none"
         raise RecordError(f"STUDY must be one of those in the store ({known}), but is {study}.")
@@ -129,11 +129,11 @@ class Archive:
 
     def below(self, run_id: str) -> list[Found]:
         """The children of a run of any kind, by name."""
-        return sorted(self._search(f"tags.`{PARENT}` = {_quoted(run_id)}"), key=lambda run: run.name)
+        return sorted(self._search(f"tags.`{PARENT}` = {quoted(run_id)}"), key=lambda run: run.name)
 
     def runs(self, kind: str | None = None) -> list[Found]:
         """All runs of a kind, or of every kind, the newest first."""
-        return self._search(f"tags.kind = {_quoted(kind)}" if kind else "")
+        return self._search(f"tags.kind = {quoted(kind)}" if kind else "")
 
     def _by_id(self, run_id: str) -> Found:
         from mlflow.exceptions import MlflowException
@@ -158,16 +158,7 @@ class Archive:
         return str(run_id)
 
     def _search(self, condition: str) -> list[Found]:
-        runs: list[Run] = []
-        token = None
-        while True:
-            page = self._guarded(
-                self._client.search_runs, [self.experiment_id], condition, max_results=1000, page_token=token
-            )
-            runs += page
-            token = page.token
-            if not token:
-                return [_found(run) for run in runs]
+        return [_found(run) for run in self._guarded(every_run, self._client, self.experiment_id, condition)]
 
     # --- reading ---------------------------------------------------------------------------------------------------
 
@@ -266,9 +257,3 @@ def _found(run: "Run") -> Found:
 
 def _safe(words: Mapping[str, str]) -> dict[str, str]:
     return {printable(key): printable(value) for key, value in words.items()}
-
-
-def _quoted(value: str) -> str:
-    if "'" in value:
-        raise RecordError(f"A name must not hold a quotation mark, but is {value}.")
-    return f"'{value}'"

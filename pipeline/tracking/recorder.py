@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from pipeline.errors import TrackingError
 from pipeline.record import TrialRecord
 from pipeline.tracking import facts, files, views
-from pipeline.tracking.store import Store, connect, explain, local_path, resolve
+from pipeline.tracking.store import Store, connect, every_run, explain, local_path, quoted, resolve
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric, Run
@@ -76,7 +75,7 @@ class Recorder:
         return self._guarded(self._open_sweep, study, config, tags or {})
 
     def _open_sweep(self, study: str, config: Mapping[str, Any], tags: Mapping[str, str]) -> str:
-        found = self._search(f"tags.kind = 'sweep' and tags.study = {_quoted(study)}")
+        found = self._search(f"tags.kind = 'sweep' and tags.study = {quoted(study)}")
         words = {"kind": "sweep", "study": study, "mlflow.source.name": "pipeline sweep", **tags}
         if found:
             run = found[-1]  # the newest come first
@@ -103,7 +102,7 @@ class Recorder:
         return self._runs[parent]
 
     def _load_children(self, parent: str) -> dict[str, tuple[str, str]]:
-        runs = self._search(f"tags.`{PARENT}` = {_quoted(parent)}")
+        runs = self._search(f"tags.`{PARENT}` = {quoted(parent)}")
         return {str(run.info.run_name): (str(run.info.run_id), str(run.info.status)) for run in runs}
 
     # --- runs ------------------------------------------------------------------------------------------------------
@@ -202,7 +201,7 @@ class Recorder:
         return run_id
 
     def _with_key(self, name: str, key: str | None) -> dict[str, tuple[str, str]]:
-        runs = self._search(f"tags.record_key = {_quoted(key)}") if key else []
+        runs = self._search(f"tags.record_key = {quoted(key)}") if key else []
         return dict.fromkeys([name], (str(runs[0].info.run_id), str(runs[0].info.status))) if runs else {}
 
     def close(self, run_id: str, status: str = "FINISHED") -> None:
@@ -322,15 +321,7 @@ class Recorder:
         self._client.log_inputs(run_id, [DatasetInput(dataset, tags)])
 
     def _search(self, condition: str) -> list["Run"]:
-        """Every run of the experiment that fits, the newest first."""
-        found: list[Run] = []
-        token = None
-        while True:
-            page = self._client.search_runs([self._experiment_id], condition, max_results=1000, page_token=token)
-            found += page
-            token = page.token
-            if not token:
-                return found
+        return every_run(self._client, self._experiment_id, condition)
 
     def _forget(self, *run_ids: str) -> None:
         for run_id in run_ids:
@@ -345,13 +336,6 @@ class Recorder:
             self._runs.clear()
             self._forget(*self._written, *self._begun)
             raise explain(error, self.store) from error
-
-
-def _quoted(value: str) -> str:
-    """A text in MLflow's filter language, which has no escapes: so no quotation mark may be in it."""
-    if "'" in value:
-        raise TrackingError(f"A name must not hold a quotation mark, but is {value}.")
-    return f"'{value}'"
 
 
 def _clock(record: TrialRecord) -> Callable[[int], int]:

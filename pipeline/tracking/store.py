@@ -20,6 +20,7 @@ from pipeline.addresses import mask, with_driver
 from pipeline.errors import TrackingError
 
 if TYPE_CHECKING:
+    from mlflow.entities import Run
     from mlflow.tracking import MlflowClient
 
 DATABASE_SCHEMES = ("sqlite", "postgresql", "mysql", "mssql")
@@ -205,3 +206,28 @@ def local_path(uri: str) -> Path | None:
     if uri.startswith("file://"):
         return Path(unquote(urlsplit(uri).path))
     return None if "://" in uri or ":/" in uri else Path(uri)
+
+
+def every_run(client: "MlflowClient", experiment_id: str, condition: str) -> list["Run"]:
+    """Every run of an experiment that fits the condition, the newest first."""
+    found: list[Run] = []
+    token = None
+    while True:
+        page = client.search_runs([experiment_id], condition, max_results=1000, page_token=token)
+        found += page
+        token = page.token
+        if not token:
+            return found
+
+
+def quoted(value: str) -> str:
+    """A text in MLflow's filter language, which has no escapes: so no quotation mark may be in it.
+
+    Raises
+    ------
+    TrackingError
+        There is one.
+    """
+    if "'" in value:
+        raise TrackingError(f"A name must not hold a quotation mark, but is {value}.")
+    return f"'{value}'"
