@@ -61,7 +61,7 @@ def run(name: str, schema: type[Schema], command: Callable[[Schema], int | None]
 
 
 def set_aside(schema: type[Strict], arguments: Sequence[str]) -> tuple[list[str], dict[str, str | None]]:
-    """Take out the values of text fields that have the name of a group, such as `study=digits-1a2b3c4d` for `make runs`.
+    """Take out the values of text fields that have the name of a group, such as `study=digits-1a2b3c4d` in runs.
 
     Hydra would take such a value for the choice of a file in `conf/study/`. The text is taken as it is, null for None.
     """

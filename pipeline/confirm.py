@@ -15,7 +15,7 @@ from pipeline.environment import code_version
 from pipeline.record import TrialRecord
 from pipeline.search.executors import open_executor
 from pipeline.search.lock import hold
-from pipeline.selection.candidates import Candidate, check_data, load, objective, ranked
+from pipeline.selection.candidates import check_data, load, objective, ranked
 from pipeline.selection.confirmation import Confirmation, conclude
 from pipeline.selection.repeats import Repeat, new_seeds, repeats, train_all
 from pipeline.sweep import terminable
@@ -43,32 +43,33 @@ def confirm(config: ConfirmConfig) -> int:
         for candidate in candidates:
             check_data(candidate, prepared)
         seeds = new_seeds(config.seeds, (int(run.params.get("seed", 0)) for run in archive.trials(study)))
+        wanted = repeats({candidate.name: candidate.config for candidate in candidates}, seeds)
         recorder = Recorder(tracking.uri, tracking.experiment, store, tracking.artifacts)
         run_id = recorder.open_run("confirm", "confirm", {"study": study}, parent=parent.run_id)
-        todo = _missing(archive, run_id, candidates, seeds)
-        console.print(
-            f"Study {study}: the best {len(candidates)} by {measure.replace('_', ' ')}, on {len(seeds)} new seeds; "
-            f"{len(todo)} of {len(candidates) * len(seeds)} trainings to do"
-        )
         try:
+            todo = _missing(archive, run_id, wanted)
+            console.print(
+                f"Study {study}: the best {len(candidates)} by {measure.replace('_', ' ')}, on {len(seeds)} new seeds; "
+                f"{len(todo)} of {len(wanted)} trainings to do"
+            )
             _train(config, study, run_id, prepared, recorder, todo)
-        except BaseException as error:
-            _cut_off(archive, recorder, run_id, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
-            if not isinstance(error, KeyboardInterrupt):
-                raise
-            left = len(_missing(archive, run_id, candidates, seeds))
+            repeated = {run.name: run for run in archive.below(run_id)}
+            result = conclude(study, measure, seeds, [candidate.run for candidate in candidates], repeated)
+            _record(archive, recorder, run_id, result)
+        except KeyboardInterrupt:
+            _cut_off(archive, recorder, run_id, "KILLED")
+            left = len(_missing(archive, run_id, wanted))
             console.print(f"\nInterrupted with {left} trainings left; the same command continues.")
             return 130
-        repeated = {run.name: run for run in archive.below(run_id)}
-        result = conclude(study, measure, seeds, [candidate.run for candidate in candidates], repeated)
-        _record(archive, recorder, run_id, result)
+        except BaseException:
+            _cut_off(archive, recorder, run_id, "FAILED")
+            raise
     _print(result, run_id)
     return 0
 
 
-def _missing(archive: Archive, run_id: str, candidates: Sequence[Candidate], seeds: Sequence[int]) -> list[Repeat]:
+def _missing(archive: Archive, run_id: str, wanted: Sequence[Repeat]) -> list[Repeat]:
     done = {run.name for run in archive.below(run_id) if run.status in ("FINISHED", "FAILED")}
-    wanted = repeats({candidate.name: candidate.config for candidate in candidates}, seeds)
     return [repeat for repeat in wanted if repeat.name not in done]
 
 

@@ -83,6 +83,7 @@ def write(answer: "pd.DataFrame", target: str) -> None:
             answer.to_csv(draft, index=False)
         draft.replace(path)
     except OSError as error:
-        raise UserError(f"output must be a file that can be written, but {target} is not: {error.strerror or error}.") from None
+        reason = error.strerror or error
+        raise UserError(f"output must be a file that can be written, but {target} is not: {reason}.") from None
     finally:
         draft.unlink(missing_ok=True)

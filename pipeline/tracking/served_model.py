@@ -24,7 +24,9 @@ class ServedClassifier(PythonModel):
         """Read the network, its normalisation and the names of its classes."""
         self.classifier = Classifier.load(Path(context.artifacts["classifier"]))
 
-    def predict(self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
+    def predict(
+        self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> pd.DataFrame:
         """Label and probabilities of each row; what is wrong with a table is the caller's to know."""
         try:
             return self.classifier.predict(model_input)

@@ -1,4 +1,4 @@
-"""`make confirm` on a real study: paired seeds, the trials' own worker code, tracked, and to be interrupted at any time."""
+"""`make confirm` on a real study: paired seeds, the trials' own worker code, tracked, interruptible."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -108,7 +108,7 @@ def test_interrupted_it_leaves_nothing_running_and_the_same_command_goes_on(
 
 
 def test_a_study_that_is_not_there_is_told_with_those_that_are(store: Path) -> None:
-    with pytest.raises(RecordError, match="STUDY must be one of those in the store .*second.* but is third"):
+    with pytest.raises(RecordError, match=r"STUDY must be one of those in the store .*second.* but is third"):
         command.confirm(settings(store, study="third"))
 
 
@@ -121,5 +121,5 @@ def test_a_study_without_a_completed_trial_is_refused(store: Path, monkeypatch: 
 def test_data_that_have_changed_are_refused(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = prepare(parse(TrialConfig, {"data": {"name": "moons", "examples": 100}}).data, store)
     monkeypatch.setattr(command, "prepare", lambda config, store: other)
-    with pytest.raises(DataError, match="The data are not those that first/trial-000. was trained on"):
+    with pytest.raises(DataError, match=r"The data are not those that first/trial-000. was trained on"):
         command.confirm(settings(store))

@@ -1,4 +1,4 @@
-"""`make final` on a real study: one opening per source of data, whatever split, study or experiment asks for the next."""
+"""`make final` on a real study: one opening for each source of data, whatever split or study asks next."""
 
 import shutil
 from collections.abc import Callable
@@ -89,7 +89,7 @@ def test_an_opening_in_another_experiment_of_the_store_counts(store: Path) -> No
     archive = Archive(None, "pipeline", store)
     tags = {"test_opened": "true", "source_digest": archive.parent("first").tags["source_digest"], "study": "else"}
     Recorder(None, "another", store).open_run("final", "final", tags)
-    with pytest.raises(UserError, match="has been opened once, last on .* for else/"):
+    with pytest.raises(UserError, match=r"has been opened once, last on .* for else/"):
         command.final(settings(store))
 
 

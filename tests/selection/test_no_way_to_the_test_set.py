@@ -59,7 +59,8 @@ def test_no_other_file_names_the_folder_of_test_rows_for_reading() -> None:
 _WORKER = """
 import json, sys
 opened = []
-sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event in ("open", "os.listdir", "os.scandir") else None)
+events = ("open", "os.listdir", "os.scandir")
+sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event in events else None)
 from pathlib import Path
 from pipeline.config import TrialConfig, TrainingConfig, DataConfig, ModelConfig
 from pipeline.trial import work
@@ -71,7 +72,7 @@ print(json.dumps({"opened": opened, "dev_cost": record.summary["best_dev_cost"].
 
 
 def trained(arrays: Path, config: dict[str, object]) -> dict[str, object]:
-    """What a worker opens, and gets, from exactly what the coordinator gives it: the arrays' folder and a configuration."""
+    """What a worker opens, and gets, from what the coordinator gives it: the arrays' folder and a configuration."""
     done = subprocess.run(
         [sys.executable, "-c", _WORKER, str(arrays), json.dumps(config)],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""Registered models: plain files and code of our own, a champion by dev cost alone, answers that are the same everywhere."""
+"""Registered models: plain files, code of our own, a champion by dev cost alone, the same answers everywhere."""
 
 import json
 import os
