@@ -57,7 +57,7 @@ class InitConfig(Strict):
     """Initial weights: the scheme fixes the variance, `scale` multiplies the standard deviation."""
 
     # auto: he for relu and leaky_relu, xavier for the rest and the output layer
-    scheme: Literal["auto", "he", "xavier", "glorot", "fixed", "zeros"] = "auto"
+    scheme: Literal["auto", "he", "xavier", "glorot", "fixed", "zeros", "identity"] = "auto"
     scale: Positive = 1.0
     legacy_seed: Seed | None = (
         None  # draw from NumPy's legacy stream, as the course exercise does; for that preset alone

@@ -27,7 +27,7 @@ from pipeline.search.study import asked, check_data, name_study, objective_names
 from pipeline.summary import print_end, standing
 from pipeline.tracking.recorder import Recorder
 from pipeline.tracking.sender import Sender
-from pipeline.train import ROOT, describe, trial_config
+from pipeline.train import ROOT, describe, say_data, trial_config
 from pipeline.trial import Segment
 from pipeline.validation import parse
 
@@ -48,6 +48,7 @@ def sweep(config: SweepConfig) -> int:
         study = open_study(config, name, open_storage(config, name), space)
         check_data(study, prepared.digest)
         sender = start_sender(config, name, prepared)
+        say_data(config, prepared)
         console.print(f"Study {name}: {standing(study, config)}")
         try:
             stopped = run_trials(config, study, space, prepared, sender)

@@ -1,5 +1,6 @@
 """`make train`: train one configuration, and track it as a run of its own."""
 
+import tempfile
 import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, fields
@@ -10,10 +11,12 @@ from pipeline import compose
 from pipeline.config import TrainConfig, TrialConfig
 from pipeline.data.arrays import load_arrays
 from pipeline.data.prepare import PreparedData, prepare
+from pipeline.data.summary import summary
 from pipeline.display import console, short
 from pipeline.environment import code_version
 from pipeline.errors import UserError
 from pipeline.record import TrialRecord
+from pipeline.reporting.layers_picture import draw_layers
 from pipeline.tracking.recorder import Recorder
 from pipeline.trial import Segment, WrongGradient, advance
 from pipeline.validation import parse
@@ -40,6 +43,7 @@ def train(config: TrainConfig) -> int:
     store = Path(tracking.store)
     recorder = Recorder(tracking.uri, tracking.experiment, store, tracking.artifacts)
     prepared = prepare(config.data, store)
+    say_data(config, prepared)
     trial = trial_config(config)
     name = f"{trial.data.name} λ={short(trial.regularization.lambd)} seed={trial.seed}"
     key = uuid.uuid4().hex
@@ -49,6 +53,9 @@ def train(config: TrainConfig) -> int:
         record = _carry_out(trial, prepared, recorder, run_id)
         describe(record, prepared, code_version(ROOT, diff=tracking.code_diff))
         recorder.write(record, kind="train", name=name, key=key)
+        with tempfile.TemporaryDirectory() as folder:
+            if picture := draw_layers(record, Path(folder) / "layers.png"):
+                recorder.write_file(run_id, picture)
         status = ""
     except KeyboardInterrupt:
         status = "KILLED"
@@ -66,6 +73,17 @@ def trial_config(config: TrainConfig) -> TrialConfig:
     """The part of a command's configuration that is the trial's."""
     plain = asdict(config)
     return parse(TrialConfig, {field.name: plain[field.name] for field in fields(TrialConfig)})
+
+
+def say_data(config: TrainConfig, prepared: PreparedData) -> None:
+    """Print what is about to be trained on, and warn where augmentation and normalisation do not fit together."""
+    console.print(summary(prepared.description))
+    a = config.augmentation
+    if (a.shift or a.rotation or a.zoom or a.distortion) and config.data.standardize is True:
+        console.print(
+            "warning: augmentation moves things into pixels that hardly vary, and data.standardize=true blows those up; "
+            "data.standardize=pixels treats all pixels alike"
+        )
 
 
 def describe(record: TrialRecord, prepared: PreparedData, code: dict[str, Any]) -> None:

@@ -35,12 +35,18 @@ def zeros(fan_in: int, fan_out: int) -> float:
     return 0.0
 
 
+def identity(fan_in: int, fan_out: int) -> float:
+    """Like `zeros`, but with `scale` on the diagonal: W = scale · I, the course's example of growth and decay."""
+    return 0.0
+
+
 SCHEMES: dict[str, Callable[[int, int], float]] = {
     "he": he,
     "xavier": xavier,
     "glorot": glorot,
     "fixed": fixed,
     "zeros": zeros,
+    "identity": identity,
 }
 BY_ACTIVATION = {"relu": "he", "leaky_relu": "he"}  # the others and the output layer: xavier
 
@@ -65,6 +71,8 @@ def initialize(
     parameters = Parameters(architecture.layer_sizes, dtype)
     for layer, W in parameters.W.items():
         W[...] = rng.standard_normal(W.shape) * (scale * SCHEMES[_scheme(architecture, scheme, layer)](*W.shape[::-1]))
+        if scheme == "identity":
+            np.fill_diagonal(W, scale)
     return parameters
 
 

@@ -1,0 +1,35 @@
+"""How weights, signals and gradients change from layer to layer: where they grow or vanish, one sees it here."""
+
+from pathlib import Path
+
+from matplotlib.ticker import MaxNLocator
+
+from pipeline.record import TrialRecord
+from pipeline.reporting.style import BLUE, ORANGE, canvas, save
+
+PANELS = {
+    "weight_norm": "‖W[l]‖, Frobenius norm",
+    "activation_norm": "‖A[l]‖ per example",
+    "gradient_norm": "‖∂J/∂W[l]‖",
+}
+
+
+def draw_layers(record: TrialRecord, path: Path) -> Path | None:
+    """Norms by layer before training and at the best epoch; None if the record has none."""
+    layers = sum(name.startswith("weight_norm_") for name in record.curves)
+    if layers == 0:
+        return None
+    numbers = range(1, layers + 1)
+    best = int(record.summary["best_epoch"])
+    with canvas(11.0, 3.8, ncols=3) as (figure, panels):
+        for axes, (name, label) in zip(panels, PANELS.items(), strict=True):
+            for epoch, colour, marker in {0: (0, BLUE, "o"), best: (best, ORANGE, "s")}.values():
+                values = [record.curves[f"{name}_{layer}"][epoch] for layer in numbers]
+                words = "initial values" if epoch == 0 else f"best epoch, {best}"
+                axes.plot(numbers, values, color=colour, marker=marker, markersize=4, label=words)
+            axes.set(title=label, xlabel="layer l")
+            if max(max(line.get_ydata()) for line in axes.lines) > 0:  # not where all weights are zero
+                axes.set_yscale("log")
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        panels[0].legend()
+        return save(figure, path)
