@@ -17,9 +17,7 @@ ACTIVATIONS = {
 
 def tensors(given: Inputs) -> dict[str, torch.Tensor]:
     """Leaves with the parameters' values, by name."""
-    return {
-        name: torch.from_numpy(value.copy()).requires_grad_() for name, value in given.parameters.as_dict().items()
-    }
+    return {name: torch.from_numpy(value.copy()).requires_grad_() for name, value in given.parameters.as_dict().items()}
 
 
 def cost(given: Inputs, parameters: dict[str, torch.Tensor]) -> torch.Tensor:
