@@ -32,6 +32,10 @@ from pipeline.trial import Segment
 from pipeline.validation import parse
 
 
+PATIENT_S, IMPATIENT_S = 30.0, 5.0
+"""How long the end of a sweep waits for a tracking store that is away; after Ctrl-C the person does not want to wait."""
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run `python -m pipeline sweep`."""
     return compose.run("sweep", SweepConfig, sweep, arguments)
@@ -140,19 +144,17 @@ def start_sender(config: SweepConfig, name: str, prepared: PreparedData) -> Send
 
 def leave(config: SweepConfig, sender: Sender, study: optuna.Study, status: str) -> str:
     """Send what is left and end the parent run; returns a sentence on what could not be sent."""
-    left = sender.close()
-    if left.names:
-        return f"{len(left.names)} finished runs wait in {sender.outbox} for the tracking store: {left.reason}"
-    if sender.parent is not None:
-        complete = [t for t in asked(study) if t.state == TrialState.COMPLETE]
-        trials = len(asked(study))
-        metrics = {"trials": float(trials)}
-        if complete:
-            metrics[f"best_{study.user_attrs['config']['study']['objective']}"] = min(t.values[0] for t in complete)
-        sender.recorder.annotate(sender.parent, metrics=metrics, step=trials)
-        if status != "FAILED":
+    left = sender.close(IMPATIENT_S if status == "KILLED" else PATIENT_S)
+    if sender.parent is not None and not sender.trouble:
+        trials = asked(study)
+        costs = [trial.values[0] for trial in trials if trial.state == TrialState.COMPLETE]
+        metrics = {f"best_{objective_names(config)[0]}": min(costs)} if costs else {}
+        sender.recorder.annotate(sender.parent, metrics=metrics | {"trials": float(len(trials))}, step=len(trials))
+        if status != "FAILED" and not left.names:
             illustrate(config, sender)
         sender.recorder.close(sender.parent, status)
+    if left.names:
+        return f"{len(left.names)} finished runs wait in {sender.outbox} for the tracking store: {left.reason}"
     return ""
 
 
