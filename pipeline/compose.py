@@ -61,17 +61,18 @@ def run(name: str, schema: type[Schema], command: Callable[[Schema], int | None]
 
 
 def set_aside(schema: type[Strict], arguments: Sequence[str]) -> tuple[list[str], dict[str, str | None]]:
-    """Take out the values of text fields that have the name of a group, such as `study=digits-1a2b3c4d` in runs.
+    """Take out the values of a command's own text fields, such as `study=` of runs and `input=` of predict.
 
-    Hydra would take such a value for the choice of a file in `conf/study/`. The text is taken as it is, null for None.
+    They are taken as they are, null for None and one pair of quotes around them left out: Hydra would read `study=` as
+    the choice of a file in `conf/study/`, and stumble over file names with a comma or brackets.
     """
     hints = get_type_hints(schema)
-    names = {name for name, hint in hints.items() if str in (hint, *get_args(hint)) and (CONF / name).is_dir()}
+    names = {name for name, hint in hints.items() if str in (hint, *get_args(hint))}
     left, texts = [], dict[str, str | None]()
     for argument in arguments:
         name, given, text = argument.partition("=")
         if given and name in names:
-            texts[name] = None if text == "null" else text
+            texts[name] = None if text == "null" else re.sub(r"""^(['"])(.*)\1$""", r"\2", text, flags=re.DOTALL)
         else:
             left.append(argument)
     return left, texts

@@ -92,8 +92,12 @@ def ship(finalist: Finalist, registry: Registry, name: str) -> Registered:
         "confirmed": finalist.choice.confirmed,
         "parameters_sha256": digest(classifier.parameters),
     }
-    example = example_rows(classifier, finalist.arrays)
-    return registry.register(classifier, example, name=name, run_id=candidate.run.run_id, tags=plain_tags(tags))
+    about = (
+        f"Made of {finalist.winner.how}. {finalist.choice.why}\n\nRaw feature columns in, label and probabilities out: "
+        f"`make predict MODEL=models:/{name}@champion IN=new.csv OUT=out.csv`"
+    )
+    example, run_id = example_rows(classifier, finalist.arrays), candidate.run.run_id
+    return registry.register(classifier, example, name=name, run_id=run_id, tags=plain_tags(tags), about=about)
 
 
 def _link(opened: Opened, model: Registered, registry: Registry, recorder: Recorder) -> None:

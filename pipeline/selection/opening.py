@@ -4,8 +4,8 @@ Every opening is a run of kind `final`; `pipeline.tracking.openings` counts them
 """
 
 import tempfile
-import time
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pipeline.data.arrays import TrialArrays
@@ -139,7 +139,7 @@ def _announce(finalist: Finalist, archive: Archive, recorder: Recorder, opening:
         "source_digest": prepared.source_digest,
         "data_digest": prepared.digest,
         "test_opened": "true",
-        "opened_at": repr(time.time()),
+        "opened_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "opening": str(opening),
     }
     name = "final" if number == 1 else f"final-{number}"

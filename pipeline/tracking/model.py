@@ -77,7 +77,14 @@ class Registry:
     # --- writing ---------------------------------------------------------------------------------------------------
 
     def register(
-        self, classifier: Classifier, example: "pd.DataFrame", *, name: str, run_id: str, tags: Mapping[str, str]
+        self,
+        classifier: Classifier,
+        example: "pd.DataFrame",
+        *,
+        name: str,
+        run_id: str,
+        tags: Mapping[str, str],
+        about: str = "",
     ) -> Registered:
         """Log the classifier under a run, register it, and make it the champion if its dev cost earns it.
 
@@ -86,10 +93,11 @@ class Registry:
         Parameters
         ----------
         example : a few rows of raw feature columns.
+        about : the version's description, in Markdown.
         tags : of the version; `parameters_sha256`, `data_digest` and `dev_cost` decide.
         """
         found = self._same(name, tags["parameters_sha256"])
-        number = str(found.version) if found else self._log(classifier, example, name, run_id, tags)
+        number = str(found.version) if found else self._log(classifier, example, name, run_id, tags, about)
         champion, reason = self._crown(name, number, tags)
         return Registered(name, number, found is None, champion, reason)
 
@@ -105,7 +113,13 @@ class Registry:
         return None
 
     def _log(
-        self, classifier: Classifier, example: "pd.DataFrame", name: str, run_id: str, tags: Mapping[str, str]
+        self,
+        classifier: Classifier,
+        example: "pd.DataFrame",
+        name: str,
+        run_id: str,
+        tags: Mapping[str, str],
+        about: str,
     ) -> str:
         with _undisturbed():
             from mlflow.entities import LoggedModelOutput
@@ -122,15 +136,14 @@ class Registry:
             self._guarded(self._client.log_model_artifacts, model.model_id, str(folder))
         self._guarded(self._client.finalize_logged_model, model.model_id, "READY")
         self._guarded(self._client.log_outputs, run_id, [LoggedModelOutput(model.model_id, 0)])
-        return self._new_version(name, f"models:/{model.model_id}", run_id, model.model_id, tags)
+        return self._new_version(name, run_id, model.model_id, tags, about)
 
-    def _new_version(self, name: str, source: str, run_id: str, model_id: str, tags: Mapping[str, str]) -> str:
+    def _new_version(self, name: str, run_id: str, model_id: str, tags: Mapping[str, str], about: str) -> str:
         if not self._guarded(self._client.search_registered_models, f"name='{name}'"):
             self._guarded(self._client.create_registered_model, name)
+        known: dict[str, Any] = {"run_id": run_id, "model_id": model_id, "tags": dict(tags), "description": about}
         with _global_address(self.store.uri):
-            made = self._guarded(
-                self._client.create_model_version, name, source, run_id, tags=dict(tags), model_id=model_id
-            )
+            made = self._guarded(self._client.create_model_version, name, f"models:/{model_id}", **known)
         return str(made.version)
 
     def _crown(self, name: str, number: str, tags: Mapping[str, str]) -> tuple[bool, str]:

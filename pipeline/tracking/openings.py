@@ -3,7 +3,6 @@
 It looks through every experiment of the store, and at deleted runs too: what has been seen stays seen.
 """
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,21 +18,21 @@ class Opening:
 
     Attributes
     ----------
-    opened_at : seconds since 1970-01-01 UTC.
+    opened_at : by the clock of whoever opened it, in ISO 8601, UTC.
     test_error : what was seen; None when the evaluation did not come to its end.
     """
 
     run_id: str
     study: str
     trial: str
-    opened_at: float
+    opened_at: str
     data_digest: str
     test_error: float | None
 
     @property
     def sentence(self) -> str:
         """When, for what, and what it showed."""
-        when = time.strftime("%F %H:%M UTC", time.gmtime(self.opened_at))
+        when = self.opened_at.replace("T", " ").replace("+00:00", " UTC")
         seen = "" if self.test_error is None else f", which showed a test error of {self.test_error:.2%}"
         return f"on {when} for {self.study}/{self.trial} (run {self.run_id}){seen}"
 
@@ -63,7 +62,7 @@ def _search(client: "MlflowClient", source_digest: str) -> list[Opening]:
                     run_id=str(run.info.run_id),
                     study=tags.get("study", ""),
                     trial=tags.get("trial_name", ""),
-                    opened_at=float(tags.get("opened_at", run.info.start_time / 1000)),
+                    opened_at=tags.get("opened_at", ""),
                     data_digest=tags.get("data_digest", ""),
                     test_error=run.data.metrics.get("test_error"),
                 )
