@@ -45,7 +45,7 @@ def print_end(
 
 
 def _first(trial: FrozenTrial) -> float:
-    return trial.values[0]
+    return float(trial.values[0])
 
 
 def _print_gain(study: optuna.Study, best: FrozenTrial, objective: str) -> None:

@@ -31,9 +31,8 @@ from pipeline.train import ROOT, describe, say_data, trial_config
 from pipeline.trial import Segment
 from pipeline.validation import parse
 
-
 PATIENT_S, IMPATIENT_S = 30.0, 5.0
-"""How long the end of a sweep waits for a tracking store that is away; after Ctrl-C the person does not want to wait."""
+"""How long the end of a sweep waits for a tracking store that is away; less after Ctrl-C."""
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -7,7 +7,7 @@ and the value. Workers never import this module: they receive configurations tha
 import difflib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from functools import cache
 from typing import Any, TypeVar
 
@@ -38,7 +38,7 @@ def parse(schema: type[Schema], plain: Mapping[str, Any]) -> Schema:
 
 
 @cache
-def _adapter(schema: type) -> TypeAdapter[Any]:
+def _adapter(schema: Hashable) -> TypeAdapter[Any]:
     return TypeAdapter(schema)
 
 
@@ -72,8 +72,7 @@ def did_you_mean(name: str, known: Sequence[str]) -> str:
     return f" (did you mean {close[0]}?)" if close else ""
 
 
-@cache
-def known_paths(schema: type) -> tuple[str, ...]:
+def known_paths(schema: type[Strict]) -> tuple[str, ...]:
     """Every path of the schema, sections and leaves, dotted."""
 
     def walk(value: Any, prefix: str) -> list[str]:

@@ -117,6 +117,7 @@ class Coordinator:
         self._describe, self._on_progress = describe, on_progress
         self._flights: dict[Future[Segment], Flight] = {}
         self._batch: list[Flight] = []  # finished, waiting to be told in order
+        self._from_before: set[int] = set()  # trials that an earlier call finished
         self.stopped = ""  # why the sweep ended before its number of trials
         self._began = time.monotonic()
         self._busy_s = 0.0
@@ -131,7 +132,8 @@ class Coordinator:
         baseline : a configuration to train beside the trials, once per study.
         """
         trials = asked(self.study)
-        self._send_told({trial.number for trial in trials if trial.state.is_finished()})
+        self._from_before = {trial.number for trial in trials if trial.state.is_finished()}
+        self._send_told(self._from_before)
         if baseline is not None and "baseline" not in self.study.user_attrs:
             self._begin(Flight(BASELINE, baseline))
         for trial in trials:
@@ -181,11 +183,10 @@ class Coordinator:
             self.stopped = f"{plan.max_failures} trials in a row failed; study.max_failures sets how many may"
         return bool(self.stopped)
 
-    @staticmethod
-    def _failures(trials: Sequence[FrozenTrial]) -> int:
-        """How many of the latest finished trials failed in a row."""
+    def _failures(self, trials: Sequence[FrozenTrial]) -> int:
+        """How many of the latest trials that this call finished failed in a row."""
         count = 0
-        for trial in reversed([t for t in trials if t.state.is_finished()]):
+        for trial in reversed([t for t in trials if t.state.is_finished() and t.number not in self._from_before]):
             if trial.state != TrialState.FAIL:
                 break
             count += 1

@@ -1,7 +1,7 @@
 """Optuna's samplers by name, seeded so that a killed and resumed search proposes what an uninterrupted one would."""
 
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import Any
 
@@ -78,7 +78,7 @@ class PerTrialSampler(BaseSampler):
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> Mapping[str, Any]:  # type: ignore[override]
+    ) -> dict[str, Any]:
         """Delegate to the trial's sampler."""
         return self._of(trial).sample_relative(study, trial, search_space)
 

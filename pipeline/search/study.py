@@ -26,7 +26,6 @@ _NOT_IN_DIGEST = {
     "study": {"name", "trials", "minutes", "fresh", "take_over", "storage", "max_failures", "stall"},
 }
 _CONFIG = "config"
-DIRECTIONS = {"dev_cost": "minimize", "dev_error": "minimize", "parameters": "minimize"}
 
 
 def identity(config: SweepConfig) -> dict[str, Any]:
@@ -111,7 +110,7 @@ def open_study(config: SweepConfig, name: str, storage: BaseStorage, space: Spac
         storage=storage,
         sampler=make_sampler(config.sampler, space, len(objectives)),
         pruner=make_pruner(config.pruner, last, folds=folds is not None),
-        directions=[DIRECTIONS[objective] for objective in objectives],
+        directions=["minimize"] * len(objectives),
         load_if_exists=True,
     )
     wanted = identity(config)
