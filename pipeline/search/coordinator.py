@@ -117,6 +117,7 @@ class Coordinator:
         self._describe, self._on_progress = describe, on_progress
         self._flights: dict[Future[Segment], Flight] = {}
         self._batch: list[Flight] = []  # finished, waiting to be told in order
+        self._at_rung: list[Flight] = []  # synchronous: waiting for the others of the batch to get there
         self._from_before: set[int] = set()  # trials that an earlier call finished
         self.stopped = ""  # why the sweep ended before its number of trials
         self._began = time.monotonic()
@@ -146,6 +147,7 @@ class Coordinator:
             done, _ = wait(self._flights, return_when=FIRST_COMPLETED)
             for future in sorted(done, key=lambda f: (self._flights[f].rung, self._flights[f].number)):
                 self._advance(self._flights.pop(future), future)
+            self._climb_together()
             self._fill()
             self._report()
 
@@ -258,17 +260,31 @@ class Coordinator:
             self._finish(flight, segment.record)
             return
         self.tracker.progress(flight.number, segment)
-        self._climb(flight, segment)
-        self._submit(flight)
+        if self._has_reached_rung(flight, segment):
+            self._at_rung.append(flight)
+            if not self.plan.synchronous:
+                self._climb_together()
+        else:
+            self._submit(flight)
 
-    def _climb(self, flight: Flight, segment: Segment) -> None:
-        """If the trial has reached its next rung, decide whether it goes on from there."""
-        if flight.trial is None or flight.rung >= len(self.plan.rungs):
+    def _has_reached_rung(self, flight: Flight, segment: Segment) -> bool:
+        rungs = self.plan.rungs if flight.trial is not None else ()
+        return flight.rung < len(rungs) and segment.position >= rungs[flight.rung]
+
+    def _climb_together(self) -> None:
+        """Decide for the trials at a rung whether they go on; synchronous batches once all are there, in their order.
+
+        Successive halving compares with whoever reported before, so that order is part of the search.
+        """
+        if self.plan.synchronous and self._flights:
             return
-        rung = self.plan.rungs[flight.rung]
-        if segment.position >= rung:
-            flight.stop = not self._go_on(flight.trial, rung, segment)
+        for flight in sorted(self._at_rung, key=lambda flight: (flight.rung, flight.number)):
+            assert flight.trial is not None
+            assert flight.segment is not None
+            flight.stop = not self._go_on(flight.trial, self.plan.rungs[flight.rung], flight.segment)
             flight.rung += 1
+            self._submit(flight)
+        self._at_rung.clear()
 
     def _go_on(self, trial: optuna.Trial, rung: int, segment: Segment) -> bool:
         """Report the best value so far and ask the pruner; a decision once taken is kept, whatever is killed."""

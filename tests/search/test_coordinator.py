@@ -1,0 +1,269 @@
+"""The coordinator on a study in memory: each trial once, whatever happens to it, and an end that says why."""
+
+from dataclasses import asdict
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from pipeline.config import PrunerConfig, SamplerConfig, TrialConfig
+from pipeline.record import TrialRecord
+from pipeline.search import coordinator as module
+from pipeline.search.coordinator import Coordinator, Plan
+from pipeline.search.executors import LostWorker
+from pipeline.search.outbox import Outbox
+from pipeline.search.pruners import make_pruner, rungs
+from pipeline.search.samplers import make_sampler
+from pipeline.search.space import Space
+from pipeline.trial import WrongGradient
+from tests.search.fakes import EPOCHS, Arithmetic, Shuffled, Witness
+
+TREE = {"regularization": {"lambd": {"low": 0.0, "high": 6.0}}}
+
+
+class Sweep:
+    """One study with all that a coordinator needs; `run` may be called again, as the same command would be."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, pruner: str = "none", seed: int = 0) -> None:
+        self.folder, self._monkeypatch = folder, monkeypatch
+        self.pruner = PrunerConfig(name=pruner, first_rung=2, startup_trials=2)  # type: ignore[arg-type]
+        self.space = Space(TREE, asdict(TrialConfig()))
+        self.storage = optuna.storages.InMemoryStorage()
+        self.seed = seed
+        self.witness = Witness()
+        self.plans: dict[str, Any] = {}
+
+    @property
+    def study(self) -> optuna.Study:
+        return optuna.create_study(
+            study_name="study",
+            storage=self.storage,
+            sampler=make_sampler(SamplerConfig(name="random"), self.space),
+            pruner=make_pruner(self.pruner, EPOCHS),
+            load_if_exists=True,
+        )
+
+    def run(
+        self,
+        trials: int,
+        work: Any = None,
+        *,
+        baseline: TrialConfig | None = None,
+        executor: Shuffled | None = None,
+        **plan: Any,
+    ) -> Coordinator:
+        executor = executor or Shuffled(self.seed)
+        self._monkeypatch.setattr(module, "work", work or Arithmetic())
+        self._monkeypatch.setattr(module, "wait", executor.wait)
+        coordinator = Coordinator(
+            self.study,
+            self.space,
+            Plan(trials=trials, rungs=rungs(self.pruner, EPOCHS), **plan),
+            executor=executor,
+            outbox=Outbox(self.folder / "outbox"),
+            tracker=self.witness,
+            arrays=self.folder,
+        )
+        coordinator.run(baseline)
+        return coordinator
+
+    def states(self) -> list[TrialState]:
+        return [trial.state for trial in self.study.trials]
+
+    def record(self, name: str) -> TrialRecord:
+        return TrialRecord.load(self.folder / "outbox" / f"{name}.npz")
+
+
+@pytest.fixture
+def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sweep:
+    return Sweep(tmp_path, monkeypatch)
+
+
+class TestEachTrialOnce:
+    @pytest.mark.parametrize("slots", [1, 3])
+    @pytest.mark.parametrize("synchronous", [False, True])
+    def test_the_number_asked_for_each_once_and_each_handed_to_the_tracker(
+        self, sweep: Sweep, slots: int, synchronous: bool
+    ) -> None:
+        work = Arithmetic()
+        sweep.run(7, work, slots=slots, synchronous=synchronous)
+        assert sweep.states() == [TrialState.COMPLETE] * 7
+        assert sorted(sweep.witness.names) == [f"trial-{n:04d}" for n in range(7)]
+        assert len(work.calls) == 7
+
+    def test_the_same_again_trains_nothing_and_more_trials_only_what_is_missing(self, sweep: Sweep) -> None:
+        sweep.run(4)
+        again = Arithmetic()
+        sweep.run(4, again)
+        assert again.calls == []
+        sweep.run(6, again)
+        assert len(again.calls) == 2
+
+    def test_fewer_trials_than_there_are_is_no_trouble(self, sweep: Sweep) -> None:
+        sweep.run(4)
+        assert sweep.run(2).stopped == ""
+        assert len(sweep.states()) == 4
+
+    def test_the_baseline_is_trained_once_and_is_no_trial(self, sweep: Sweep) -> None:
+        work, baseline = Arithmetic(), TrialConfig()
+        sweep.run(2, work, baseline=baseline)
+        sweep.run(3, work, baseline=baseline)
+        assert work.begun.count(0.0) == 1
+        assert (
+            sweep.witness.names.count("baseline") == 2
+        )  # sent again, since its record still waits; sending is idempotent
+        assert len(sweep.states()) == 3
+        assert sweep.study.user_attrs["baseline"]["best_dev_cost"] == pytest.approx(3 + 1 / (1 + EPOCHS))
+
+
+class TestTrouble:
+    def test_a_trial_that_raises_fails_with_its_reason_and_the_sweep_goes_on(self, sweep: Sweep) -> None:
+        def surprise(call: int, config: TrialConfig) -> None:
+            if call == 2:
+                raise ValueError("batch_size must be at most 10 but got 64.")
+
+        assert sweep.run(4, Arithmetic(surprise)).stopped == ""
+        assert sweep.states() == [TrialState.COMPLETE, TrialState.FAIL, TrialState.COMPLETE, TrialState.COMPLETE]
+        record = sweep.record("trial-0001")
+        assert record.outcome == "failed"
+        assert record.reason == "ValueError: batch_size must be at most 10 but got 64."
+        assert record.config["regularization"]["lambd"] == sweep.study.trials[1].params["regularization.lambd"]
+
+    def test_failures_in_a_row_stop_the_sweep_and_the_next_call_tries_again(self, sweep: Sweep) -> None:
+        def always(call: int, config: TrialConfig) -> None:
+            raise ValueError("no")
+
+        stopped = sweep.run(20, Arithmetic(always), max_failures=3).stopped
+        assert stopped == "3 trials in a row failed; study.max_failures sets how many may"
+        assert sweep.states() == [TrialState.FAIL] * 3
+        assert sweep.run(5, max_failures=3).stopped == ""
+        assert sweep.states() == [TrialState.FAIL] * 3 + [TrialState.COMPLETE] * 2
+
+    def test_failures_between_successes_do_not_stop_it(self, sweep: Sweep) -> None:
+        def two_of_three(call: int, config: TrialConfig) -> None:
+            if call % 3:
+                raise ValueError("no")
+
+        assert sweep.run(9, Arithmetic(two_of_three), max_failures=3).stopped == ""
+        assert sweep.states().count(TrialState.FAIL) == 6
+
+    def test_a_diverged_trial_is_a_result_that_the_study_knows_as_pruned(self, sweep: Sweep) -> None:
+        sweep.run(3, Arithmetic(lambda call, config: "diverged" if call == 1 else None), max_failures=1)
+        assert sweep.states() == [TrialState.PRUNED, TrialState.COMPLETE, TrialState.COMPLETE]
+        assert sweep.record("trial-0000").outcome == "diverged"
+
+    def test_a_lost_worker_costs_a_segment_and_the_third_on_one_trial_fails_it(self, sweep: Sweep) -> None:
+        def twice_then_thrice(call: int, config: TrialConfig) -> None:
+            if call in (1, 2, 4, 5, 6):
+                raise LostWorker("the worker process died")
+
+        sweep.run(3, Arithmetic(twice_then_thrice))
+        assert sweep.states() == [TrialState.COMPLETE, TrialState.FAIL, TrialState.COMPLETE]
+        assert "3 workers died of it" in sweep.record("trial-0001").reason
+
+    def test_wrong_gradients_stop_the_sweep_with_the_reports_first_lines(self, sweep: Sweep) -> None:
+        def wrong(call: int, config: TrialConfig) -> None:
+            raise WrongGradient("wrong: relative error 0.3\nW2[3, 17]  analytic 1.0  numeric 2.0")
+
+        stopped = sweep.run(9, Arithmetic(wrong), slots=2, max_failures=9).stopped
+        assert stopped.startswith("trial-000")
+        assert "has wrong gradients.\nwrong: relative error 0.3\nW2[3, 17]" in stopped
+        assert set(sweep.states()) == {TrialState.FAIL}
+        assert len(sweep.states()) <= 3
+
+
+class TestEnds:
+    def test_a_budget_of_minutes_starts_no_trial_after_it(self, sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+        now = [0.0]
+
+        def half_a_minute(call: int, config: TrialConfig) -> None:
+            now[0] += 30.0
+
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+        assert sweep.run(50, Arithmetic(half_a_minute), minutes=2.0).stopped == "the budget of 2 minutes is used up"
+        assert sweep.states() == [TrialState.COMPLETE] * 5
+
+    def test_no_improvement_for_so_many_trials_ends_it(self, sweep: Sweep) -> None:
+        stopped = sweep.run(200, stall=6).stopped
+        assert stopped == "the last 6 finished trials brought no improvement"
+        values = [trial.value for trial in sweep.study.trials]
+        assert min(values[:-6]) <= min(values[-6:])
+        assert min(values[-7:]) < min(values[:-7], default=float("inf"))
+
+
+class TestResume:
+    def test_a_record_in_the_outbox_is_told_and_not_trained_again(self, sweep: Sweep) -> None:
+        trial = sweep.study.ask()
+        values = sweep.space.suggest(trial)
+        waiting = TrialRecord(
+            config=sweep.space.apply(values), stop_epoch=EPOCHS, summary={"best_dev_cost": 0.25, "best_dev_error": 0.1}
+        )
+        waiting.save(Outbox(sweep.folder / "outbox").path(0))
+        work = Arithmetic()
+        sweep.run(2, work)
+        assert sweep.study.trials[0].value == 0.25
+        assert len(work.calls) == 1
+        assert sweep.witness.names == ["trial-0000", "trial-0001"]
+
+    def test_a_trial_left_running_keeps_its_number_and_its_values(self, sweep: Sweep) -> None:
+        values = sweep.space.suggest(sweep.study.ask())
+        work = Arithmetic()
+        sweep.run(2, work)
+        assert work.begun[0] == values["regularization.lambd"]
+        assert sweep.states() == [TrialState.COMPLETE] * 2
+
+    def test_a_told_record_that_was_not_sent_is_handed_over_again(self, sweep: Sweep) -> None:
+        sweep.run(2)
+        sweep.witness.names.clear()
+        sweep.run(2)
+        assert sweep.witness.names == ["trial-0000", "trial-0001"]
+
+    def test_an_enqueued_configuration_comes_first_and_counts(self, sweep: Sweep) -> None:
+        sweep.study.enqueue_trial({"regularization.lambd": 3.0})
+        work = Arithmetic()
+        sweep.run(3, work)
+        assert work.begun[0] == 3.0
+        assert len(work.begun) == 3
+
+
+class TestPruning:
+    def test_a_hopeless_trial_stops_at_its_first_rung(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        sweep = Sweep(tmp_path, monkeypatch, "median")
+        sweep.run(12)
+        pruned = [trial for trial in sweep.study.trials if trial.state == TrialState.PRUNED]
+        assert pruned
+        for trial in pruned:
+            epochs = sweep.record(f"trial-{trial.number:04d}").stop_epoch
+            assert epochs in rungs(sweep.pruner, EPOCHS)
+            assert epochs == max(trial.intermediate_values)
+            assert trial.user_attrs["summary"]["outcome"] == "pruned"
+
+    def test_a_decision_once_taken_is_kept_when_the_trial_runs_again(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        sweep = Sweep(tmp_path, monkeypatch, "median")
+        trial = sweep.study.ask()
+        sweep.space.suggest(trial)
+        trial.report(0.5, 2)
+        trial.set_user_attr("go_on_2", False)
+        sweep.run(1)
+        assert sweep.states() == [TrialState.PRUNED]
+        assert sweep.record("trial-0000").stop_epoch == 2
+
+    @pytest.mark.parametrize("pruner", ["median", "successive_halving"])
+    def test_synchronous_batches_search_alike_in_whatever_order_workers_finish(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pruner: str
+    ) -> None:
+        searches = []
+        for seed in range(4):
+            sweep = Sweep(tmp_path / str(seed), monkeypatch, pruner, seed)
+            sweep.run(12, slots=3, synchronous=True)
+            searches.append([(t.params, t.state, t.value) for t in sweep.study.trials])
+        assert all(search == searches[0] for search in searches)
+
+    def test_synchronous_batches_are_told_in_the_order_of_their_numbers(self, sweep: Sweep) -> None:
+        sweep.run(9, executor=Shuffled(5), slots=3, synchronous=True)
+        assert sweep.witness.names == [f"trial-{n:04d}" for n in range(9)]
