@@ -282,6 +282,7 @@ class ConfirmConfig(Strict):
     study: str | None = None  # null: the latest sweep
     top: Count = 5
     seeds: Annotated[int, Ge(2)] = 10
+    allow_path: bool = False  # read the data file that a study from elsewhere names
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     workers: WorkersConfig = field(default_factory=WorkersConfig)
 
@@ -293,6 +294,7 @@ class FinalConfig(Strict):
     study: str | None = None  # null: the latest sweep
     evaluate: bool = True  # false: leave the test set alone and only register the model
     force: bool = False  # open a test set again that was opened before
+    allow_path: bool = False  # read the data file that a study from elsewhere names
     register: bool = True
     model: str | None = None  # name of the registered model; null: <data>-classifier
     tracking: TrackingConfig = field(default_factory=TrackingConfig)

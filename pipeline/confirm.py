@@ -9,13 +9,13 @@ import rich.progress
 
 from pipeline import compose
 from pipeline.config import ConfirmConfig
-from pipeline.data.prepare import PreparedData, prepare
+from pipeline.data.prepare import PreparedData
 from pipeline.display import console, table
 from pipeline.environment import code_version
 from pipeline.record import TrialRecord
 from pipeline.search.executors import open_executor
 from pipeline.search.lock import hold
-from pipeline.selection.candidates import check_data, load, objective, ranked
+from pipeline.selection.candidates import load, objective, prepare_data, ranked
 from pipeline.selection.confirmation import Confirmation, conclude
 from pipeline.selection.repeats import Repeat, new_seeds, repeats, train_all
 from pipeline.sweep import terminable
@@ -39,9 +39,7 @@ def confirm(config: ConfirmConfig) -> int:
         parent = archive.parent(study)
         measure = objective(parent)
         candidates = [load(archive, run) for run in ranked(archive, study, measure)[: config.top]]
-        prepared = prepare(candidates[0].config.data, store)
-        for candidate in candidates:
-            check_data(candidate, prepared)
+        prepared = prepare_data(archive, candidates, store, allow_path=config.allow_path)
         seeds = new_seeds(config.seeds, (int(run.params.get("seed", 0)) for run in archive.trials(study)))
         wanted = repeats({candidate.name: candidate.config for candidate in candidates}, seeds)
         recorder = Recorder(tracking.uri, tracking.experiment, store, tracking.artifacts)
@@ -88,7 +86,7 @@ def _train(
         progress.advance(task)
 
     if todo:
-        with open_executor(config.workers) as executor, progress:
+        with open_executor(config.workers, [prepared.path]) as executor, progress:
             train_all(todo, prepared.path, executor, slots=config.workers.count, finished=finished)
 
 
@@ -110,7 +108,6 @@ def _record(archive: Archive, recorder: Recorder, run_id: str, result: Confirmat
         "winner": "" if result.first.broken else result.first.trial,
         "winner_run_id": "" if result.first.broken else result.first.run_id,
         "verdict": result.verdict,
-        "outcome": "completed",
         "repeated": ", ".join(row.trial for row in result.rows),
         "revision": revision,
         "result_sha256": digest,

@@ -9,11 +9,10 @@ from typing import Any
 from pipeline import compose
 from pipeline.config import FinalConfig, TrialConfig
 from pipeline.data.arrays import load_arrays
-from pipeline.data.prepare import prepare
 from pipeline.display import console, table
 from pipeline.errors import ConfigError
 from pipeline.search.lock import hold
-from pipeline.selection.candidates import check_data, choose, load
+from pipeline.selection.candidates import choose, load, prepare_data
 from pipeline.selection.opening import Finalist, Opened, open_test, permitted
 from pipeline.selection.winner import example_rows, winner
 from pipeline.sweep import terminable
@@ -41,8 +40,7 @@ def final(config: FinalConfig) -> int:
         choice = choose(archive, study)
         candidate = load(archive, choice.run)
         name = model_name(config.model, candidate.config)
-        prepared = prepare(candidate.config.data, store)
-        check_data(candidate, prepared)
+        prepared = prepare_data(archive, [candidate], store, allow_path=config.allow_path)
         earlier = permitted(archive, prepared, force=config.force) if config.evaluate else []
         arrays = load_arrays(prepared.path)
         finalist = Finalist(study, choice, candidate, prepared, arrays, winner(candidate, arrays, prepared))

@@ -2,14 +2,17 @@
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from pipeline.config import TrialConfig
 from pipeline.data.changes import what_changed
-from pipeline.data.prepare import PreparedData
-from pipeline.errors import DataError, RecordError
+from pipeline.data.prepare import PreparedData, prepare
+from pipeline.errors import ConfigError, DataError, RecordError
 from pipeline.record import TrialRecord
 from pipeline.tracking.archive import Archive, Found
+from pipeline.tracking.reading import check_sizes
 from pipeline.validation import parse
 
 FINISHED = ("completed", "early_stopped")
@@ -57,22 +60,44 @@ def _value(run: Found, measure: str) -> float:
 
 
 def load(archive: Archive, run: Found) -> Candidate:
-    """A trial's record, and its configuration checked against the schema."""
-    record = archive.load(run)
-    return Candidate(run, record, parse(TrialConfig, record.config))
-
-
-def check_data(candidate: Candidate, prepared: PreparedData) -> None:
-    """Refuse data that are not those of the trial, to the last bit.
+    """A trial's record, and its configuration checked against the schema and the recorded parameters.
 
     Raises
     ------
-    DataError
-        Saying what has changed.
+    RecordError
+        The record is not whole, was altered, or was made by a version with another schema.
     """
-    changed = what_changed(candidate.record.data, prepared.description | {"digest": prepared.digest})
-    if changed is not None:
-        raise DataError(f"The data are not those that {candidate.run.handle} was trained on: {changed}.")
+    record = archive.load(run)
+    try:
+        config = parse(TrialConfig, record.config)
+    except ConfigError as error:
+        raise RecordError(f"The record of {run.handle} does not fit this version: {error}") from None
+    check_sizes(config, record)
+    return Candidate(run, record, config)
+
+
+def prepare_data(archive: Archive, candidates: Sequence[Candidate], store: Path, *, allow_path: bool) -> PreparedData:
+    """The arrays that trials of one study were trained on, which must be the same to the last bit.
+
+    Raises
+    ------
+    RecordError
+        The study comes from elsewhere, and names a file or a download that has to be allowed.
+    DataError
+        The data have changed; the message says how.
+    """
+    data, handle = candidates[0].config.data, candidates[0].run.handle
+    if data.source != "builtin" and not allow_path and archive.is_foreign(candidates[0].run):
+        raise RecordError(
+            f"The record of {handle} comes from elsewhere and reads {data.path or data.name} ({data.source}); "
+            "look whether you trust that, and allow it with allow_path=true."
+        )
+    prepared = prepare(data, store)
+    for candidate in candidates:
+        changed = what_changed(candidate.record.data, prepared.description | {"digest": prepared.digest})
+        if changed is not None:
+            raise DataError(f"The data are not those that {candidate.run.handle} was trained on: {changed}.")
+    return prepared
 
 
 @dataclass(frozen=True)

@@ -158,7 +158,7 @@ def _record(opened: Opened, recorder: Recorder) -> None:
         "best_dev_cost": opened.finalist.winner.dev_cost,
         "dev_test_gap": result.error.value - dev.value,
     }
-    recorder.annotate(opened.run_id, {"outcome": "completed", NOTE: opened.markdown()}, metrics)
+    recorder.annotate(opened.run_id, {NOTE: opened.markdown()}, metrics)
     known = {"trial": opened.finalist.candidate.run.handle, "dev_error": dev.value, "dev_examples": dev.n}
     before = [asdict(opening) for opening in opened.earlier]
     recorder.write_json(opened.run_id, "final.json", known | result.as_dict() | {"earlier_openings": before})

@@ -1,6 +1,5 @@
 """Trains configurations again on new seeds, in the workers that trials use; it writes nothing itself."""
 
-import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import asdict, dataclass, replace
@@ -10,7 +9,7 @@ from pipeline.config import TrialConfig
 from pipeline.record import TrialRecord
 from pipeline.search.coordinator import LOST_WORKERS
 from pipeline.search.executors import LostWorker
-from pipeline.trial import Segment, WrongGradient, work
+from pipeline.trial import failed_record, work_whole
 
 
 @dataclass
@@ -48,7 +47,7 @@ def train_all(
     todo: list[Repeat], arrays: Path, executor: Executor, *, slots: int, finished: Callable[[Repeat, TrialRecord], None]
 ) -> None:
     """Train everything, `slots` at a time; `finished` is told each result while the workers go on."""
-    waiting, flights = iter(todo), dict[Future[Segment], Repeat]()
+    waiting, flights = iter(todo), dict[Future[TrialRecord], Repeat]()
     for repeat in _take(waiting, slots):
         flights[_submit(executor, arrays, repeat)] = repeat
     while flights:
@@ -69,26 +68,19 @@ def _take(waiting: Iterator[Repeat], count: int) -> list[Repeat]:
     return [repeat for _, repeat in zip(range(count), waiting, strict=False)]
 
 
-def _submit(executor: Executor, arrays: Path, repeat: Repeat) -> "Future[Segment]":
-    return executor.submit(work, arrays, repeat.config, None)
+def _submit(executor: Executor, arrays: Path, repeat: Repeat) -> "Future[TrialRecord]":
+    return executor.submit(work_whole, arrays, repeat.config)
 
 
-def _result(repeat: Repeat, future: "Future[Segment]") -> TrialRecord | None:
+def _result(repeat: Repeat, future: "Future[TrialRecord]") -> TrialRecord | None:
     """The record; None when the worker was lost and another is to try. What fails is a failed record."""
     try:
-        record = future.result().record
-        assert record is not None
-        return record
-    except LostWorker as loss:
+        return future.result()
+    except LostWorker:
         repeat.lost += 1
         if repeat.lost < LOST_WORKERS:
             return None
-        return _failed(repeat, f"{repeat.lost} workers were lost on it ({loss}), perhaps for want of memory")
-    except WrongGradient as wrong:
-        return _failed(repeat, str(wrong))
+        loss = LostWorker(f"{repeat.lost} workers died of it, perhaps for want of memory")
+        return failed_record(asdict(repeat.config), loss)
     except Exception as error:
-        return _failed(repeat, f"{type(error).__name__}: {error}")
-
-
-def _failed(repeat: Repeat, reason: str) -> TrialRecord:
-    return TrialRecord(config=asdict(repeat.config), outcome="failed", reason=reason, started_at=time.time())
+        return failed_record(asdict(repeat.config), error)

@@ -11,6 +11,7 @@ from pipeline.config import ConfirmConfig, TrialConfig
 from pipeline.data.arrays import load_arrays
 from pipeline.data.prepare import prepare
 from pipeline.errors import DataError, RecordError
+from pipeline.selection import candidates
 from pipeline.tracking.archive import Archive, Found
 from pipeline.trial import run_trial
 from pipeline.validation import parse
@@ -120,6 +121,22 @@ def test_a_study_without_a_completed_trial_is_refused(store: Path, monkeypatch: 
 
 def test_data_that_have_changed_are_refused(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = prepare(parse(TrialConfig, {"data": {"name": "moons", "examples": 100}}).data, store)
-    monkeypatch.setattr(command, "prepare", lambda config, store: other)
+    monkeypatch.setattr(candidates, "prepare", lambda config, store: other)
     with pytest.raises(DataError, match=r"The data are not those that first/trial-000. was trained on"):
+        command.confirm(settings(store))
+
+
+def test_a_study_from_elsewhere_may_not_name_a_file_to_read_unless_allowed(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = candidates.load
+
+    def from_a_file(archive: Archive, run: Found) -> candidates.Candidate:
+        found = load(archive, run)
+        found.config.data.source, found.config.data.path = "file", "/etc/passwd"
+        return found
+
+    monkeypatch.setattr(command, "load", from_a_file)
+    monkeypatch.setattr(Archive, "is_foreign", lambda self, run: True)
+    with pytest.raises(RecordError, match=r"comes from elsewhere and reads /etc/passwd .* allow_path=true"):
         command.confirm(settings(store))

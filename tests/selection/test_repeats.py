@@ -7,7 +7,7 @@ from pipeline.config import TrialConfig
 from pipeline.record import TrialRecord
 from pipeline.search.executors import LostWorker
 from pipeline.selection.repeats import Repeat, new_seeds, repeats, train_all
-from pipeline.trial import Segment, WrongGradient
+from pipeline.trial import WrongGradient
 
 
 class Scripted(Executor):
@@ -23,7 +23,7 @@ class Scripted(Executor):
         if self.script.get(config.seed):
             future.set_exception(self.script[config.seed].pop())
         else:
-            future.set_result(Segment(record=TrialRecord(config={"seed": config.seed})))
+            future.set_result(TrialRecord(config={"seed": config.seed}))
         return future
 
 
@@ -72,7 +72,7 @@ def test_a_training_that_loses_worker_after_worker_fails_and_holds_up_no_other()
     executor, found = train({2: [LostWorker("killed")] * 9})
     assert executor.submitted.count(2) == 3
     assert found[2].outcome == "failed"
-    assert "3 workers were lost" in found[2].reason
+    assert "3 workers died of it" in found[2].reason
     assert [found[seed].outcome for seed in (1, 3, 4)] == ["completed"] * 3
 
 
