@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -119,7 +120,8 @@ def _record(archive: Archive, recorder: Recorder, run_id: str, result: Confirmat
         "mean_dev_error": result.first.error.mean,
         "mean_dev_error_half_width": result.first.error.half_width,
     }
-    recorder.annotate(run_id, tags, metrics, step=revision)
+    finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
+    recorder.annotate(run_id, tags, finite, step=revision)
     recorder.close(run_id)
 
 

@@ -1,6 +1,7 @@
 """`make confirm` on a real study: paired seeds, the trials' own worker code, tracked, interruptible."""
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from pipeline.data.arrays import load_arrays
 from pipeline.data.prepare import prepare
 from pipeline.errors import DataError, RecordError
 from pipeline.selection import candidates
+from pipeline.selection.candidates import choose
 from pipeline.tracking.archive import Archive, Found
-from pipeline.trial import run_trial
+from pipeline.trial import failed_record, run_trial
 from pipeline.validation import parse
 
 
@@ -140,3 +142,19 @@ def test_a_study_from_elsewhere_may_not_name_a_file_to_read_unless_allowed(
     monkeypatch.setattr(Archive, "is_foreign", lambda self, run: True)
     with pytest.raises(RecordError, match=r"comes from elsewhere and reads /etc/passwd .* allow_path=true"):
         command.confirm(settings(store))
+
+
+def test_when_nothing_trains_to_its_end_no_winner_is_named_and_final_says_unconfirmed(
+    store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(todo: list[Any], *_: Any, finished: Callable[..., None], **named: Any) -> None:
+        for repeat in todo:
+            finished(repeat, failed_record(asdict(repeat.config), ValueError("out of luck")))
+
+    monkeypatch.setattr(command, "train_all", broken)
+    assert command.confirm(settings(store)) == 0
+    assert "none is confirmed" in capsys.readouterr().out
+    run, children = confirmation(store)
+    assert {child.status for child in children} == {"FAILED"}
+    assert run.tags.get("winner_run_id", "") == ""
+    assert not choose(Archive(None, "pipeline", store), "first").confirmed
