@@ -20,6 +20,7 @@ from pipeline.config import Strict
 from pipeline.errors import ConfigError, UserError
 from pipeline.validation import did_you_mean, known_paths, parse
 
+OF_A_LEAF = ("low", "high", "log", "step", "points", "choices", "when")
 CONF = Path(__file__).resolve().parent.parent / "conf"
 Schema = TypeVar("Schema", bound=Strict)
 
@@ -85,6 +86,11 @@ def plain(config: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in values.items()}
 
 
+def overrides() -> list[str]:
+    """What was given on the command line of the command under way; nothing when it was called from Python."""
+    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+
+
 def refuse_searched(overrides: Sequence[str], config: dict[str, Any]) -> None:
     """Refuse a plain value on the command line for something that the sweep searches.
 
@@ -109,7 +115,8 @@ def _sentence(error: Exception, schema: type[Strict]) -> str:
     """One sentence for Hydra's message, which is made for developers and has several lines."""
     text = str(error.__cause__ or error) if "Error merging" in str(error) else str(error)
     if found := re.search(r"Could not override '([^']+)'", str(error)):
-        return _unknown_key(found[1], schema)
+        inner = re.search(r"full_key: (search\.space\.\S+)", str(error.__cause__))
+        return _unknown_key(max(found[1], inner[1] if inner else "", key=len), schema)
     if found := re.search(
         r"Could not (?:find|load) '([^']+)/([^'/]+)'.*?Available options in '[^']+':(.*?)(?:\n\s*\n|Config search|\Z)",
         text,
@@ -125,5 +132,6 @@ def _sentence(error: Exception, schema: type[Strict]) -> str:
 
 def _unknown_key(key: str, schema: type[Strict]) -> str:
     if key.startswith("search.space."):
-        return f"{key} is not in the search space; to add it, write +{key}={{low: …, high: …}}."
+        value = "…" if key.rsplit(".", 1)[-1] in OF_A_LEAF else "{low: …, high: …}"
+        return f"{key} is not in the search space; to add it, write +{key}={value}."
     return f"{key} is no configuration value{did_you_mean(key, known_paths(schema))}."

@@ -1,11 +1,13 @@
 """The words and tables with which a sweep begins and ends."""
 
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from pipeline.compose import overrides
 from pipeline.config import SweepConfig
 from pipeline.display import console, short, table
 from pipeline.search.study import asked, objective_names
@@ -14,33 +16,44 @@ SHOWN = 5
 
 
 def standing(study: optuna.Study, config: SweepConfig) -> str:
-    """Where the study stands: "20 of 50 trials done, 9 pruned, 0 failed"."""
+    """Where the study stands: "20 of 50 trials done, 9 stopped early by the pruner or diverged, 0 failed"."""
     states = [trial.state for trial in asked(study)]
     done = sum(state.is_finished() for state in states)
+    wanted = config.study.trials
+    so_far = f"{done} of {wanted} trials done" if len(states) <= wanted else f"{done} trials done ({wanted} asked for)"
     return (
-        f"{done} of {config.study.trials} trials done, {states.count(TrialState.PRUNED)} stopped early by the pruner "
+        f"{so_far}, {states.count(TrialState.PRUNED)} stopped early by the pruner "
         f"or diverged, {states.count(TrialState.FAIL)} failed"
     )
 
 
 def print_end(
-    config: SweepConfig, name: str, study: optuna.Study, *, run_ids: Mapping[int, str], stopped: str, left: str
+    config: SweepConfig,
+    name: str,
+    study: optuna.Study,
+    *,
+    run_ids: Mapping[int, str],
+    stopped: str = "",
+    left: str = "",
+    exhausted: bool = False,
 ) -> int:
     """Say what was found and what to do next; 0 when the study has all its trials."""
     complete = [t for t in asked(study) if t.state == TrialState.COMPLETE]
     console.print(f"\nStudy {name}: {standing(study, config)}.")
     if len(objective_names(config)) > 1:
-        _print_front(study)
+        _print_front(study, run_ids)
     elif complete:
         _print_gain(study, min(complete, key=_first), objective_names(config)[0])
         _print_best(name, sorted(complete, key=_first)[:SHOWN], run_ids)
     console.print(f"The test set ({config.data.name}) is unopened; no trial can read it.")
     done = not stopped and all(trial.state.is_finished() for trial in asked(study))
+    if exhausted:
+        console.print("The grid is complete: every point of it has been tried. Other points are another study.")
     if stopped:
         console.print(f"The sweep stopped before {config.study.trials} trials: {stopped}")
     if left:
         console.print(f"{left} They are sent when the same command runs again.")
-    _print_next(config, name, complete)
+    _print_next(config, name, complete, exhausted)
     return 0 if done and not left else 1
 
 
@@ -80,24 +93,30 @@ def _print_best(name: str, best: list[FrozenTrial], run_ids: Mapping[int, str]) 
     table(["trial", "dev cost", "dev error", *names, "epochs", "run id"], rows)
 
 
-def _print_front(study: optuna.Study) -> None:
-    rows = [[f"trial-{t.number:04d}", *t.values, *t.params.values()] for t in study.best_trials]
+def _print_front(study: optuna.Study, run_ids: Mapping[int, str]) -> None:
+    front = sorted(study.best_trials, key=lambda trial: trial.values)
+    paths = list(dict.fromkeys(path for trial in front for path in trial.params))
     objectives = [str(name) for name in study.user_attrs["config"]["study"]["objective"]]
-    paths = [path.split(".", 1)[-1] for path in study.best_trials[0].params] if study.best_trials else []
-    console.print("Trials that no other beats in every objective (the Pareto front):")
-    table(["trial", *objectives, *paths], rows)
+    rows = [
+        [f"trial-{t.number:04d}", *t.values, *(t.params.get(path) for path in paths), run_ids.get(t.number, "")]
+        for t in front
+    ]
+    console.print(f"{len(front)} trials that no other beats in every objective (the Pareto front):")
+    table(["trial", *objectives, *(path.split(".", 1)[-1] for path in paths), "run id"], rows)
 
 
-def _print_next(config: SweepConfig, name: str, complete: list[FrozenTrial]) -> None:
-    extend = f'make sweep ARGS="… study.trials={2 * config.study.trials}"'
+def _print_next(config: SweepConfig, name: str, complete: list[FrozenTrial], exhausted: bool) -> None:
     lines = [("see and compare the runs", "make ui")]
     if complete:
         best = min(complete, key=_first)
         lines.append(("prove that the best repeats", f"make rerun RUN={name}/trial-{best.number:04d}"))
-    lines += [
-        ("resume or extend the study", extend.replace("… ", "")),
-        ("confirm the best on new seeds", f"make confirm STUDY={name}"),
-    ]
+    if not exhausted:
+        wanted = [f"study.trials={2 * max(config.study.trials, len(complete))}"]
+        same = [text for text in overrides() if not text.startswith(("study.trials=", "study.fresh="))]
+        if config.study.fresh:
+            same += [f"study.name={name}"]
+        lines.append(("resume or extend the study", f'make sweep ARGS="{shlex.join([*same, *wanted])}"'))
+    lines.append(("confirm the best on new seeds", f"make confirm STUDY={name}"))
     console.print("\nNext:")
     for what, command in lines:
         console.print(f"  {command:55} {what}")

@@ -4,7 +4,7 @@ import logging
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -19,11 +19,11 @@ from pipeline.display import SweepProgress, console
 from pipeline.environment import code_version
 from pipeline.search.coordinator import Coordinator, Plan, run_name
 from pipeline.search.executors import open_executor
-from pipeline.search.lock import hold
+from pipeline.search.lock import claim
 from pipeline.search.outbox import Outbox
 from pipeline.search.pruners import rungs
 from pipeline.search.space import Space
-from pipeline.search.study import asked, check_data, name_study, objective_names, open_storage, open_study
+from pipeline.search.study import asked, check_data, held, objective_names, open_storage, open_study, trials_possible
 from pipeline.summary import print_end, standing
 from pipeline.tracking.recorder import Recorder
 from pipeline.tracking.sender import Sender
@@ -44,27 +44,36 @@ def sweep(config: SweepConfig) -> int:
     """Bring the study to the number of trials asked for, from wherever it stands; 0 when it got there."""
     logging.getLogger("optuna").setLevel(logging.WARNING)
     space = Space(config.search.space, asdict(trial_config(config)))
-    store = Path(config.tracking.store)
-    name = name_study(config)
-    with hold(store / "studies" / f"{name}.lock", f"study {name}"), terminable():
-        prepared = prepare(config.data, store)
+    trials = int(min(config.study.trials, trials_possible(config, space)))
+    config = replace(config, study=replace(config.study, trials=trials))
+    with held(config) as name, terminable():
+        prepared = prepare(config.data, Path(config.tracking.store))
         study = open_study(config, name, open_storage(config, name), space)
         check_data(study, prepared.digest)
-        sender = start_sender(config, name, prepared)
-        say_data(config, prepared)
-        console.print(f"Study {name}: {standing(study, config)}")
-        try:
-            stopped = run_trials(config, study, space, prepared, sender)
-        except BaseException as error:
-            if not isinstance(error, KeyboardInterrupt):
-                leave(config, sender, study, "FAILED")
-                raise
-            console.print(f"\nInterrupted. Study {name}: {standing(study, config)}; the same command continues.")
-            leave(config, sender, study, "KILLED")
-            return 130
-        left = leave(config, sender, study, "FINISHED")
+        with claim(study, config.study.storage, take_over=config.study.take_over):
+            return carry_out(config, study, space, prepared)
+
+
+def carry_out(config: SweepConfig, study: optuna.Study, space: Space, prepared: PreparedData) -> int:
+    """Run and track what is missing of a study that is held, and say how it ended; the exit code."""
+    name = study.study_name
+    sender = start_sender(config, name, prepared)
+    say_data(config, prepared)
+    console.print(f"Study {name}: {standing(study, config)}")
+    try:
+        stopped = run_trials(config, study, space, prepared, sender)
+    except KeyboardInterrupt:
+        instead = f" with study.name={name} for study.fresh=true" if config.study.fresh else ""
+        console.print(f"\nInterrupted. Study {name}: {standing(study, config)}; the same command{instead} continues.")
+        leave(config, sender, study, "KILLED")
+        return 130
+    except BaseException:
+        leave(config, sender, study, "FAILED")
+        raise
+    left = leave(config, sender, study, "FINISHED")
     run_ids = {number: run_id for number, (run_id, _) in sender.recorder.children(sender.parent or "").items()}
-    return print_end(config, name, study, run_ids=run_ids, stopped=stopped, left=left)
+    exhausted = len(asked(study)) >= trials_possible(config, space)
+    return print_end(config, name, study, run_ids=run_ids, stopped=stopped, left=left, exhausted=exhausted)
 
 
 def run_trials(config: SweepConfig, study: optuna.Study, space: Space, prepared: PreparedData, sender: Sender) -> str:
@@ -145,16 +154,22 @@ def leave(config: SweepConfig, sender: Sender, study: optuna.Study, status: str)
     """Send what is left and end the parent run; returns a sentence on what could not be sent."""
     left = sender.close(IMPATIENT_S if status == "KILLED" else PATIENT_S)
     if sender.parent is not None and not sender.trouble:
-        trials = asked(study)
-        costs = [trial.values[0] for trial in trials if trial.state == TrialState.COMPLETE]
-        metrics = {f"best_{objective_names(config)[0]}": min(costs)} if costs else {}
-        sender.recorder.annotate(sender.parent, metrics=metrics | {"trials": float(len(trials))}, step=len(trials))
-        if status != "FAILED" and not left.names:
-            illustrate(config, sender)
+        if status != "FAILED":  # the study may be what failed
+            sender.recorder.annotate(sender.parent, **standing_metrics(study, objective_names(config)[0]))
+            if not left.names:
+                illustrate(config, sender)
         sender.recorder.close(sender.parent, status)
     if left.names:
         return f"{len(left.names)} finished runs wait in {sender.outbox} for the tracking store: {left.reason}"
     return ""
+
+
+def standing_metrics(study: optuna.Study, objective: str) -> dict[str, Any]:
+    """How many trials the study has and the best value of its first objective, with that number as the step."""
+    trials = asked(study)
+    values = [trial.values[0] for trial in trials if trial.state == TrialState.COMPLETE]
+    best = {f"best_{objective}": min(values)} if values else {}
+    return {"metrics": best | {"trials": float(len(trials))}, "step": len(trials)}
 
 
 def illustrate(config: SweepConfig, sender: Sender) -> None:

@@ -1,4 +1,4 @@
-"""Trials on a Dask cluster, through its own `concurrent.futures` executor; the only module that imports `distributed`."""
+"""Trials on a Dask cluster, through its own `concurrent.futures` executor; alone it imports `distributed`."""
 
 import tempfile
 from collections.abc import Iterator, Sequence

@@ -1,5 +1,6 @@
 """Optuna's samplers by name, seeded so that a killed and resumed search proposes what an uninterrupted one would."""
 
+import warnings
 import zlib
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
@@ -7,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from optuna.distributions import BaseDistribution
+from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, GridSampler, QMCSampler, RandomSampler, TPESampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
@@ -30,15 +32,18 @@ def make_sampler(config: SamplerConfig, space: Space, objectives: int = 1) -> Ba
     if package and find_spec(package) is None:
         raise ConfigError(f"sampler={config.name} needs the package {package}; install it with: pip install {package}")
     if config.name == "qmc":
-        return QMCSampler(seed=config.seed, scramble=True, warn_independent_sampling=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            return QMCSampler(seed=config.seed, scramble=True, warn_independent_sampling=False)
     if config.name == "cmaes" and objectives > 1:
         raise ConfigError(f"sampler=cmaes must have one objective, but study.objective has {objectives}.")
     startup = config.startup_trials
+    grid = space.grid() if config.name == "grid" else {}
     makers: dict[str, Callable[[int], BaseSampler]] = {
         "tpe": lambda seed: TPESampler(seed=seed, n_startup_trials=startup),
         "random": lambda seed: RandomSampler(seed=seed),
-        # The grid's points are shuffled by the sampler's seed and numbered after that: it must be the same for all trials.
-        "grid": lambda _: GridSampler(space.grid(), seed=config.seed),
+        # The grid's points are shuffled by the seed and numbered after that: it must be the same for all trials.
+        "grid": lambda _: GridSampler(grid, seed=config.seed),
         "cmaes": lambda seed: CmaEsSampler(seed=seed, n_startup_trials=startup, warn_independent_sampling=False),
         "gp": lambda seed: GPSampler(seed=seed, n_startup_trials=startup),
     }

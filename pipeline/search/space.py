@@ -5,6 +5,7 @@ It knows the schema and Optuna's distributions; it proposes nothing itself.
 
 import copy
 import itertools
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -106,6 +107,10 @@ class Space:
         """The points of every leaf, for a grid search."""
         return {leaf.path: leaf.grid() for leaf in self.leaves}
 
+    def grid_size(self) -> int:
+        """How many points the grid has."""
+        return math.prod(len(points) for points in self.grid().values())
+
     def encode(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Study parameters for configuration values given by path, as `study.enqueue` has them.
 
@@ -147,6 +152,11 @@ class Space:
         self._check_path(path)
         if not isinstance(spec, Mapping) or not ({"low", "high", "choices"} & spec.keys()):
             raise ConfigError(f"{name} must be {{low: …, high: …}} or {{choices: […]}}, but is {spec!r}.")
+        if "choices" in spec and {"low", "high"} & spec.keys():
+            raise ConfigError(
+                f"{name} must have either choices or low and high, but has both; "
+                f"to replace one by the other, write ~{name} before +{name}={{…}}."
+            )
         allowed = _CHOICES if "choices" in spec else _RANGE
         if unknown := sorted(spec.keys() - allowed):
             raise ConfigError(f"{name}.{unknown[0]} must be one of {', '.join(sorted(allowed))}.")
@@ -220,10 +230,10 @@ class Space:
 
 
 def _walk(tree: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-    """Every leaf of the tree with its dotted path; a mapping with low, high or choices is a leaf."""
+    """Every leaf of the tree with its dotted path; a mapping with low, high or choices is a leaf, an empty one none."""
     for key, value in tree.items():
         path = f"{prefix}{key}"
-        if isinstance(value, Mapping) and value and not ({"low", "high", "choices"} & value.keys()):
+        if isinstance(value, Mapping) and not ({"low", "high", "choices"} & value.keys()):
             yield from _walk(value, f"{path}.")
         elif value is not None:
             yield path, value

@@ -2,20 +2,24 @@
 
 import hashlib
 import json
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import TrialState
 
-from pipeline.addresses import mask, with_driver
+from pipeline.addresses import with_driver
 from pipeline.config import SweepConfig
 from pipeline.errors import ConfigError, StudyError
+from pipeline.search.lock import hold_study, unusable
 from pipeline.search.pruners import make_pruner
 from pipeline.search.samplers import make_sampler
 from pipeline.search.space import Space
@@ -60,8 +64,8 @@ def study_name(config: SweepConfig) -> str:
 
 
 def journal_path(config: SweepConfig, name: str) -> Path:
-    """Where the study's journal is, unless `study.storage` says otherwise."""
-    return Path(config.tracking.store) / "studies" / f"{name}.journal"
+    """Where the study's journal is, if it is kept in one: the path in `study.storage`, or one of its own."""
+    return Path(config.study.storage or Path(config.tracking.store) / "studies" / f"{name}.journal")
 
 
 def open_storage(config: SweepConfig, name: str) -> BaseStorage:
@@ -77,9 +81,8 @@ def open_storage(config: SweepConfig, name: str) -> BaseStorage:
         try:
             return RDBStorage(with_driver(where), engine_kwargs={"pool_pre_ping": True})
         except Exception as error:  # SQLAlchemy's drivers each raise classes of their own
-            reason = mask(str(error).splitlines()[0])
-            raise StudyError(f"study.storage {mask(where)} cannot be opened: {reason}") from None
-    path = Path(where) if where else journal_path(config, name)
+            raise unusable(where, error) from None
+    path = journal_path(config, name)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _cut_torn_line(path)
@@ -88,6 +91,33 @@ def open_storage(config: SweepConfig, name: str) -> BaseStorage:
         raise StudyError(f"the study's journal {path} cannot be opened: {error.strerror}.") from None
     except (ValueError, KeyError, AssertionError):
         raise StudyError(f"the study's journal {path} is damaged and cannot be read.") from None
+
+
+@contextmanager
+def held(config: SweepConfig) -> Iterator[str]:
+    """Hold the study that `config` means, and give its name, while the block runs; trouble with its storage is told.
+
+    Raises
+    ------
+    StudyError
+        Another coordinator holds it, or its storage fails while the block runs.
+    """
+    where = config.study.storage
+    name = name_study(config)
+    with hold_study(where, journal_path(config, name), name):
+        try:
+            yield name
+        except StorageInternalError as error:
+            raise StudyError(
+                f"{unusable(where or '', error.__cause__ or error)} Nothing is lost: the same command continues."
+            ) from None
+
+
+def trials_possible(config: SweepConfig, space: Space) -> float:
+    """How many trials the study can have: no end of them, or the points of the grid beside the queued ones."""
+    if config.sampler.name != "grid":
+        return math.inf
+    return space.grid_size() + len(config.study.enqueue)
 
 
 def open_study(config: SweepConfig, name: str, storage: BaseStorage, space: Space) -> optuna.Study:
@@ -157,9 +187,14 @@ def name_study(config: SweepConfig) -> str:
 
 
 def _exists(config: SweepConfig, name: str) -> bool:
-    if config.study.storage is None:
+    where = config.study.storage
+    if where is None:
         return journal_path(config, name).exists()
-    return name in optuna.get_all_study_names(open_storage(config, name))
+    if "://" in where:
+        return name in optuna.get_all_study_names(open_storage(config, name))
+    # Another coordinator may be writing to this journal, so it is only looked at.
+    path = Path(where)
+    return path.exists() and f'"study_name":"{name}"' in path.read_text(errors="replace")
 
 
 def objective_names(config: SweepConfig) -> list[str]:
