@@ -19,14 +19,25 @@ ROWS = {
 def describe(sweep: Sweep, findings: Sequence[Finding]) -> str:
     """The description of the sweep's own run."""
     paragraphs = [
-        f"**Sweep {sweep.name}**: {len(sweep.trials)} trials on {sweep.config['data']['name']}, searching "
-        f"{search_space(sweep)} ({sweep.config['sampler']['name']} sampler, {sweep.config['pruner']['name']} pruner).",
+        _headline(sweep),
+        f"It searched {search_space(sweep)}, with the {sweep.config['sampler']['name']} sampler and the "
+        f"{sweep.config['pruner']['name']} pruner.",
         _result(sweep),
         _limits(findings),
         "The pictures are among this run's artifacts, under `pictures`.",
         "\n".join(f"- {what}: `{command}`" for what, command in commands(sweep).items()),
     ]
     return "\n\n".join(paragraph for paragraph in paragraphs if paragraph)
+
+
+def _headline(sweep: Sweep) -> str:
+    """The result in a sentence, which is what the UI shows of a description before it is opened."""
+    what = f"**{len(sweep.trials)} trials on {sweep.config['data']['name']}.**"
+    if not sweep.ranked:
+        return f"{what} No trial has ended by itself yet."
+    best, words = sweep.ranked[0], sweep.objectives[0].replace("_", " ")
+    against = f", {shown(sweep.baseline, sweep.metric)} without regularisation" if sweep.baseline else ""
+    return f"{what} Best {words} {shown(best, sweep.metric)} ({best.name}{against})."
 
 
 def search_space(sweep: Sweep) -> str:
@@ -44,7 +55,7 @@ def search_space(sweep: Sweep) -> str:
 def _result(sweep: Sweep) -> str:
     """The best trial beside the run without regularisation, as a table."""
     if not sweep.ranked:
-        return "No trial has ended by itself yet."
+        return ""
     best, baseline = sweep.ranked[0], sweep.baseline
     lines = [f"| | {best.name} | no regularisation |", "|---|---|---|"]
     lines += [f"| {text} | {shown(best, key)} | {shown(baseline, key)} |" for text, key in ROWS.items()]

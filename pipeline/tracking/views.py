@@ -123,6 +123,7 @@ def _line(metric: str) -> dict[str, Any]:
         "metricKey": metric,
         "selectedMetricKeys": [metric],
         "displayName": metric,
+        "displayPoints": False,
         "lineSmoothness": 0,
         "xAxisScaleType": "linear",
         "scaleType": "log" if metric.endswith("cost") else "linear",
