@@ -1,4 +1,4 @@
-"""Makes the pictures in `docs/` anew, from a default sweep in a store of its own:  python -m tests.browser.screenshots."""
+"""Makes the pictures in `docs/` anew, from a default sweep:  python -m tests.browser.screenshots."""
 
 import shutil
 import sys
@@ -22,7 +22,7 @@ def main() -> None:
         ended = run(store, "sweep", "study.name=digits", "workers.count=1", timeout=600)
         assert ended.returncode == 0, ended.stderr
         with mlflow_ui(store) as address:
-            browser = Browser(Path(folder) / "profile", address, width=1500, height=1150)
+            browser = Browser(Path(folder) / "profile", address)
             try:
                 _run_list(browser)
                 _comparison(browser)
@@ -39,8 +39,9 @@ def main() -> None:
 
 def _run_list(browser: Browser) -> None:
     """The run list as `make ui` shows it, the sweep opened to its trials."""
+    browser.driver.set_window_size(1980, 1050)
     browser.open(f"{VIEW}sweeps")
-    (group,) = browser.until(lambda: browser.rows("digits"), "the sweep's row")
+    browser.until(lambda: browser.rows("digits"), "the sweep's row")
     browser.until(lambda: "outcome" in browser.headings(), "the view's columns")
     browser.dismiss_banner()
     browser.rows("digits")[0].find_element("css selector", "button").click()
@@ -50,6 +51,7 @@ def _run_list(browser: Browser) -> None:
 
 def _comparison(browser: Browser) -> None:
     """Parallel coordinates of the searched values above the overlaid curves of the best runs."""
+    browser.driver.set_window_size(1500, 1480)
     browser.open(f"{VIEW}digits&compareRunsMode=CHART")
     browser.wait_for("Parallel Coordinates")
     browser.dismiss_banner()
