@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipeline import preflight as module
+from pipeline import checklist as module
 from pipeline.config import ModelConfig, RegularizationConfig, TrialConfig
 from pipeline.data.arrays import Fold, Normalization, TrialArrays
 from pipeline.nn import costs, penalties

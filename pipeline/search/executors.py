@@ -57,11 +57,11 @@ class LocalProcesses(Executor):
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Let the workers finish what they have, or with `wait=False` end them now."""
+        """Let the workers finish what they have, or with `wait=False` end them now; none is left either way."""
         if not wait:
             self._alive.close()
         for pool in self._pools:
-            pool.shutdown(wait=wait, cancel_futures=cancel_futures or not wait)
+            pool.shutdown(wait=True, cancel_futures=cancel_futures or not wait)
 
     def _new_pool(self) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(1, self._context, initializer=_start_worker, initargs=(self._watched,))
