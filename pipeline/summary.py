@@ -117,6 +117,7 @@ def _print_next(config: SweepConfig, name: str, complete: list[FrozenTrial], exh
             same += [f"study.name={name}"]
         lines.append(("resume or extend the study", f'make sweep ARGS="{shlex.join([*same, *wanted])}"'))
     lines.append(("confirm the best on new seeds", f"make confirm STUDY={name}"))
+    lines.append(("pictures, tables and verdicts in one HTML file", f"make report STUDY={name}"))
     console.print("\nNext:")
     for what, command in lines:
         console.print(f"  {command:55} {what}")
