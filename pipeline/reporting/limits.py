@@ -101,6 +101,7 @@ def _main_limit(sweep: Sweep) -> Finding:
 
 
 def _bias(sweep: Sweep, d: Diagnosis, errors: str) -> Finding:
+    best = sweep.ranked[0]
     runs = [t for t in [*sweep.trials, sweep.baseline] if t is not None and math.isfinite(t["best_train_error"])]
     closest = min(runs, key=lambda trial: trial["best_train_error"])
     lowest = closest["best_train_error"]
@@ -109,6 +110,14 @@ def _bias(sweep: Sweep, d: Diagnosis, errors: str) -> Finding:
             "Bias limits it: train error itself is the floor, and no trial gets below it.",
             f"{errors}; the lowest train error of all {len(runs)} runs is {_percent(lowest)} ({closest.name}).",
             f"In this order: {', '.join(BIAS_REMEDIES)}; less regularisation alone cannot help.",
+        )
+    if closest["best_dev_error"] < d.dev_error:
+        return Finding(
+            "Bias limits the best trial, not the network: another trial fits the training part, and errs less on dev.",
+            f"{errors}; {closest.name} has train error {_percent(lowest)} and dev error "
+            f"{_percent(closest['best_dev_error'])}, though a {_objective(sweep)} of {closest[sweep.metric]:.3g} "
+            f"against {best[sweep.metric]:.3g}.",
+            "Train longer, or search for study.objective=dev_error if errors are what counts.",
         )
     return Finding(
         "It trades bias for variance: the network could learn the training part, but does best on dev when held back.",

@@ -44,6 +44,14 @@ def test_high_bias_with_a_trial_that_fits_is_blamed_on_regularisation_and_not_on
     assert "trial-0001 reaches train error 0 %" in finding.evidence
 
 
+def test_high_bias_of_a_trial_whose_rival_errs_less_everywhere_is_the_objectives_doing():
+    best = a_trial(0, {PATH: 5.0}, 0.4, train=0.1, dev=0.13)
+    rival = a_trial(1, {PATH: 0.1}, 0.5, train=0.02, dev=0.05)
+    finding = find_limits(a_sweep([best, rival]))[0]
+    assert finding.claim.startswith("Bias limits the best trial, not the network")
+    assert "dev cost of 0.5 against 0.4" in finding.evidence
+
+
 def test_bias_that_no_run_escapes_names_the_lowest_train_error_of_all():
     trials = [a_trial(n, {PATH: 1.0 + n}, 0.4, train=0.1 + 0.01 * n, dev=0.13) for n in range(3)]
     baseline = a_trial(-1, {PATH: 0.0}, 0.5, train=0.08, dev=0.2)
