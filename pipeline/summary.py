@@ -120,4 +120,4 @@ def _print_next(config: SweepConfig, name: str, complete: list[FrozenTrial], exh
     lines.append(("pictures, tables and verdicts in one HTML file", f"make report STUDY={name}"))
     console.print("\nNext:")
     for what, command in lines:
-        console.print(f"  {command:55} {what}")
+        console.print(f"  {command:55} {what}", soft_wrap=True)

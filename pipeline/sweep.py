@@ -2,7 +2,7 @@
 
 import logging
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -57,10 +57,11 @@ def sweep(config: SweepConfig) -> int:
 def carry_out(config: SweepConfig, study: optuna.Study, space: Space, prepared: PreparedData) -> int:
     """Run and track what is missing of a study that is held, and say how it ended; the exit code."""
     name = study.study_name
-    sender = start_sender(config, name, prepared)
-    say_data(config, prepared)
-    console.print(f"Study {name}: {standing(study, config)}")
+    sender = make_sender(config, name, prepared)
     try:
+        sender.start().opened()
+        say_data(config, prepared)
+        console.print(f"Study {name}: {standing(study, config)}")
         stopped = run_trials(config, study, space, prepared, sender)
     except KeyboardInterrupt:
         instead = f" with study.name={name} for study.fresh=true" if config.study.fresh else ""
@@ -68,10 +69,12 @@ def carry_out(config: SweepConfig, study: optuna.Study, space: Space, prepared: 
         leave(config, sender, study, "KILLED")
         return 130
     except BaseException:
-        leave(config, sender, study, "FAILED")
+        if sender.parent is not None:
+            leave(config, sender, study, "FAILED")
         raise
     left = leave(config, sender, study, "FINISHED")
-    run_ids = {number: run_id for number, (run_id, _) in sender.recorder.children(sender.parent or "").items()}
+    children = {} if sender.trouble else sender.recorder.children(sender.parent or "")
+    run_ids = {number: run_id for number, (run_id, _) in children.items()}
     exhausted = len(asked(study)) >= trials_possible(config, space)
     return print_end(config, name, study, run_ids=run_ids, stopped=stopped, left=left, exhausted=exhausted)
 
@@ -135,8 +138,8 @@ class Tracker:
         self._sender.progress(run_name(number), segment.curves)
 
 
-def start_sender(config: SweepConfig, name: str, prepared: PreparedData) -> Sender:
-    """The writer of this sweep's runs, its parent run open."""
+def make_sender(config: SweepConfig, name: str, prepared: PreparedData) -> Sender:
+    """The writer of this sweep's runs."""
     tracking = config.tracking
     store = Path(tracking.store)
 
@@ -145,9 +148,7 @@ def start_sender(config: SweepConfig, name: str, prepared: PreparedData) -> Send
 
     plain = asdict(config)
     tags = {"data_digest": prepared.digest, "source_digest": prepared.source_digest}
-    sender = Sender(recorder, store / "outbox" / name, study=name, config=plain, tags=tags)
-    sender.start().opened()
-    return sender
+    return Sender(recorder, store / "outbox" / name, study=name, config=plain, tags=tags)
 
 
 def leave(config: SweepConfig, sender: Sender, study: optuna.Study, status: str) -> str:
@@ -156,7 +157,7 @@ def leave(config: SweepConfig, sender: Sender, study: optuna.Study, status: str)
     if sender.parent is not None and not sender.trouble:
         if status != "FAILED":  # the study may be what failed
             sender.recorder.annotate(sender.parent, **standing_metrics(study, objective_names(config)[0]))
-            if not left.names:
+            if status == "FINISHED" and not left.names:
                 illustrate(config, sender)
         sender.recorder.close(sender.parent, status)
     if left.names:
@@ -186,13 +187,19 @@ def illustrate(config: SweepConfig, sender: Sender) -> None:
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Treat SIGTERM as Ctrl-C while the block runs."""
+    """Treat SIGTERM as Ctrl-C while the block runs, and only the first of them, which is seen to its end."""
+    interrupted = False
 
     def interrupt(signum: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+        nonlocal interrupted
+        if not interrupted:
+            interrupted = True
+            raise KeyboardInterrupt
 
-    before: Callable[[int, FrameType | None], Any] | int | None = signal.signal(signal.SIGTERM, interrupt)
+    heeded = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) != signal.SIG_IGN]
+    before = {number: signal.signal(number, interrupt) for number in heeded}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

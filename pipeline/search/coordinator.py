@@ -364,7 +364,7 @@ def run_name(number: int) -> str:
 
 
 def objective_value(name: str, record: TrialRecord) -> float:
-    """The value of one objective: best dev cost, best dev error, or the number of parameters."""
+    """The value of one objective: best dev cost, best dev error, or the number of parameters (of one fold)."""
     if name == "parameters":
-        return float(sum(values.size for values in record.parameters.values()))
+        return float(sum(values.size for values in record.parameters.values()) / max(1, len(record.fold_curves)))
     return record.summary[f"best_{name}"]

@@ -111,6 +111,8 @@ def held(config: SweepConfig) -> Iterator[str]:
             raise StudyError(
                 f"{unusable(where or '', error.__cause__ or error)} Nothing is lost: the same command continues."
             ) from None
+        except OSError as error:
+            raise StudyError(f"the sweep had to stop: {error}. Nothing is lost: the same command continues.") from None
 
 
 def trials_possible(config: SweepConfig, space: Space) -> float:
@@ -131,8 +133,11 @@ def open_study(config: SweepConfig, name: str, storage: BaseStorage, space: Spac
     objectives = objective_names(config)
     if len(objectives) > 1 and config.pruner.name != "none":
         raise ConfigError(
-            f"pruner must be none with several objectives, but is {config.pruner.name}; Optuna cannot prune them."
+            f"pruner must be none (pruner=none) with several objectives, but is {config.pruner.name}; "
+            "Optuna cannot prune them."
         )
+    if len(objectives) > 1 and config.study.stall is not None:
+        raise ConfigError(f"study.stall must be null with several objectives, but is {config.study.stall}.")
     folds = config.data.folds
     last = folds or space.largest("training.num_epochs")
     study = optuna.create_study(
