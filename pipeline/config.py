@@ -214,6 +214,7 @@ class WorkersConfig(Strict):
     count: Count = 2  # local processes; on a cluster: trials under way at once
     backend: Literal["processes", "dask"] = "processes"
     address: str | None = None  # of the Dask scheduler
+    queued: Annotated[int, Ge(0)] = 1  # trials that wait at each worker, so that it need not wait for the coordinator
     synchronous: bool = False  # decide in batches, in the order of trial numbers, so that the whole search repeats
 
 

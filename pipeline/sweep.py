@@ -111,12 +111,13 @@ def make_plan(config: SweepConfig, space: Space) -> Plan:
     """How many trials, when they report, and when to stop."""
     last = config.data.folds or space.largest("training.num_epochs")
     workers = config.workers
+    synchronous = workers.synchronous or workers.count == 1
     return Plan(
         trials=config.study.trials,
         rungs=rungs(config.pruner, last, folds=config.data.folds is not None),
         objectives=tuple(objective_names(config)),
-        slots=workers.count,
-        synchronous=workers.synchronous or workers.count == 1,
+        slots=workers.count if synchronous else workers.count * (1 + workers.queued),
+        synchronous=synchronous,
         minutes=config.study.minutes,
         max_failures=config.study.max_failures,
         stall=config.study.stall,

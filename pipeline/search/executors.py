@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,58 +27,88 @@ class LostWorker(Exception):
     """The worker process died under its task; the task can be given to another."""
 
 
+@dataclass(eq=False)
+class _Worker:
+    """One process, which does the tasks it is given in their order; `lost` once one of them was told that it died."""
+
+    pool: ProcessPoolExecutor
+    in_hand: int = 0
+    lost: bool = False
+
+
 class LocalProcesses(Executor):
     """A fixed number of worker processes, each replaced when it dies.
 
     Every worker is a pool of its own, because one death breaks a whole `ProcessPoolExecutor`: so it is known which task
-    a worker died of, and the others go on. Workers ignore Ctrl-C, which is the coordinator's to handle, and end
-    at once when the coordinator closes the executor or dies, also by kill -9.
+    a worker died of, and the others go on; what only waited for that worker is given to another. Workers ignore Ctrl-C,
+    which is the coordinator's to handle, and end at once when the coordinator closes the executor or dies, also by
+    kill -9.
     """
 
     def __init__(self, count: int):
         self._context = multiprocessing.get_context("spawn")
         # The workers hold the reading end and leave when it reports the end of the file; nothing is ever sent.
         self._watched, self._alive = self._context.Pipe(duplex=False)
-        self._pools = [self._new_pool() for _ in range(count)]
-        self._pending = [0] * count
-        self._lock = threading.Lock()
+        self._workers = [self._new_worker() for _ in range(count)]
+        self._lock = threading.RLock()
+        self._closed = False
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> "Future[T]":
         """Give the task to the worker with the fewest tasks in hand."""
-        with self._lock:
-            slot = min(range(len(self._pools)), key=self._pending.__getitem__)
-            self._pending[slot] += 1
         future: Future[T] = Future()
         future.set_running_or_notify_cancel()
-        try:
-            inner = self._pools[slot].submit(fn, *args, **kwargs)
-        except BrokenProcessPool:
-            self._pools[slot] = self._new_pool()
-            inner = self._pools[slot].submit(fn, *args, **kwargs)
-        inner.add_done_callback(lambda done: self._finish(slot, done, future))
+        self._give(partial(fn, *args, **kwargs), future)
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Let the workers finish what they have, or with `wait=False` end them now; none is left either way."""
+        """Let the workers finish what they have, or with `wait=False` end them now."""
+        self._closed = not wait
         if not wait:
             self._alive.close()
-        for pool in self._pools:
-            pool.shutdown(wait=True, cancel_futures=cancel_futures or not wait)
+        for worker in self._workers:
+            worker.pool.shutdown(wait=wait, cancel_futures=cancel_futures or not wait)
 
-    def _new_pool(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(1, self._context, initializer=_start_worker, initargs=(self._watched,))
+    def _new_worker(self) -> _Worker:
+        return _Worker(ProcessPoolExecutor(1, self._context, initializer=_start_worker, initargs=(self._watched,)))
 
-    def _finish(self, slot: int, inner: "Future[T]", outer: "Future[T]") -> None:
+    def _give(self, task: Callable[[], T], outer: "Future[T]") -> None:
         with self._lock:
-            self._pending[slot] -= 1
+            worker = min(self._workers, key=lambda worker: worker.in_hand)
+            try:
+                inner = worker.pool.submit(task)
+            except BrokenProcessPool:
+                worker = self._replace(worker)
+                inner = worker.pool.submit(task)
+            worker.in_hand += 1
+        inner.add_done_callback(lambda done: self._finish(worker, task, done, outer))
+
+    def _replace(self, worker: _Worker) -> _Worker:
+        new = self._new_worker()
+        self._workers[self._workers.index(worker)] = new
+        return new
+
+    def _finish(self, worker: _Worker, task: Callable[[], T], inner: "Future[T]", outer: "Future[T]") -> None:
+        with self._lock:
+            worker.in_hand -= 1
         if inner.cancelled():
             outer.set_exception(LostWorker("cancelled"))
         elif isinstance(inner.exception(), BrokenProcessPool):
-            outer.set_exception(LostWorker("the worker process died"))
+            self._lose(worker, task, outer)
         elif error := inner.exception():
             outer.set_exception(error)
         else:
             outer.set_result(inner.result())
+
+    def _lose(self, worker: _Worker, task: Callable[[], T], outer: "Future[T]") -> None:
+        """Tell the task under way that its worker died, which is the first to hear of it; the others only waited."""
+        with self._lock:
+            first, worker.lost = not worker.lost, True
+            if worker in self._workers and not self._closed:
+                self._replace(worker)
+        if first or self._closed:
+            outer.set_exception(LostWorker("the worker process died"))
+        else:
+            self._give(task, outer)
 
 
 def _start_worker(watched: Connection) -> None:

@@ -27,6 +27,15 @@ def test_a_killed_worker_loses_its_own_task_and_no_other(two_workers: LocalProce
     assert [two_workers.submit(pow, 3, n).result() for n in range(4)] == [1, 3, 9, 27]
 
 
+def test_a_task_that_only_waited_for_a_worker_that_dies_is_given_to_another() -> None:
+    executor = LocalProcesses(1)
+    doomed = executor.submit(os.kill, executor.submit(os.getpid).result(), signal.SIGKILL)
+    waiting = [executor.submit(pow, 3, n) for n in range(3)]
+    assert isinstance(doomed.exception(), LostWorker)
+    assert [future.result() for future in waiting] == [1, 3, 9]
+    executor.shutdown()
+
+
 def test_an_exception_in_a_task_is_the_tasks_own(two_workers: LocalProcesses) -> None:
     with pytest.raises(ZeroDivisionError):
         two_workers.submit(divmod, 1, 0).result()
