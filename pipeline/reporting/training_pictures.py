@@ -30,7 +30,8 @@ def draw_curves(sweep: Sweep, path: Path) -> Path | None:
         _plain_log(costs)
         handles, names = costs.get_legend_handles_labels()
         figure.suptitle(
-            "Learning curves of the best trials: dev solid, train dotted, ● the epoch whose parameters are kept",
+            f"Learning curves of the best trials{', means over folds' if sweep.folds else ''}: "
+            "dev solid, train dotted, ● the epoch whose parameters are kept",
             x=0.01,
             ha="left",
             fontsize=12,
