@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -89,7 +89,7 @@ def open_storage(config: SweepConfig, name: str) -> BaseStorage:
         return JournalStorage(JournalFileBackend(str(path), lock_obj=_AlreadyHeld(str(path))))
     except OSError as error:
         raise StudyError(f"the study's journal {path} cannot be opened: {error.strerror}.") from None
-    except (ValueError, KeyError, AssertionError):
+    except Exception:  # Optuna replays the journal without looking: what it stumbles over can be anything
         raise StudyError(f"the study's journal {path} is damaged and cannot be read.") from None
 
 
@@ -138,6 +138,7 @@ def open_study(config: SweepConfig, name: str, storage: BaseStorage, space: Spac
         )
     if len(objectives) > 1 and config.study.stall is not None:
         raise ConfigError(f"study.stall must be null with several objectives, but is {config.study.stall}.")
+    queued = [space.encode(values) for values in config.study.enqueue]
     folds = config.data.folds
     last = folds or space.largest("training.num_epochs")
     study = optuna.create_study(
@@ -157,7 +158,7 @@ def open_study(config: SweepConfig, name: str, storage: BaseStorage, space: Spac
             f"study {name} exists with another configuration ({'; '.join(different)}); "
             "give another study.name, or study.fresh=true to start anew beside it."
         )
-    _enqueue(study, config, space)
+    _enqueue(study, queued)
     return study
 
 
@@ -220,12 +221,12 @@ def differences(recorded: Mapping[str, Any], wanted: Mapping[str, Any], prefix: 
     return found
 
 
-def _enqueue(study: optuna.Study, config: SweepConfig, space: Space) -> None:
-    """Queue `study.enqueue` ahead of the sampler, each entry once whatever interrupts."""
-    queued = {trial.user_attrs.get("enqueued") for trial in study.get_trials(deepcopy=False)}
-    for number, values in enumerate(config.study.enqueue):
-        if number not in queued:
-            study.enqueue_trial(space.encode(values), user_attrs={"enqueued": number})
+def _enqueue(study: optuna.Study, configurations: Sequence[dict[str, Any]]) -> None:
+    """Queue configurations ahead of the sampler, each once whatever interrupts."""
+    already = {trial.user_attrs.get("enqueued") for trial in study.get_trials(deepcopy=False)}
+    for number, params in enumerate(configurations):
+        if number not in already:
+            study.enqueue_trial(params, user_attrs={"enqueued": number})
 
 
 def asked(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:

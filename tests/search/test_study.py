@@ -1,0 +1,189 @@
+"""A study's name, the refusal of another configuration under it, its queue, and journals that a crash has left."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+from pipeline.config import SweepConfig, TrialConfig
+from pipeline.errors import ConfigError, StudyError
+from pipeline.search.space import Space
+from pipeline.search.study import (
+    asked,
+    check_data,
+    differences,
+    name_study,
+    open_storage,
+    open_study,
+    study_name,
+)
+from pipeline.validation import parse
+
+TREE = {"regularization": {"lambd": {"low": 0.01, "high": 30.0, "log": True}}}
+
+
+def sweep_config(store: Path, **sections: Any) -> SweepConfig:
+    plain: dict[str, Any] = {"tracking": {"store": str(store)}, "search": {"space": TREE}}
+    return parse(SweepConfig, plain | sections)
+
+
+def opened(config: SweepConfig) -> optuna.Study:
+    name = name_study(config)
+    return open_study(config, name, open_storage(config, name), Space(config.search.space, asdict(TrialConfig())))
+
+
+def journal(config: SweepConfig) -> Path:
+    return Path(config.tracking.store) / "studies" / f"{study_name(config)}.journal"
+
+
+class TestNames:
+    def test_the_name_is_the_datas_with_a_digest_of_the_configuration(self, tmp_path: Path) -> None:
+        name, digest = study_name(sweep_config(tmp_path)).rsplit("-", 1)
+        assert name == "digits"
+        assert len(digest) == 8
+        assert int(digest, 16) >= 0
+
+    @pytest.mark.parametrize(
+        "sections",
+        [
+            {"study": {"trials": 200}},
+            {"study": {"minutes": 3.0, "max_failures": 9, "stall": 20}},
+            {"workers": {"count": 7, "synchronous": True}},
+            {"tracking": {"store": "elsewhere", "pictures": False}},
+        ],
+    )
+    def test_how_much_where_and_by_whom_is_no_other_study(self, tmp_path: Path, sections: dict[str, Any]) -> None:
+        assert study_name(sweep_config(tmp_path, **sections)) == study_name(sweep_config(tmp_path))
+
+    @pytest.mark.parametrize(
+        "sections",
+        [
+            {"seed": 1},
+            {"sampler": {"seed": 1}},
+            {"study": {"objective": "dev_error"}},
+            {"study": {"enqueue": [{"regularization.lambd": 1.0}]}},
+            {"search": {"space": {"regularization": {"lambd": {"low": 0.01, "high": 31.0}}}}},
+        ],
+    )
+    def test_whatever_decides_a_result_is_another_study(self, tmp_path: Path, sections: dict[str, Any]) -> None:
+        assert study_name(sweep_config(tmp_path, **sections)) != study_name(sweep_config(tmp_path))
+
+    def test_a_file_of_ones_own_gives_a_name_that_is_a_files_name(self, tmp_path: Path) -> None:
+        config = sweep_config(tmp_path, data={"source": "file", "path": "/data/My table (2).csv", "target": "y"})
+        assert study_name(config).startswith("My-table-2-")
+
+    @pytest.mark.parametrize("name", ["", "../x", "a/b", "a b", "-x", "ä", "x" * 101])
+    def test_a_name_that_could_be_no_files_name_is_refused(self, tmp_path: Path, name: str) -> None:
+        with pytest.raises(ConfigError, match=r"study.name must be 1 to 100 letters, digits"):
+            study_name(sweep_config(tmp_path, study={"name": name}))
+
+
+class TestAnotherConfiguration:
+    def test_it_is_refused_under_the_same_name_with_the_difference_key_by_key(self, tmp_path: Path) -> None:
+        opened(sweep_config(tmp_path, study={"name": "mine"}))
+        changed = sweep_config(
+            tmp_path, study={"name": "mine"}, seed=4, training={"learning_rate": 0.1}, pruner={"name": "median"}
+        )
+        with pytest.raises(StudyError) as refusal:
+            opened(changed)
+        assert str(refusal.value) == (
+            "study mine exists with another configuration (pruner.name: none → median; seed: 0 → 4; "
+            "training.learning_rate: 0.05 → 0.1); give another study.name, or study.fresh=true to start anew beside it."
+        )
+
+    def test_more_trials_other_workers_and_another_store_for_runs_are_none(self, tmp_path: Path) -> None:
+        opened(sweep_config(tmp_path, study={"name": "mine"}))
+        opened(sweep_config(tmp_path, study={"name": "mine", "trials": 500, "minutes": 1.0}, workers={"count": 9}))
+
+    def test_fresh_starts_the_next_free_name_and_deletes_nothing(self, tmp_path: Path) -> None:
+        first = opened(sweep_config(tmp_path))
+        names = [opened(sweep_config(tmp_path, study={"fresh": True})).study_name for _ in range(2)]
+        assert names == [f"{first.study_name}-2", f"{first.study_name}-3"]
+        assert opened(sweep_config(tmp_path)).study_name == first.study_name
+
+    def test_fresh_without_a_study_is_the_first(self, tmp_path: Path) -> None:
+        config = sweep_config(tmp_path, study={"fresh": True})
+        assert name_study(config) == study_name(config)
+
+    def test_fresh_in_a_journal_of_several_studies(self, tmp_path: Path) -> None:
+        shared = {"storage": str(tmp_path / "all.journal"), "name": "one"}
+        opened(sweep_config(tmp_path, study=shared))
+        assert name_study(sweep_config(tmp_path, study=shared | {"name": "on", "fresh": True})) == "on"
+        assert name_study(sweep_config(tmp_path, study=shared | {"fresh": True})) == "one-2"
+
+    def test_other_data_under_the_same_configuration_are_refused(self, tmp_path: Path) -> None:
+        study = opened(sweep_config(tmp_path))
+        check_data(study, "a" * 64)
+        check_data(study, "a" * 64)
+        with pytest.raises(
+            StudyError, match=r"have changed since it began .digest aaaaaaaa → bbbbbbbb.*study.fresh=true"
+        ):
+            check_data(study, "b" * 64)
+
+    def test_differences_are_found_at_any_depth_and_where_a_key_is_missing(self) -> None:
+        assert differences({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 1, "c": 5}, "e": [1]}) == [
+            "a.c: 2 → 5",
+            "d: 3 → absent",
+            "e: absent → [1]",
+        ]
+
+
+class TestQueue:
+    def test_known_good_configurations_come_first_each_once(self, tmp_path: Path) -> None:
+        config = sweep_config(
+            tmp_path, study={"enqueue": [{"regularization.lambd": 3.0}, {"regularization.lambd": 1.0}]}
+        )
+        for study in (opened(config), opened(config)):
+            assert len(study.get_trials()) == 2
+        assert asked(study) == []
+        space = Space(TREE, asdict(TrialConfig()))
+        assert [space.suggest(study.ask())["regularization.lambd"] for _ in range(2)] == [3.0, 1.0]
+
+    def test_a_value_outside_its_range_is_refused_before_there_is_a_study(self, tmp_path: Path) -> None:
+        config = sweep_config(tmp_path, study={"enqueue": [{"regularization.lambd": 300.0}]})
+        with pytest.raises(ConfigError, match=r"regularization.lambd must be in .* but is 300"):
+            opened(config)
+        assert optuna.get_all_study_names(open_storage(config, study_name(config))) == []
+
+
+class TestJournal:
+    def test_a_torn_last_line_is_cut_off_and_the_study_goes_on(self, tmp_path: Path) -> None:
+        config = sweep_config(tmp_path)
+        opened(config).ask()
+        with journal(config).open("ab") as file:
+            file.write(b'{"op_code":4,"wor')
+        assert len(opened(config).get_trials()) == 1
+        opened(config).ask()
+        assert len(opened(config).get_trials()) == 2
+
+    @pytest.mark.parametrize(
+        "damage", [b"not JSON\n", b"\x00\x00\x00\n", b'{"op_code":4}\n', b'{"op_code":99,"worker_id":"x"}\n', b"[]\n"]
+    )
+    def test_damage_in_the_middle_is_one_sentence(self, tmp_path: Path, damage: bytes) -> None:
+        config = sweep_config(tmp_path)
+        opened(config).ask()
+        lines = journal(config).read_bytes().splitlines(keepends=True)
+        journal(config).write_bytes(b"".join([*lines[:1], damage, *lines[1:]]))
+        with pytest.raises(StudyError, match=r"the study's journal .*\.journal is damaged and cannot be read\."):
+            opened(config)
+
+    def test_a_journal_that_cannot_be_made_is_one_sentence(self) -> None:
+        with pytest.raises(StudyError, match=r"the study's journal .* cannot be opened: Not a directory"):
+            opened(sweep_config(Path("/dev/null/x")))
+
+    def test_no_directory_of_a_database_is_one_sentence(self, tmp_path: Path) -> None:
+        config = sweep_config(tmp_path, study={"storage": f"sqlite:///{tmp_path}/none/studies.db"})
+        with pytest.raises(
+            StudyError, match=r"study.storage .*studies.db cannot be used: .*unable to open database file"
+        ):
+            opened(config)
+
+
+def test_several_objectives_cannot_be_pruned(tmp_path: Path) -> None:
+    config = sweep_config(tmp_path, study={"objective": ["dev_error", "parameters"]}, pruner={"name": "median"})
+    with pytest.raises(ConfigError, match="pruner=none"):
+        opened(config)
+    pareto = opened(replace(config, pruner=replace(config.pruner, name="none")))
+    assert len(pareto.directions) == 2
