@@ -137,11 +137,8 @@ class Coordinator:
         self._send_told(self._from_before)
         if baseline is not None and "baseline" not in self.study.user_attrs:
             self._begin(Flight(BASELINE, baseline))
-        for trial in trials:
-            if trial.state == TrialState.RUNNING:
-                flight = self._open(optuna.Trial(self.study, trial._trial_id))
-                if flight is not None:
-                    self._begin(flight)
+        for flight in self._left_running(trials):
+            self._begin(flight)
         self._fill()
         while self._flights:
             done, _ = wait(self._flights, return_when=FIRST_COMPLETED)
@@ -161,17 +158,28 @@ class Coordinator:
         else:
             self._start(self.plan.slots - len(self._flights))
 
+    def _left_running(self, trials: Sequence[FrozenTrial]) -> list[Flight]:
+        """The trials that a killed coordinator left, its last batch completed as it would have been: before any runs."""
+        running = [trial for trial in trials if trial.state == TrialState.RUNNING]
+        flights = [self._open(optuna.Trial(self.study, trial._trial_id)) for trial in running]
+        if running and self.plan.synchronous:
+            flights += self._ask(-len(trials) % self.plan.slots)
+        return [flight for flight in flights if flight is not None]
+
     def _start(self, count: int) -> None:
+        for flight in self._ask(count):
+            self._submit(flight)
+
+    def _ask(self, count: int) -> list[Flight]:
+        """New trials, all asked for before any of them runs."""
         flights = []
         for _ in range(count):
             if self._is_over():
                 break
-            trial = self.study.ask()
-            flight = self._open(trial)
+            flight = self._open(self.study.ask())
             if flight is not None:
                 flights.append(flight)
-        for flight in flights:
-            self._submit(flight)
+        return flights
 
     def _is_over(self) -> bool:
         plan, trials = self.plan, asked(self.study)
