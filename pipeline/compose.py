@@ -12,7 +12,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -125,8 +125,9 @@ def _sentence(error: Exception, schema: type[Strict]) -> str:
         return f"{found[1]} must be one of {', '.join(found[3].split())}, but is {found[2]}."
     if found := re.search(r"Missing mandatory value: (\S+)", text):
         return f"{found[1]} must be given, but is missing."
-    if found := re.search(r"Error parsing override '(.*?)'\s(.*)", text, re.DOTALL):
-        return f"the override {found[1]} cannot be read: {found[2].splitlines()[0].split(' expecting')[0]}."
+    if isinstance(error, OverrideParseException):
+        trouble = re.sub(r"Error parsing override .*\n", "", text).splitlines()[0].split(" expecting")[0]
+        return f"the override {error.override} cannot be read: {trouble}."
     return " ".join(text.split("\nSee https")[0].split())
 
 
