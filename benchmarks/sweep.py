@@ -1,0 +1,203 @@
+"""What a sweep costs as a whole: its trials beside a textbook stack, the coordinator, its workers, start and pruning.
+
+`python -m benchmarks.sweep [part…]` prints a line for each figure. Ratios are of wall time, measured in turns in one
+run, so that what else the machine does falls on both sides. Parts: trial, coordinator, workers, start, pruning.
+"""
+
+import argparse
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from benchmarks.sweeps import Inline, Sweep, configure, run
+from pipeline.config import TrialConfig
+from pipeline.data.arrays import load_arrays
+from pipeline.data.prepare import prepare
+from pipeline.trial import run_trial
+
+WHOLE = ("training.num_epochs=100", "training.patience=null", "pruner.startup_trials=1000000")
+"""Every trial has 100 epochs and reports at every rung, and none is pruned."""
+
+BARE = "import mlflow, optuna, hydra"
+
+
+def show(name: str, value: float, unit: str = "", *, least: float | None = None, most: float | None = None) -> None:
+    """Print one figure beside what is wanted of it."""
+    line = f"{name:<74}{value:>9.3g} {unit:<5}"
+    if least is not None or most is not None:
+        reached = (least is None or value >= least) and (most is None or value <= most)
+        wanted = f"≥ {least:g}" if least is not None else f"≤ {most:g}"
+        line += f"{'ok' if reached else 'missed'}, wanted {wanted}"
+    print(line, flush=True)
+
+
+def seconds(task: Callable[[], object]) -> float:
+    """The wall time of one call."""
+    start = time.perf_counter()
+    task()
+    return time.perf_counter() - start
+
+
+def trial(folder: Path, turns: int) -> None:
+    """A tracked trial of 100 epochs in a sweep with one worker, beside the textbook stacks."""
+    from benchmarks.textbook import Textbook
+
+    arrays = load_arrays(prepare(TrialConfig().data, folder).path)
+    books = [Textbook(folder / kind, arrays, epochs=100) for kind in ("numpy", "torch")]
+    stacks = {"NumPy": books[0].numpy_trial, "PyTorch": books[1].torch_trial}
+    trials, times = 8, []
+    with threadpool_limits(1):
+        for turn in range(turns + 1):
+            own = run(folder, *WHOLE, f"study.name=whole-{turn}", f"study.trials={trials}", "workers.count=1")
+            times.append([own.seconds / trials, *(seconds(stack) for stack in stacks.values())])
+    times = times[1:]
+    show(
+        "a trial of 100 epochs, two gradient checks and tracking, one worker",
+        1e3 * median(row[0] for row in times),
+        "ms",
+    )
+    for column, (name, wanted) in enumerate((("NumPy", 12), ("PyTorch", 10)), start=1):
+        show(f"the textbook stack with {name}", 1e3 * median(row[column] for row in times), "ms")
+        show(f"the textbook stack with {name} / ours", median(row[column] / row[0] for row in times), "×", least=wanted)
+
+
+def coordinator(folder: Path, turns: int) -> None:
+    """CPU time of the coordinator's process per trial: real trials, and trials that are ready at once."""
+    real = [run(folder, f"study.name=default-{turn}").cost_ms for turn in range(turns)]
+    show("coordinator per trial, default sweep, median", float(np.median(np.concatenate(real))), "ms", most=75)
+    whole = [run(folder, *WHOLE, f"study.name=hundred-{turn}", "study.trials=20").cost_ms for turn in range(turns)]
+    show("coordinator per trial, trials of 100 epochs, median", float(np.median(np.concatenate(whole))), "ms", most=75)
+    config = TrialConfig()
+    config.training.num_epochs = 30
+    record = run_trial(config, load_arrays(prepare(config.data, folder).path))
+    trials = 1000 if turns > 1 else 300
+    grown = {}
+    for sampler in ("random", "tpe"):
+        arguments = (f"study.name=grown-{sampler}", f"sampler={sampler}", f"study.trials={trials}")
+        grown[sampler] = run(folder, *arguments, executor=Inline(record))
+    early, late = (around(grown["random"], number) for number in (100, trials))
+    show(f"coordinator at trial {trials:,} / at trial 100, random search", late / early, "×", most=1.5)
+    early, late = (around(grown["tpe"], n) - around(grown["random"], n) for n in (100, trials))
+    show("TPE itself at trial 100, above random search", early, "ms")
+    show(f"TPE itself at trial {trials:,}, above random search", late, "ms")
+    show("trials that one coordinator serves, random search", trials / grown["random"].seconds, "/s")
+    show("trials that one coordinator serves, TPE", trials / grown["tpe"].seconds, "/s")
+
+
+def around(sweep: Sweep, number: int) -> float:
+    """The mean cost of the 50 trials up to and about one, in ms; a mean, since the sender works in its own rhythm."""
+    costs = sweep.cost_ms
+    last = min(number + 25, len(costs))
+    return float(np.mean(costs[last - 50 : last]))
+
+
+def workers(folder: Path, turns: int) -> None:
+    """How long workers have a task in hand, and two of them beside one."""
+    sweeps = [run(folder, f"study.name=hands-{turn}") for turn in range(turns)]
+    show("two workers have a task in hand, default sweep", median(s.in_hand for s in sweeps), "", least=0.9)
+    images = write_images(folder / "images.npz")
+    large = (*images, "model.hidden_units=[128,64]", "training.batch_size=128", "training.num_epochs=8", "pruner=none")
+    for name, wanted, arguments in (
+        ("784-128-64-10, 8 trials of 8 epochs", 1.8, (*large, "study.trials=8")),
+        ("the default network, 24 trials of 100 epochs", 1.3, (*WHOLE, "study.trials=24")),
+    ):
+        ratios = []
+        for turn in range(turns):
+            one, two = (
+                run(folder, *arguments, f"study.name={wanted}-{turn}-{count}", f"workers.count={count}").train_s
+                for count in (1, 2)
+            )
+            ratios.append(one / two)
+        show(f"one worker / two workers, {name}", median(ratios), "×", least=wanted)
+
+
+def write_images(path: Path) -> tuple[str, ...]:
+    """A table of 10,000 training images of 28 × 28, which can be learned; the overrides that name it."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 10, 16_700)
+    X = (rng.integers(0, 200, (10, 784))[y] * rng.random((len(y), 784))).astype(np.uint8)
+    np.savez(path, X=X, y=y)
+    return "data=file", f"data.path={path}", "data.target=y"
+
+
+def start(folder: Path, turns: int) -> None:
+    """From the command to the first trial on a store that exists, beside the bare imports."""
+    run(folder, "study.name=first", "study.trials=1")
+    ratios, firsts = [], []
+    for turn in range(turns + 1):
+        bare = seconds(lambda: subprocess.run([sys.executable, "-c", BARE], check=True))
+        firsts.append(command_to_trial(folder, f"start-{turn}"))
+        ratios.append(firsts[-1] / bare)
+    show("from the command to the first trial", median(firsts[1:]), "s")
+    show("from the command to the first trial / bare imports", median(ratios[1:]), "×", most=2.5)
+
+
+def command_to_trial(folder: Path, name: str) -> float:
+    """Seconds from the start of `pipeline sweep` until a worker begins the first trial."""
+    from pipeline.tracking.archive import Archive
+
+    began = time.time()
+    overrides = [f"tracking.store={folder}", "tracking.pictures=false", f"study.name={name}", "study.trials=1"]
+    command = [sys.executable, "-m", "pipeline", "sweep", *overrides, "study.baseline=false"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    tracking = configure(folder).tracking
+    archive = Archive(tracking.uri, tracking.experiment, folder)
+    return archive.load(archive.find(f"{name}/trial-0000")).started_at - began
+
+
+def pruning(folder: Path, turns: int) -> None:
+    """Epochs and the best dev cost with the default pruner beside none, over several seeds."""
+    saved, best = [], []
+    for seed in range(max(3, turns)):
+        pair = [
+            run(folder, f"pruner={name}", f"study.name=prune-{name}-{seed}", f"sampler.seed={seed}", f"seed={seed}")
+            for name in ("median", "none")
+        ]
+        saved.append(1 - pair[0].epochs / pair[1].epochs)
+        best.append([sweep.study.best_value for sweep in pair])
+        print(
+            f"  seed {seed}: {saved[-1]:.0%} fewer epochs; best dev cost {best[-1][0]:.4f}, {best[-1][1]:.4f} without"
+        )
+    show("epochs that pruning saves, default sweep", median(saved), "", least=1 / 3)
+    ratio = float(np.exp(np.mean([np.log(a / b) for a, b in best])))
+    show("best dev cost with pruning / without, geometric mean over seeds", ratio, "×", most=1.05)
+
+
+PARTS: dict[str, Callable[[Path, int], None]] = {
+    "trial": trial,
+    "coordinator": coordinator,
+    "workers": workers,
+    "start": start,
+    "pruning": pruning,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the figures of the parts that are named, or of all."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", help=", ".join(PARTS))
+    parser.add_argument("--turns", type=int, default=3, help="how often each has its turn; 1: fewer trials, too")
+    chosen = parser.parse_args(arguments)
+    if unknown := set(chosen.parts) - PARTS.keys():
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; known are {', '.join(PARTS)}")
+    for name in ("optuna", "alembic", "mlflow"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
+        os.environ[name] = "1"  # for workers, as the command sets them
+    print(f"load before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+    for name in chosen.parts or PARTS:
+        with tempfile.TemporaryDirectory() as folder:
+            PARTS[name](Path(folder), chosen.turns)
+
+
+if __name__ == "__main__":
+    main()
