@@ -159,7 +159,7 @@ class Coordinator:
             self._start(self.plan.slots - len(self._flights))
 
     def _left_running(self, trials: Sequence[FrozenTrial]) -> list[Flight]:
-        """The trials that a killed coordinator left, its last batch completed as it would have been: before any runs."""
+        """The trials that a killed coordinator left; its last batch is completed before any of it runs."""
         running = [trial for trial in trials if trial.state == TrialState.RUNNING]
         flights = [self._open(optuna.Trial(self.study, trial._trial_id)) for trial in running]
         if running and self.plan.synchronous:
