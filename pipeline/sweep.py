@@ -18,7 +18,7 @@ from pipeline.data.prepare import PreparedData, prepare
 from pipeline.display import SweepProgress, console
 from pipeline.environment import code_version
 from pipeline.search.coordinator import Coordinator, Plan, run_name
-from pipeline.search.executors import open_executor
+from pipeline.search.executors import check_workers, open_executor
 from pipeline.search.lock import claim
 from pipeline.search.outbox import Outbox
 from pipeline.search.pruners import rungs
@@ -44,6 +44,7 @@ def sweep(config: SweepConfig) -> int:
     """Bring the study to the number of trials asked for, from wherever it stands; 0 when it got there."""
     logging.getLogger("optuna").setLevel(logging.WARNING)
     space = Space(config.search.space, asdict(trial_config(config)))
+    check_workers(config.workers)
     trials = int(min(config.study.trials, trials_possible(config, space)))
     config = replace(config, study=replace(config.study, trials=trials))
     with held(config) as name, terminable():

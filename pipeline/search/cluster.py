@@ -25,8 +25,7 @@ def cluster(config: WorkersConfig, arrays: Sequence[Path]) -> Iterator[Executor]
     ConfigError
         No scheduler answers at the address.
     """
-    if config.address is None:
-        raise ConfigError("workers.address must be the address of a Dask scheduler for workers=dask, but is null.")
+    assert config.address is not None, "check_workers has seen to that"
     try:
         client = Client(config.address, timeout="10s", set_as_default=False)
     except (OSError, ValueError) as error:

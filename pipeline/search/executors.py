@@ -13,6 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TypeVar
@@ -122,6 +123,21 @@ def _start_worker(watched: Connection) -> None:
     threading.Thread(target=leave_with_coordinator, daemon=True).start()
 
 
+def check_workers(config: WorkersConfig) -> None:
+    """Refuse at once what `open_executor` could not open.
+
+    Raises
+    ------
+    ConfigError
+        No address of a cluster is given, or its package is not installed.
+    """
+    if config.backend == "dask":
+        if config.address is None:
+            raise ConfigError("workers.address must be the address of a Dask scheduler for workers=dask, but is null.")
+        if find_spec("distributed") is None:
+            raise ConfigError("workers=dask needs the package distributed; install it with: pip install distributed")
+
+
 @contextmanager
 def open_executor(config: WorkersConfig, arrays: Sequence[Path] = ()) -> Iterator[Executor]:
     """The executor that `config.backend` names; if the block is left by an exception, its tasks end at once.
@@ -135,6 +151,7 @@ def open_executor(config: WorkersConfig, arrays: Sequence[Path] = ()) -> Iterato
     ConfigError
         No cluster at the address, or its package is not installed.
     """
+    check_workers(config)
     with _cluster(config, arrays) if config.backend == "dask" else _local(config.count) as executor:
         yield executor
 
@@ -155,10 +172,6 @@ def _local(count: int) -> Iterator[Executor]:
 
 
 def _cluster(config: WorkersConfig, arrays: Sequence[Path]) -> AbstractContextManager[Executor]:
-    try:
-        from pipeline.search.cluster import cluster
-    except ImportError:
-        raise ConfigError(
-            "workers=dask needs the package distributed; install it with: pip install distributed"
-        ) from None
+    from pipeline.search.cluster import cluster
+
     return cluster(config, arrays)
