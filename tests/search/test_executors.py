@@ -5,10 +5,14 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import wait
+from pathlib import Path
 
 import pytest
 
+from pipeline.config import DataConfig, TrainingConfig, TrialConfig
+from pipeline.data.prepare import prepare
 from pipeline.search.executors import LocalProcesses, LostWorker
+from pipeline.trial import work
 
 
 @pytest.fixture
@@ -64,3 +68,25 @@ def test_workers_end_when_their_coordinator_is_killed() -> None:
     # The workers hold the other end of this pipe: it reports the end of the file once the last of them is gone.
     assert coordinator.stdout.read() == ""
     coordinator.communicate()
+
+
+HEAVY = {"mlflow", "optuna", "hydra", "omegaconf", "sklearn", "pandas", "pydantic", "matplotlib", "rich", "sqlalchemy"}
+
+
+def test_a_worker_that_has_trained_has_imported_nothing_that_a_trial_does_not_need(tmp_path: Path) -> None:
+    data = prepare(DataConfig(name="circles", examples=100), tmp_path)
+    config = TrialConfig(data=DataConfig(name="circles"), training=TrainingConfig(num_epochs=2, batch_size=20))
+    executor = LocalProcesses(1)
+    try:
+        assert executor.submit(work, data.path, config, None).result().record is not None
+        modules = executor.submit(eval, "sorted(__import__('sys').modules)").result()
+    finally:
+        executor.shutdown(wait=False)
+    assert "numpy" in modules
+    assert {name.split(".")[0] for name in modules} & HEAVY == set()
+
+
+def test_the_commands_main_module_which_workers_import_again_is_light() -> None:
+    code = "import sys, pipeline.__main__; print(*{name.split('.')[0] for name in sys.modules})"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(ended.stdout.split()) & (HEAVY | {"numpy"}) == set()
