@@ -1,1 +1,1 @@
-"""An experiment-tracking sweep pipeline: Hydra configs, Optuna sweeps, a NumPy network, MLflow runs, bit-identical reruns."""
+"""A sweep pipeline: Hydra configs, Optuna sweeps, a NumPy network, MLflow runs, and reruns to the same bits."""

@@ -1,4 +1,4 @@
-"""`python -m pipeline <command> [overrides]`: finds the command, and turns what goes wrong into a sentence and an exit code.
+"""`python -m pipeline <command> [overrides]`: finds the command; what goes wrong becomes a sentence and an exit code.
 
 Worker processes import this module's package again, so nothing heavy is imported here.
 """

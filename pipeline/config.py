@@ -59,14 +59,12 @@ class InitConfig(Strict):
     # auto: he for relu and leaky_relu, xavier for the rest and the output layer
     scheme: Literal["auto", "he", "xavier", "glorot", "fixed", "zeros", "identity"] = "auto"
     scale: Positive = 1.0
-    legacy_seed: Seed | None = (
-        None  # draw from NumPy's legacy stream, as the course exercise does; for that preset alone
-    )
+    legacy_seed: Seed | None = None  # draw from NumPy's legacy stream; for the course's exercise alone
 
 
 @dataclass
 class ModelConfig(Strict):
-    """The network: input and output sizes come from the data, an empty `hidden_units` is logistic/softmax regression."""
+    """The network: input and output sizes come from the data; without `hidden_units` it is logistic regression."""
 
     hidden_units: list[Count] = field(default_factory=lambda: [64, 32])
     activation: Activation | list[Activation] = "relu"

@@ -1,6 +1,6 @@
 """What a trial leaves behind, as one plain value that can be written to a single file and read back.
 
-A record file is an `.npz` archive of arrays and one JSON text; it is read without pickle, so that nothing in it can run.
+A record file is an `.npz` archive of arrays and one JSON text, read without pickle, so that nothing in it can run.
 """
 
 import dataclasses

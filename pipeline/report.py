@@ -14,7 +14,7 @@ from pipeline.reporting.limits import find_limits
 from pipeline.reporting.pictures import draw_all
 from pipeline.reporting.results import Sweep, gather
 from pipeline.tracking.archive import Archive
-from pipeline.tracking.openings import openings
+from pipeline.tracking.openings import openings, test_set_sentence
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -69,8 +69,4 @@ def test_set(archive: Archive, sweep: Sweep) -> str:
     examples = sweep.data.get("examples") or {}
     if sweep.config["data"]["test"] == "none" or not examples.get("test", 1):
         return "There is no test set: the data were split without one."
-    found = openings(archive.store, str(sweep.parent.tags.get("source_digest", "")))
-    if not found:
-        return "The test set is unopened; no trial can read it."
-    times = "once" if len(found) == 1 else f"{len(found)} times"
-    return f"The test set has been opened {times}: {'; '.join(opening.sentence for opening in found)}."
+    return test_set_sentence(openings(archive.store, str(sweep.parent.tags.get("source_digest", ""))))

@@ -33,6 +33,7 @@ def print_end(
     study: optuna.Study,
     *,
     run_ids: Mapping[int, str],
+    test_set: str = "",
     stopped: str = "",
     left: str = "",
     exhausted: bool = False,
@@ -45,7 +46,8 @@ def print_end(
     elif complete:
         _print_gain(study, min(complete, key=_first), objective_names(config)[0])
         _print_best(name, sorted(complete, key=_first)[:SHOWN], run_ids)
-    console.print(f"The test set ({config.data.name}) is unopened; no trial can read it.")
+    if test_set:
+        console.print(test_set)
     done = not stopped and all(trial.state.is_finished() for trial in asked(study))
     if exhausted:
         console.print("The grid is complete: every point of it has been tried. Other points are another study.")

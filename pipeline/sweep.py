@@ -25,6 +25,7 @@ from pipeline.search.pruners import rungs
 from pipeline.search.space import Space
 from pipeline.search.study import asked, check_data, held, objective_names, open_storage, open_study, trials_possible
 from pipeline.summary import print_end, standing
+from pipeline.tracking.openings import openings, test_set_sentence
 from pipeline.tracking.recorder import Recorder
 from pipeline.tracking.sender import Sender
 from pipeline.train import ROOT, describe, say_data, trial_config
@@ -77,7 +78,25 @@ def carry_out(config: SweepConfig, study: optuna.Study, space: Space, prepared: 
     children = {} if sender.trouble else sender.recorder.children(sender.parent or "")
     run_ids = {number: run_id for number, (run_id, _) in children.items()}
     exhausted = len(asked(study)) >= trials_possible(config, space)
-    return print_end(config, name, study, run_ids=run_ids, stopped=stopped, left=left, exhausted=exhausted)
+    return print_end(
+        config,
+        name,
+        study,
+        run_ids=run_ids,
+        test_set=test_set(sender, prepared),
+        stopped=stopped,
+        left=left,
+        exhausted=exhausted,
+    )
+
+
+def test_set(sender: Sender, prepared: PreparedData) -> str:
+    """Whether anybody has looked at the test set of these data, as far as the store can be asked."""
+    if not prepared.description["examples"].get("test"):
+        return "There is no test set: the data were split without one."
+    if sender.trouble:
+        return f"Whether the test set has been opened cannot be told now: {sender.trouble}"
+    return test_set_sentence(openings(sender.recorder.store, prepared.source_digest))
 
 
 def run_trials(config: SweepConfig, study: optuna.Study, space: Space, prepared: PreparedData, sender: Sender) -> str:

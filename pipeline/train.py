@@ -81,7 +81,7 @@ def say_data(config: TrainConfig, prepared: PreparedData) -> None:
     a = config.augmentation
     if (a.shift or a.rotation or a.zoom or a.distortion) and config.data.standardize is True:
         console.print(
-            "warning: augmentation moves things into pixels that hardly vary, and data.standardize=true blows those up; "
+            "warning: augmentation moves things into pixels that hardly vary; data.standardize=true blows those up, "
             "data.standardize=pixels treats all pixels alike"
         )
 

@@ -2,7 +2,6 @@
 
 import os
 import socket
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +23,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def ui(config: UiConfig) -> int:
-    """Serve until interrupted.
+    """Serve until interrupted; on a tracking server, say where its UI is.
 
     Raises
     ------
@@ -45,10 +44,8 @@ def ui(config: UiConfig) -> int:
         "MLFLOW_BACKEND_STORE_URI": recorder.store.uri,
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }
-    try:
-        return subprocess.run(command, env=environment, check=False).returncode
-    except KeyboardInterrupt:
-        return 0
+    sys.stdout.flush()
+    return os.execve(sys.executable, command, environment)  # the server takes this process's place, and its signals
 
 
 def offer_views(tracking: TrackingConfig, recorder: Recorder) -> str:

@@ -7,8 +7,7 @@ and the value. Workers never import this module: they receive configurations tha
 import difflib
 import json
 import math
-from collections.abc import Hashable, Mapping, Sequence
-from functools import cache
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -37,9 +36,13 @@ def parse(schema: type[Schema], plain: Mapping[str, Any]) -> Schema:
     return config
 
 
-@cache
-def _adapter(schema: Hashable) -> TypeAdapter[Any]:
-    return TypeAdapter(schema)
+_ADAPTERS: dict[type[Strict], TypeAdapter[Any]] = {}
+
+
+def _adapter(schema: type[Strict]) -> TypeAdapter[Any]:
+    if schema not in _ADAPTERS:
+        _ADAPTERS[schema] = TypeAdapter(schema)
+    return _ADAPTERS[schema]
 
 
 def _sentence(errors: Sequence[ErrorDetails], schema: type) -> str:

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 from pipeline import checklist as module
+from pipeline.checklist import preflight
 from pipeline.config import ModelConfig, RegularizationConfig, TrialConfig
 from pipeline.data.arrays import Fold, Normalization, TrialArrays
 from pipeline.nn import costs, penalties
 from pipeline.nn.network import Network
-from pipeline.checklist import preflight
 
 
 def make_arrays(classes=3, m=120, n_x=5):

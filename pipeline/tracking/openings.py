@@ -47,6 +47,14 @@ def openings(store: Store, source_digest: str) -> list[Opening]:
     return sorted(found, key=lambda opening: opening.opened_at)
 
 
+def test_set_sentence(found: list[Opening]) -> str:
+    """Whether anybody has looked at a test set, and what they saw."""
+    if not found:
+        return "The test set is unopened; no trial can read it."
+    times = "once" if len(found) == 1 else f"{len(found)} times"
+    return f"The test set has been opened {times}: {'; '.join(opening.sentence for opening in found)}."
+
+
 def _search(client: "MlflowClient", source_digest: str) -> list[Opening]:
     from mlflow.entities import ViewType
 
