@@ -12,17 +12,19 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import wait
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from benchmarks.sweeps import Inline, Sweep, configure, run
+from benchmarks.sweeps import Inline, Sweep, Watched, configure, run
 from pipeline.config import TrialConfig
 from pipeline.data.arrays import load_arrays
 from pipeline.data.prepare import prepare
-from pipeline.trial import run_trial
+from pipeline.train import trial_config
+from pipeline.trial import run_trial, work
 
 WHOLE = ("training.num_epochs=100", "training.patience=null", "pruner.startup_trials=1000000")
 """Every trial has 100 epochs and reports at every rung, and none is pruned."""
@@ -116,8 +118,20 @@ def workers(folder: Path, turns: int) -> None:
                 run(folder, *arguments, f"study.name={wanted}-{turn}-{count}", f"workers.count={count}").train_s
                 for count in (1, 2)
             )
-            ratios.append(one / two)
-        show(f"one worker / two workers, {name}", median(ratios), "×", least=wanted)
+            ratios.append((one / two, bare(folder, 1, *arguments) / bare(folder, 2, *arguments)))
+        show(f"one worker / two workers, {name}", median(ratio for ratio, _ in ratios), "×", least=wanted)
+        show("the same trials with no coordinator: what this machine gives", median(r for _, r in ratios), "×")
+
+
+def bare(folder: Path, count: int, *arguments: str) -> float:
+    """Seconds for the same number of equal trials by `count` worker processes, with no study and no tracking."""
+    config = configure(folder, *arguments)
+    arrays, executor = prepare(config.data, folder).path.resolve(), Watched(count)
+    began = time.perf_counter()
+    wait([executor.submit(work, arrays, trial_config(config), None) for _ in range(config.study.trials)])
+    taken = time.perf_counter() - began
+    executor.shutdown()
+    return taken
 
 
 def write_images(path: Path) -> tuple[str, ...]:

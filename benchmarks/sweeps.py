@@ -21,6 +21,7 @@ from pipeline.search.outbox import Outbox
 from pipeline.search.space import Space
 from pipeline.search.study import asked, held, open_storage, open_study
 from pipeline.sweep import Tracker, make_plan, make_sender
+from pipeline.tracking.sender import Sender
 from pipeline.train import describe, trial_config
 from pipeline.trial import Segment
 from pipeline.validation import parse
@@ -99,12 +100,15 @@ class Inline(Executor):
 
 
 class Timed(Coordinator):
-    """A coordinator that notes when it has told a trial."""
+    """A coordinator that notes when it has told a trial; where all trials are ready at once, when it is tracked too."""
 
     told: list[float]
+    sender: Sender
 
     def _commit(self, flight: Flight, record: TrialRecord) -> None:
         super()._commit(flight, record)
+        while isinstance(self.executor, Inline) and self.sender.waiting:
+            time.sleep(0.001)
         self.told.append(time.process_time())
 
 
@@ -141,7 +145,7 @@ def run(store: Path, *overrides: str, executor: Executor | None = None) -> Sweep
             arrays=prepared.path.resolve(),
             describe=lambda record: describe(record, prepared, {}),
         )
-        boss.told = result.told
+        boss.told, boss.sender = result.told, sender
         began = time.perf_counter()
         boss.run()
         result.train_s = time.perf_counter() - began
