@@ -1,5 +1,6 @@
 """The curves of a fit: one row of numbers per epoch, row 0 for the initial parameters."""
 
+from array import array
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,7 +12,9 @@ NORMS = ("weight_norm", "gradient_norm", "activation_norm")
 
 @dataclass
 class History:
-    """Rows of `names`; costs and errors are at the end of the epoch, dropout off and without penalty.
+    """Rows of `names`, kept one after another as doubles.
+
+    Costs and errors are at the end of the epoch, dropout off and without penalty.
 
     `train_cost_penalized` is J as it was minimised: the mean over the epoch's examples, dropout on (none in row 0).
     The norms of layer l, on the same few training examples each time, dropout off: ‖W[l]‖_F, ‖∂J/∂W[l]‖_F and
@@ -19,7 +22,7 @@ class History:
     """
 
     num_layers: int
-    rows: list[tuple[float, ...]] = field(default_factory=list)
+    values: "array[float]" = field(default_factory=lambda: array("d"))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -28,17 +31,20 @@ class History:
 
     def append(self, *values: float) -> None:
         """Add the next epoch's row, in the order of `names`."""
-        self.rows.append(values)
+        if len(values) != len(self.names):
+            raise ValueError(f"a row of {len(self.names)} values is wanted, got {len(values)}")
+        self.values.extend(values)
 
     def at(self, epoch: int) -> dict[str, float]:
         """Return one epoch's values by name."""
-        return dict(zip(self.names, self.rows[epoch], strict=True))
+        width = len(self.names)
+        return dict(zip(self.names, self.values[epoch * width : (epoch + 1) * width], strict=True))
 
     def curves(self) -> dict[str, NDArray[np.float64]]:
         """Return each column as an array indexed by epoch."""
-        columns = np.array(self.rows, dtype=np.float64).reshape(len(self.rows), len(self.names)).T
+        columns = np.array(self.values, dtype=np.float64).reshape(-1, len(self.names)).T
         return dict(zip(self.names, np.ascontiguousarray(columns), strict=True))
 
     def copy(self) -> "History":
         """Return the same rows, to be extended apart."""
-        return History(self.num_layers, list(self.rows))
+        return History(self.num_layers, self.values[:])
