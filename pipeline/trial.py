@@ -30,6 +30,7 @@ from pipeline.nn.initializers import initialize
 from pipeline.nn.network import Network
 from pipeline.nn.parameters import Parameters
 from pipeline.record import TrialRecord
+from pipeline.training.cross_validation import FoldResult, mean_curves, mean_summary
 from pipeline.training.diagnosis import diagnose
 from pipeline.training.early_stopping import EarlyStopping
 from pipeline.training.fit import Fit, FitState
@@ -60,7 +61,7 @@ class Segment:
 
     position: int = 0
     fit: FitState | None = None
-    folds: list["FoldResult"] = field(default_factory=list)
+    folds: list[FoldResult] = field(default_factory=list)
     checks: dict[str, dict[str, Any]] = field(default_factory=dict)
     record: TrialRecord | None = None
     busy_s: float = 0.0
@@ -80,17 +81,6 @@ class Segment:
         if self.folds:
             return mean_curves(self.folds)
         return self.fit.curves() if self.fit is not None else {}
-
-
-@dataclass(frozen=True)
-class FoldResult:
-    """One finished fit: its outcome with the reason, its curves, its summary and its best parameters."""
-
-    outcome: str
-    reason: str
-    curves: Curves
-    summary: dict[str, float]
-    parameters: dict[str, np.ndarray]
 
 
 def run_trial(config: TrialConfig, arrays: TrialArrays, stop_epoch: int | None = None) -> TrialRecord:
@@ -376,25 +366,6 @@ def _named_parameters(segment: Segment) -> dict[str, np.ndarray]:
         folds = enumerate(segment.folds, start=1)
         return {f"fold{number}_{name}": a for number, fold in folds for name, a in fold.parameters.items()}
     return {} if segment.fit is None else segment.fit.parameters().as_dict()
-
-
-def mean_curves(folds: list[FoldResult]) -> Curves:
-    """The mean over folds, as far as all of them went."""
-    epochs = min(len(fold.curves["dev_cost"]) for fold in folds)
-    return {name: np.mean([fold.curves[name][:epochs] for fold in folds], axis=0) for name in folds[0].curves}
-
-
-def mean_summary(folds: list[FoldResult]) -> dict[str, float]:
-    """The mean over folds of each measure, their median best epoch, and the spread of dev cost and error.
-
-    The spread is the standard deviation over folds, with k − 1 (0 for a single fold).
-    """
-    summary = {name: float(np.mean([fold.summary[name] for fold in folds])) for name in folds[0].summary}
-    summary["best_epoch"] = float(np.median([fold.summary["best_epoch"] for fold in folds]))
-    for name in ("best_dev_cost", "best_dev_error"):
-        values = [fold.summary[name] for fold in folds]
-        summary[f"{name}_std"] = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
-    return summary
 
 
 def stratified_sample(y: np.ndarray, count: int, *, rng: np.random.Generator) -> np.ndarray:
