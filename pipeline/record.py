@@ -84,7 +84,7 @@ class TrialRecord:
         ValueError
             The file is no record, or one of a format this version does not know.
         """
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             meta = json.loads(bytes(archive[_META]))
             if meta.pop("format", None) != FORMAT:
                 raise ValueError(f"{path.name} is not a record of format {FORMAT}")

@@ -232,11 +232,11 @@ class Coordinator:
 
     def _begin(self, flight: Flight) -> None:
         """Start a trial, or take its result from the outbox if a killed coordinator left it there."""
-        path = self.outbox.path(flight.number)
-        if path.exists():
-            self._finish(flight, TrialRecord.load(path))
-        else:
+        record = self.outbox.load(flight.number)
+        if record is None:
             self._submit(flight)
+        else:
+            self._finish(flight, record)
 
     def _submit(self, flight: Flight) -> None:
         rungs = self.plan.rungs if flight.number != BASELINE else ()

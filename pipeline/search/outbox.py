@@ -1,10 +1,12 @@
 """The folder where finished records wait until the study and the tracking store have them."""
 
 import re
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.errors import StudyError
+from pipeline.record import TrialRecord
 
 _NAME = re.compile(r"trial-(\d+)\.npz|baseline\.npz")
 
@@ -24,6 +26,15 @@ class Outbox:
     def path(self, number: int) -> Path:
         """Where the record of a trial (or of the baseline, -1) waits."""
         return self.folder / (f"trial-{number:04d}.npz" if number >= 0 else "baseline.npz")
+
+    def load(self, number: int) -> TrialRecord | None:
+        """The record of a trial, if it waits here whole; a damaged one is removed, to be trained again alike."""
+        path = self.path(number)
+        try:
+            return TrialRecord.load(path) if path.exists() else None
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+            path.unlink(missing_ok=True)
+            return None
 
     def waiting(self) -> Iterator[tuple[int, Path]]:
         """Records that have not been sent, in the order of their numbers."""

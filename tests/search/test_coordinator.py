@@ -208,6 +208,14 @@ class TestResume:
         assert len(work.calls) == 1
         assert sweep.witness.names == ["trial-0000", "trial-0001"]
 
+    @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 torn", b"not a record"])
+    def test_a_damaged_record_in_the_outbox_is_trained_again(self, sweep: Sweep, damage: bytes) -> None:
+        sweep.space.suggest(sweep.study.ask())
+        Outbox(sweep.folder / "outbox").path(0).write_bytes(damage)
+        sweep.run(1)
+        assert sweep.states() == [TrialState.COMPLETE]
+        assert sweep.record("trial-0000").outcome == "completed"
+
     def test_a_trial_left_running_keeps_its_number_and_its_values(self, sweep: Sweep) -> None:
         values = sweep.space.suggest(sweep.study.ask())
         work = Arithmetic()
