@@ -20,6 +20,7 @@ from threadpoolctl import threadpool_limits
 from pipeline.config import TrialConfig
 from pipeline.data.arrays import Fold, TrialArrays
 from pipeline.data.batches import Examples
+from pipeline.data.sampling import stratified_sample
 from pipeline.nn.architecture import Architecture, Regularization
 from pipeline.nn.gradient_check import GradientReport, check_gradients
 from pipeline.nn.gradient_problem import Problem
@@ -29,7 +30,7 @@ from pipeline.nn.numerical_gradient import METHODS
 from pipeline.nn.parameters import Parameters
 from pipeline.training.optimizers import Optimizer
 from pipeline.training.streams import Streams, streams
-from pipeline.trial import architecture_of, initial_parameters, regularization_of, stratified_sample
+from pipeline.trial import architecture_of, initial_parameters, regularization_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -22,6 +22,7 @@ from pipeline.config import TrialConfig
 from pipeline.data.arrays import Fold, TrialArrays, load_arrays
 from pipeline.data.augment import make_augment
 from pipeline.data.batches import Examples
+from pipeline.data.sampling import stratified_sample
 from pipeline.environment import environment
 from pipeline.errors import UserError
 from pipeline.nn.architecture import Architecture, Regularization
@@ -366,21 +367,6 @@ def _named_parameters(segment: Segment) -> dict[str, np.ndarray]:
         folds = enumerate(segment.folds, start=1)
         return {f"fold{number}_{name}": a for number, fold in folds for name, a in fold.parameters.items()}
     return {} if segment.fit is None else segment.fit.parameters().as_dict()
-
-
-def stratified_sample(y: np.ndarray, count: int, *, rng: np.random.Generator) -> np.ndarray:
-    """Positions of `count` examples, taken from the classes in turn, so that each class present is there if it can be.
-
-    Parameters
-    ----------
-    y : (m,) class numbers.
-    """
-    order = rng.permutation(len(y))
-    turn = np.empty(len(y), dtype=np.int64)  # an example's place among those of its class
-    for label in np.unique(y):
-        of_class = order[y[order] == label]
-        turn[of_class] = np.arange(len(of_class))
-    return order[np.argsort(turn[order], kind="stable")][:count]
 
 
 def _examples(arrays: TrialArrays, fold: Fold, part: str, dtype: str) -> Examples:
