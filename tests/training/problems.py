@@ -3,7 +3,7 @@
 from typing import Any
 
 import numpy as np
-from sklearn.datasets import load_digits, make_circles
+from sklearn.datasets import load_digits
 
 from pipeline.data.arrays import Normalization
 from pipeline.data.batches import Examples
@@ -65,18 +65,3 @@ def begin(fit: Fit, seed: int = 0, scheme: str = "auto", scale: float = 1.0) -> 
     drawn = streams(seed)
     architecture = fit.network.architecture
     return fit.begin(initialize(architecture, scheme, scale, rng=drawn.init, dtype=fit.network.dtype), drawn)
-
-
-def course_circles() -> tuple[Examples, Examples]:
-    """The data of the course's "Initialization" exercise: 300 points to train on, 100 as the dev part."""
-    legacy = np.random.get_state()  # noqa: NPY002
-    try:
-        parts = []
-        for seed, n_samples in ((1, 300), (2, 100)):
-            np.random.seed(seed)  # noqa: NPY002
-            parts.append(make_circles(n_samples=n_samples, noise=0.05))
-    finally:
-        np.random.set_state(legacy)  # noqa: NPY002
-    X, y = (np.concatenate(both) for both in zip(*parts, strict=True))
-    train, dev = (Examples(X, y, index, unchanged(2), "float64") for index in (np.arange(300), np.arange(300, 400)))
-    return train, dev
