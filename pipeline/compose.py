@@ -52,6 +52,7 @@ def run(name: str, schema: type[Schema], command: Callable[[Schema], int | None]
             print(f"error: {error}", file=sys.stderr)
             codes.append(1)
 
+    arguments.sort(key=lambda text: text not in ("--multirun", "-m"))  # Hydra takes no flag between two overrides
     sys.argv = [f"{sys.argv[0]} {name}", *arguments]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would otherwise print and turn into an exit
     try:

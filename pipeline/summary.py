@@ -35,10 +35,11 @@ def print_end(
     run_ids: Mapping[int, str],
     test_set: str = "",
     stopped: str = "",
+    gave_up: bool = False,
     left: str = "",
     exhausted: bool = False,
 ) -> int:
-    """Say what was found and what to do next; 0 when the study has all its trials."""
+    """Say what was found and what to do next; 0 when the sweep came to its end, or to one that was asked for."""
     complete = [t for t in asked(study) if t.state == TrialState.COMPLETE]
     console.print(f"\nStudy {name}: {standing(study, config)}.")
     if len(objective_names(config)) > 1:
@@ -55,8 +56,8 @@ def print_end(
         console.print(f"The sweep stopped before {config.study.trials} trials: {stopped}")
     if left:
         console.print(f"{left} They are sent when the same command runs again.")
-    _print_next(config, name, complete, exhausted)
-    return 0 if done and not left else 1
+    _print_next(config, name, complete, done=done, exhausted=exhausted)
+    return 1 if gave_up or left else 0
 
 
 def _first(trial: FrozenTrial) -> float:
@@ -107,19 +108,23 @@ def _print_front(study: optuna.Study, run_ids: Mapping[int, str]) -> None:
     table(["trial", *objectives, *(path.split(".", 1)[-1] for path in paths), "run id"], rows)
 
 
-def _print_next(config: SweepConfig, name: str, complete: list[FrozenTrial], exhausted: bool) -> None:
-    lines = [("see and compare the runs", "make ui")]
+def _print_next(config: SweepConfig, name: str, complete: list[FrozenTrial], *, done: bool, exhausted: bool) -> None:
+    given = overrides()
+    store = [text for text in given if text.startswith("tracking")]
+    where = f' ARGS="{shlex.join(store)}"' if store else ""
+    lines = [("see and compare the runs", f"make ui{where}")]
     if complete:
         best = min(complete, key=_first)
-        lines.append(("prove that the best repeats", f"make rerun RUN={name}/trial-{best.number:04d}"))
+        lines.append(("prove that the best repeats", f"make rerun RUN={name}/trial-{best.number:04d}{where}"))
     if not exhausted:
-        wanted = [f"study.trials={2 * max(config.study.trials, len(complete))}"]
-        same = [text for text in overrides() if not text.startswith(("study.trials=", "study.fresh="))]
+        trials = 2 * max(config.study.trials, len(complete)) if done else config.study.trials
+        same = [text for text in given if not text.startswith(("study.trials=", "study.fresh="))]
         if config.study.fresh:
-            same += [f"study.name={name}"]
-        lines.append(("resume or extend the study", f'make sweep ARGS="{shlex.join([*same, *wanted])}"'))
-    lines.append(("confirm the best on new seeds", f"make confirm STUDY={name}"))
-    lines.append(("pictures, tables and verdicts in one HTML file", f"make report STUDY={name}"))
+            same.append(f"study.name={name}")
+        again = f'make sweep ARGS="{shlex.join([*same, f"study.trials={trials}"])}"'
+        lines.append(("extend the study" if done else "resume the study", again))
+    lines.append(("confirm the best on new seeds", f"make confirm STUDY={name}{where}"))
+    lines.append(("one HTML file of it all", f"make report STUDY={name}{where}"))
     console.print("\nNext:")
     for what, command in lines:
-        console.print(f"  {command:55} {what}", soft_wrap=True)
+        console.print(f"  {what:30} {command}", soft_wrap=True)

@@ -64,7 +64,7 @@ def carry_out(config: SweepConfig, study: optuna.Study, space: Space, prepared: 
         sender.start().opened()
         say_data(config, prepared)
         console.print(f"Study {name}: {standing(study, config)}")
-        stopped = run_trials(config, study, space, prepared, sender)
+        ended = run_trials(config, study, space, prepared, sender)
     except KeyboardInterrupt:
         instead = f" with study.name={name} for study.fresh=true" if config.study.fresh else ""
         console.print(f"\nInterrupted. Study {name}: {standing(study, config)}; the same command{instead} continues.")
@@ -84,7 +84,8 @@ def carry_out(config: SweepConfig, study: optuna.Study, space: Space, prepared: 
         study,
         run_ids=run_ids,
         test_set=test_set(sender, prepared),
-        stopped=stopped,
+        stopped=ended.stopped,
+        gave_up=ended.gave_up,
         left=left,
         exhausted=exhausted,
     )
@@ -99,8 +100,10 @@ def test_set(sender: Sender, prepared: PreparedData) -> str:
     return test_set_sentence(openings(sender.recorder.store, prepared.source_digest))
 
 
-def run_trials(config: SweepConfig, study: optuna.Study, space: Space, prepared: PreparedData, sender: Sender) -> str:
-    """Run what is missing of the study; returns why it ended early, or nothing."""
+def run_trials(
+    config: SweepConfig, study: optuna.Study, space: Space, prepared: PreparedData, sender: Sender
+) -> Coordinator:
+    """Run what is missing of the study; returns the coordinator, which knows how it ended."""
     code = code_version(ROOT, diff=config.tracking.code_diff)
     arrays = prepared.path.resolve()
     with open_executor(config.workers, [arrays]) as executor, SweepProgress(config.study.trials) as progress:
@@ -116,7 +119,7 @@ def run_trials(config: SweepConfig, study: optuna.Study, space: Space, prepared:
             on_progress=progress.update,
         )
         coordinator.run(baseline(config) if config.study.baseline else None)
-    return coordinator.stopped
+    return coordinator
 
 
 def baseline(config: SweepConfig) -> TrialConfig:

@@ -187,7 +187,7 @@ def test_a_grid_of_values_calls_the_command_once_for_each_and_gives_the_worst_co
         return config.seed
 
     with tempfile.TemporaryDirectory() as folder:
-        arguments = ["--multirun", f"tracking.store={folder}", "seed=0,3", "regularization.lambd=0.1,1"]
+        arguments = [f"tracking.store={folder}", "seed=0,3", "--multirun", "regularization.lambd=0.1,1"]
         assert run("train", TrainConfig, command, arguments) == 3
     assert seen == [(0, 0.1), (0, 1.0), (3, 0.1), (3, 1.0)]
 

@@ -120,6 +120,7 @@ class Coordinator:
         self._at_rung: list[Flight] = []  # synchronous: waiting for the others of the batch to get there
         self._from_before: set[int] = set()  # trials that an earlier call finished
         self.stopped = ""  # why the sweep ended before its number of trials
+        self.gave_up = False  # and whether that was for trouble, not for a rule that the user set
         self._began = time.monotonic()
         self._busy_s = 0.0
 
@@ -190,6 +191,7 @@ class Coordinator:
         elif plan.stall is not None and self._stalled(trials, plan.stall):
             self.stopped = f"the last {plan.stall} finished trials brought no improvement"
         elif self._failures(trials) >= plan.max_failures:
+            self.gave_up = True
             self.stopped = f"{plan.max_failures} trials in a row failed; study.max_failures sets how many may"
         return bool(self.stopped)
 
@@ -259,6 +261,7 @@ class Coordinator:
             return
         except Exception as error:
             if isinstance(error, WrongGradient):
+                self.gave_up = True
                 self.stopped = f"{run_name(flight.number)} has wrong gradients.\n{error}"
             self._fail(flight, error)
             return

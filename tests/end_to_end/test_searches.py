@@ -172,11 +172,18 @@ class TestPruners:
 class TestWords:
     def test_how_to_go_on_repeats_what_was_given(self, sweep_of: Run) -> None:
         ended = sweep_of("study.trials=2", "sampler.seed=5")
-        (extend,) = [line for line in ended.out.splitlines() if "resume or extend" in line]
+        (extend,) = [line for line in ended.out.splitlines() if "extend the study" in line]
         assert "sampler.seed=5" in extend
         assert "data=breast_cancer" in extend
         assert "study.trials=4" in extend
         assert "study.trials=2 " not in extend
+
+    def test_a_budget_of_time_is_an_end_that_was_asked_for(self, sweep_of: Run) -> None:
+        ended = sweep_of("study.trials=3", "study.minutes=0.00001", "sampler.seed=9")
+        assert ended.code == 0
+        assert "The sweep stopped before 3 trials: the budget of 1e-05 minutes is used up" in ended.out
+        (resume,) = [line for line in ended.out.splitlines() if "resume the study" in line]
+        assert "study.trials=3" in resume
 
     def test_more_trials_than_asked_for_are_said_to_be_so(self, sweep_of: Run) -> None:
         sweep_of("study.trials=3", "sampler.seed=6")

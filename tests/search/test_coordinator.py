@@ -136,8 +136,9 @@ class TestTrouble:
         def always(call: int, config: TrialConfig) -> None:
             raise ValueError("no")
 
-        stopped = sweep.run(20, Arithmetic(always), max_failures=3).stopped
-        assert stopped == "3 trials in a row failed; study.max_failures sets how many may"
+        ended = sweep.run(20, Arithmetic(always), max_failures=3)
+        assert ended.gave_up
+        assert ended.stopped == "3 trials in a row failed; study.max_failures sets how many may"
         assert sweep.states() == [TrialState.FAIL] * 3
         assert sweep.run(5, max_failures=3).stopped == ""
         assert sweep.states() == [TrialState.FAIL] * 3 + [TrialState.COMPLETE] * 2
@@ -183,7 +184,9 @@ class TestEnds:
             now[0] += 30.0
 
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
-        assert sweep.run(50, Arithmetic(half_a_minute), minutes=2.0).stopped == "the budget of 2 minutes is used up"
+        ended = sweep.run(50, Arithmetic(half_a_minute), minutes=2.0)
+        assert ended.stopped == "the budget of 2 minutes is used up"
+        assert not ended.gave_up
         assert sweep.states() == [TrialState.COMPLETE] * 5
 
     def test_no_improvement_for_so_many_trials_ends_it(self, sweep: Sweep) -> None:
