@@ -201,29 +201,24 @@ class _Trainer:
 
     def _train_fold(self, segment: Segment, until: int | None, deadline: float | None) -> FitState:
         fold = self.arrays.folds[len(segment.folds)]
-        network = self._network(fold)
-        fit = self._fit(network, fold)
+        fit = self._fit(fold)
         if segment.fit is None:
             drawn = streams(self.config.seed)
             parameters = initial_parameters(self.config, self.architecture, drawn)
             if not segment.checks:
-                segment.checks["init"] = self._check_before(network, parameters, fold)
+                segment.checks["init"] = self._check_before(parameters, fold)
             segment.fit = fit.begin(parameters, drawn)
         return fit.advance(segment.fit, until, deadline)
 
-    def _network(self, fold: Fold) -> Network:
-        return Network(
-            self.architecture,
-            regularization_of(self.config, len(fold.train)),
-            dtype=self.config.training.dtype,
-            max_batch=self._batch_size(fold),
-        )
+    def _network(self, fold: Fold, max_batch: int) -> Network:
+        regularization = regularization_of(self.config, len(fold.train))
+        return Network(self.architecture, regularization, dtype=self.config.training.dtype, max_batch=max_batch)
 
     def _batch_size(self, fold: Fold) -> int:
         size = self.config.training.batch_size
         return len(fold.train) if isinstance(size, str) else size
 
-    def _fit(self, network: Network, fold: Fold) -> Fit:
+    def _fit(self, fold: Fold) -> Fit:
         t = self.config.training
         optimizer = Optimizer(
             name=t.optimizer,
@@ -235,7 +230,7 @@ class _Trainer:
             decay_rate=t.decay_rate,
         )
         return Fit(
-            network,
+            self._network(fold, self._batch_size(fold)),
             _examples(self.arrays, fold, "train", t.dtype),
             _examples(self.arrays, fold, "dev", t.dtype) if len(fold.dev) else None,
             optimizer,
@@ -245,15 +240,15 @@ class _Trainer:
             augment=make_augment(**asdict(self.config.augmentation), image_shape=self.arrays.image_shape),
         )
 
-    def _check_before(self, network: Network, parameters: Parameters, fold: Fold) -> dict[str, Any]:
-        report = self._check(network, parameters, fold)
+    def _check_before(self, parameters: Parameters, fold: Fold) -> dict[str, Any]:
+        report = self._check(parameters, fold)
         if report is None:
             return {}
         if report.verdict == "wrong" and not self.config.gradcheck.allow_wrong:
             raise WrongGradient("\n".join(report.table().splitlines()[:8]))
         return report.as_dict()
 
-    def _check(self, network: Network, parameters: Parameters, fold: Fold) -> GradientReport | None:
+    def _check(self, parameters: Parameters, fold: Fold) -> GradientReport | None:
         """Compare gradients on a small stratified batch of training examples, masks frozen where dropout is on."""
         c = self.config.gradcheck
         if not c.enabled:
@@ -263,7 +258,8 @@ class _Trainer:
         X, y = Examples(self.arrays.X, self.arrays.y, fold.train[chosen], fold.normalization, "float64").head(
             len(chosen)
         )
-        masks = network.draw_masks(len(y), rng) if min(network.keep_prob) < 1 and len(y) <= network.max_batch else None
+        network = self._network(fold, len(y))
+        masks = network.draw_masks(len(y), rng) if min(network.keep_prob) < 1 else None
         return check_gradients(
             network,
             parameters,
@@ -281,7 +277,7 @@ class _Trainer:
         """The record of the trial as it stands; the second gradient check is made here."""
         fold = self.arrays.folds[0]
         summary = segment.summary
-        check = self._check(self._network(fold), self._returned(segment), fold)
+        check = self._check(self._returned(segment), fold)
         if check is not None:
             segment.checks["trained"] = check.as_dict()
         diagnosis = diagnose(

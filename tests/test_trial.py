@@ -105,6 +105,13 @@ def test_a_wrong_gradient_is_refused_before_training_unless_allowed(
     assert run_trial(allowed, arrays).gradient_checks["init"]["verdict"] == "wrong"
 
 
+def test_dropout_is_checked_with_its_masks_frozen_also_when_the_batches_are_smaller_than_the_check(
+    arrays: TrialArrays,
+) -> None:
+    reports = run_trial(config(batch_size=2, num_epochs=1), arrays).gradient_checks
+    assert {report["dropout"] for report in reports.values()} == {"masks frozen"}
+
+
 def test_a_cost_that_overflows_is_an_outcome(arrays: TrialArrays) -> None:
     record = run_trial(config(learning_rate=1e6, optimizer="gradient_descent"), arrays)
     assert record.outcome == "diverged"

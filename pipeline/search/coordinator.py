@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -90,10 +90,8 @@ class Progress:
     done: int = 0
     pruned: int = 0
     failed: int = 0
-    running: int = 0
     wanted: int = 0
     best: FrozenTrial | None = None
-    started: float = field(default_factory=time.monotonic)
 
 
 class Coordinator:
@@ -122,7 +120,6 @@ class Coordinator:
         self.stopped = ""  # why the sweep ended before its number of trials
         self.gave_up = False  # and whether that was for trouble, not for a rule that the user set
         self._began = time.monotonic()
-        self._busy_s = 0.0
 
     # The loop ---------------------------------------------------------------------------------------------------------
 
@@ -266,7 +263,6 @@ class Coordinator:
             self._fail(flight, error)
             return
         flight.segment = segment
-        self._busy_s += segment.busy_s
         if segment.record is not None:
             self._finish(flight, segment.record)
             return
@@ -361,10 +357,8 @@ class Coordinator:
                 done=sum(state.is_finished() for state in states),
                 pruned=states.count(TrialState.PRUNED),
                 failed=states.count(TrialState.FAIL),
-                running=states.count(TrialState.RUNNING),
                 wanted=self.plan.trials,
                 best=min(complete, key=lambda t: t.values[0]) if complete else None,
-                started=self._began,
             )
         )
 

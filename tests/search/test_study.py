@@ -94,8 +94,9 @@ class TestAnotherConfiguration:
         )
 
     def test_more_trials_other_workers_and_another_store_for_runs_are_none(self, tmp_path: Path) -> None:
-        opened(sweep_config(tmp_path, study={"name": "mine"}))
-        opened(sweep_config(tmp_path, study={"name": "mine", "trials": 500, "minutes": 1.0}, workers={"count": 9}))
+        first = opened(sweep_config(tmp_path, study={"name": "mine"}))
+        again = sweep_config(tmp_path, study={"name": "mine", "trials": 500, "minutes": 1.0}, workers={"count": 9})
+        assert opened(again).user_attrs == first.user_attrs
 
     def test_fresh_starts_the_next_free_name_and_deletes_nothing(self, tmp_path: Path) -> None:
         first = opened(sweep_config(tmp_path))
