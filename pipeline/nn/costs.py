@@ -40,7 +40,7 @@ def softmax_cost(Z: Array, Y: Array, A: Array, row: Array) -> Any:
     np.exp(Z, out=A)
     S = np.add.reduce(A, axis=0, out=row)
     np.divide(A, S, out=A)
-    return (np.add.reduce(np.log(S, out=S)) - np.dot(Y.ravel(), Z.ravel())) / Z.shape[1]
+    return (np.add.reduce(np.log(S, out=S)) - np.vdot(Y, Z)) / Z.shape[1]
 
 
 def copy_labels(y: Array, units: Array, Y: Array) -> None:

@@ -169,10 +169,10 @@ class Problem:
         where = self.slices()
         for layer, W in self.parameters.W.items():
             parts = []
-            for name, width, offset in ((f"W{layer}", W.shape[1], 0), (f"b{layer}", 1, W.shape[1])):
+            for name, first_column in ((f"W{layer}", 0), (f"b{layer}", W.shape[1])):
                 start, end = np.searchsorted(indices, (where[name].start, where[name].stop))
-                rows, columns = np.divmod(indices[start:end] - where[name].start, width)
-                parts.append((np.arange(start, end), rows, columns + offset))
+                columns, rows = np.divmod(indices[start:end] - where[name].start, len(W))
+                parts.append((np.arange(start, end), rows, columns + first_column))
             places, rows, columns = (np.concatenate(part) for part in zip(*parts, strict=True))
             if places.size:
                 yield layer, places, rows, columns

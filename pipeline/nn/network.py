@@ -47,7 +47,10 @@ class Network:
         self.architecture, self.regularization = architecture, regularization
         self.dtype, self.max_batch = np.dtype(dtype), max_batch
         self.keep_prob = (regularization.keep_prob_input, *(regularization.keep_prob or (1.0,) * hidden))
-        self._layers = range(1, architecture.num_layers + 1)
+        self._last = architecture.num_layers
+        self._layers = range(1, self._last + 1)
+        self._activations = {layer: ACTIVATIONS[name] for layer, name in enumerate(architecture.activations, 1)}
+        self._output = OUTPUTS[architecture.output]
         self._workspace = Workspace(architecture.layer_sizes, self.keep_prob, self.dtype, max_batch)
         self._evaluation = Workspace(
             architecture.layer_sizes, (1.0,) * (hidden + 1), self.dtype, max(max_batch, EVALUATION_CHUNK)
@@ -93,7 +96,7 @@ class Network:
 
     def evaluate(self, X: Array, y: Array, parameters: Parameters) -> tuple[float, float]:
         """Return the cost without penalty and the error, dropout off, for any number of examples, in chunks."""
-        X, output = self._as_input(X), OUTPUTS[self.architecture.output]
+        X = self._as_input(X)
         m, chunk = X.shape[1], self._evaluation.max_batch
         if m == 0 or len(y) != m:
             raise ValueError(f"y must have one label for each of one or more examples, got {len(y)} for {m}")
@@ -102,7 +105,7 @@ class Network:
             labels = y[start : start + chunk]
             views = self._evaluation.views(len(labels))
             Z = self._forward(X[:, start : start + chunk], parameters, None, views)
-            wrong += int(np.count_nonzero(output.predict(Z) != labels))
+            wrong += int(np.count_nonzero(self._output.predict(Z) != labels))
             total += float(self._data_cost(Z, labels, views)) * len(labels)
         return total / m, wrong / m
 
@@ -126,9 +129,9 @@ class Network:
             Z = np.dot(parameters.W[layer], A) + parameters.b[layer]
             Zs.append(Z)
             As.append(A)
-            if layer < self.architecture.num_layers:
+            if layer < self._last:
                 A = Z.copy()
-                ACTIVATIONS[self.architecture.activations[layer - 1]].forward(A, np.empty(A.shape, A.real.dtype))
+                self._activations[layer].forward(A, np.empty(A.shape, A.real.dtype))
         return Zs, As
 
     def _as_input(self, X: Array) -> Array:
@@ -145,35 +148,37 @@ class Network:
                 dropout.apply(A, D, out=views.dropped[layer - 1])
                 A = views.dropped[layer - 1]
             views.inputs[layer] = A
-            Z = views.Z[layer]
-            np.dot(parameters.W[layer], A, out=Z)
+            Z, W = views.Z[layer], parameters.W[layer]
+            if layer < self._last:
+                np.dot(A.T, W.T, out=Z.T)  # hidden layers lie in memory transposed, see Views
+            else:
+                np.dot(W, A, out=Z)
             np.add(Z, parameters.b[layer], out=Z)
-            if layer < self.architecture.num_layers:
-                ACTIVATIONS[self.architecture.activations[layer - 1]].forward(Z, views.G[layer])
+            if layer < self._last:
+                self._activations[layer].forward(Z, views.G[layer])
             A = Z
         return A
 
     def _data_cost(self, Z: Array, y: Array, views: Views) -> Any:
         if len(y) != Z.shape[1]:
             raise ValueError(f"y must have one label for each of the {Z.shape[1]} examples, got {len(y)}")
-        output = OUTPUTS[self.architecture.output]
-        output.encode(y, views.units, views.Y)
-        return output.cost(Z, views.Y, views.P, views.row)
+        self._output.encode(y, views.units, views.Y)
+        return self._output.cost(Z, views.Y, views.P, views.row)
 
     def _backward(self, parameters: Parameters, gradients: Parameters, masks: Masks | None, views: Views) -> None:
-        OUTPUTS[self.architecture.output].gradient(views.P, views.Y, views.dZ[self.architecture.num_layers])
+        self._output.gradient(views.P, views.Y, views.dZ[self._last])
         for layer in reversed(self._layers):
             dZ = views.dZ[layer]
-            np.dot(dZ, views.inputs[layer].T, out=gradients.W[layer])
+            np.dot(views.inputs[layer], dZ.T, out=gradients.W[layer].T)
             np.dot(dZ, views.ones, out=gradients.b[layer])
             if layer == 1:
                 return
             dA = views.dZ[layer - 1]
-            np.dot(parameters.W[layer].T, dZ, out=dA)
+            np.dot(dZ.T, parameters.W[layer], out=dA.T)
             D = masks[layer - 1] if masks is not None else None
             if D is not None:
                 dropout.backward(dA, D)
-            ACTIVATIONS[self.architecture.activations[layer - 2]].backward(dA, views.Z[layer - 1], views.G[layer - 1])
+            self._activations[layer - 1].backward(dA, views.Z[layer - 1], views.G[layer - 1])
 
     def _add_penalty_gradient(self, parameters: Parameters, gradients: Parameters) -> None:
         r, scratch = self.regularization, self._workspace.weights_scratch

@@ -9,7 +9,8 @@ from numpy.typing import DTypeLike, NDArray
 class Parameters:
     """Weights and biases that share one vector, so that an optimiser or a penalty is a few operations on all of them.
 
-    The vector holds every W first and every b after them: `weights` is all that a penalty acts on.
+    The vector holds every W first and every b after them: `weights` is all that a penalty acts on. Each W lies in it
+    transposed, column after column, so that Aᵀ Wᵀ on rows of examples, as data come, reads both as they lie.
 
     Attributes
     ----------
@@ -41,7 +42,7 @@ class Parameters:
         self.names = tuple(f"W{layer}" for layer in layers) + tuple(f"b{layer}" for layer in layers)
 
     def _take_view(self, start: int, shape: tuple[int, int]) -> NDArray[np.inexact]:
-        return self.theta[start : start + shape[0] * shape[1]].reshape(shape)
+        return self.theta[start : start + shape[0] * shape[1]].reshape(shape, order="F")
 
     def like(self, dtype: DTypeLike | None = None) -> "Parameters":
         """Return zeros of the same shapes, for gradients."""
@@ -64,7 +65,7 @@ class Parameters:
             raise ValueError(f"index must be in 0..{self.theta.size - 1}, got {index}")
         for name, view in self.as_dict().items():
             if index < view.size:
-                row, column = divmod(index, view.shape[1])
+                column, row = divmod(index, view.shape[0])
                 return f"{name}[{row}, {column}]" if name.startswith("W") else f"{name}[{row}]"
             index -= view.size
         raise AssertionError("the views cover theta")

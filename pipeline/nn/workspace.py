@@ -13,6 +13,10 @@ Array = NDArray[Any]
 class Views:
     """Every array of one batch size m.
 
+    Hidden layers lie in memory transposed, an example after the other, as X does: a product that reads its second
+    factor across, as dZ Aᵀ would with units as rows, is up to a half slower. The output's units lie one after the
+    other, since softmax sums over them.
+
     Attributes
     ----------
     Z, dZ, G : layer -> (n_l, m) logits and then activations in place, their gradients, the activation's slope
@@ -28,8 +32,7 @@ class Views:
         masked = [layer for layer, keep in enumerate(keep_prob) if keep < 1]
 
         def shape(flat: Array, layer: int) -> Array:
-            # X is made of rows of examples, so what is multiplied with it lies the same way
-            return flat.reshape(m, sizes[0]).T if layer == 0 else flat.reshape(sizes[layer], m)
+            return flat.reshape((sizes[layer], m), order="C" if layer == len(sizes) - 1 else "F")
 
         def view(kind: str, layer: int) -> Array:
             return shape(memory[f"{kind}{layer}"][: sizes[layer] * m], layer)

@@ -70,7 +70,8 @@ def inputs(case: Case, dtype: Any = np.float64, max_batch: int = M) -> Inputs:
     architecture = Architecture(sizes, (case.activation,) * hidden, case.output)
     network = Network(architecture, regularization, dtype=dtype, max_batch=max_batch)
     parameters = initialize(architecture, rng=rng, dtype=dtype)
-    parameters.theta[:] += 0.3 * rng.standard_normal(parameters.theta.size)
+    for value in parameters.as_dict().values():
+        value += 0.3 * rng.standard_normal(value.shape)
     X, y = rng.standard_normal((N_X, M)), rng.integers(0, architecture.num_classes, M)
     masks = [
         (rng.random((n, M)) < keep) / keep if case.dropout else None
@@ -84,4 +85,9 @@ def cost_and_gradient(case: Case) -> tuple[float, np.ndarray]:
     given = inputs(case)
     gradients = given.parameters.like()
     J = given.network.cost_and_gradients(given.X, given.y, given.parameters, gradients, given.masks)
-    return J, gradients.theta
+    return J, row_by_row(gradients)
+
+
+def row_by_row(parameters: Parameters) -> np.ndarray:
+    """Every W, then every b, row by row, however they lie in memory."""
+    return np.concatenate([value.ravel() for value in parameters.as_dict().values()])

@@ -5,7 +5,7 @@ import pytest
 
 from pipeline.training.optimizers import Optimizer
 from tests.nn import make_reference_values as reference
-from tests.nn.oracle_cases import Case, cases, cost_and_gradient, few_cases, inputs
+from tests.nn.oracle_cases import Case, cases, cost_and_gradient, few_cases, inputs, row_by_row
 
 TOLERANCE = 1e-12
 
@@ -21,7 +21,7 @@ def train(case: Case, optimizer: str) -> np.ndarray:
     for step in range(1, reference.STEPS + 1):
         given.network.cost_and_gradients(given.X, given.y, given.parameters, gradients, given.masks)
         rule.update(theta, gradients.theta, slots, step, reference.LEARNING_RATE, scratch)
-    return theta
+    return row_by_row(given.parameters)
 
 
 @pytest.fixture(scope="module")

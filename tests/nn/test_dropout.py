@@ -86,7 +86,7 @@ def test_equal_neighbours_draw_the_same_masks_as_unequal_ones_would_at_their_pla
     """Masks are cut from one run of words, however layers are grouped."""
     equal, words = network((0.5, 0.5)).draw_masks(9, generator(1)), dropout.draw_words(81, rng=generator(1))
     expected = (words < 2**15) * 2.0
-    np.testing.assert_array_equal(np.concatenate([d.ravel() for d in equal if d is not None]), expected)
+    np.testing.assert_array_equal(np.concatenate([d.T.ravel() for d in equal if d is not None]), expected)
 
 
 def test_evaluation_ignores_dropout() -> None:

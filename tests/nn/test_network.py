@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.nn.activations import ACTIVATIONS, Activation
 from pipeline.nn.initializers import initialize
 from pipeline.nn.network import Architecture, Network, Regularization
 from pipeline.nn.parameters import Parameters
@@ -178,13 +177,3 @@ def test_traced_layers_are_those_of_the_forward_pass() -> None:
     np.testing.assert_array_equal(A[0], X)
     np.testing.assert_allclose(A[1], np.maximum(Z[0], 0))
     np.testing.assert_allclose(A[2], np.tanh(Z[1]))
-
-
-def test_functions_are_looked_up_when_they_are_called(monkeypatch: pytest.MonkeyPatch) -> None:
-    (network, parameters), (X, y) = make(), batch()
-    right, wrong = parameters.like(), parameters.like()
-    network.cost_and_gradients(X, y, parameters, right)
-    forward = ACTIVATIONS["tanh"].forward
-    monkeypatch.setitem(ACTIVATIONS, "tanh", Activation(forward, lambda dA, A, G: None))
-    network.cost_and_gradients(X, y, parameters, wrong)
-    assert not np.allclose(right.theta, wrong.theta)

@@ -13,7 +13,7 @@ def test_every_layer_is_a_view_of_one_vector() -> None:
         (4, 1),
         (2, 1),
     ]
-    np.testing.assert_array_equal(parameters.W[2], np.arange(12, 20).reshape(2, 4))
+    np.testing.assert_array_equal(parameters.W[2].T, np.arange(12, 20).reshape(4, 2))
     np.testing.assert_array_equal(parameters.b[2].ravel(), [24, 25])
     parameters.b[1][2] = -1
     assert parameters.theta[22] == -1
@@ -31,14 +31,14 @@ def test_views_by_name_cover_the_vector_in_order() -> None:
     parameters = Parameters((3, 4, 2), np.float64)
     parameters.theta[:] = np.arange(26)
     assert tuple(parameters.as_dict()) == parameters.names == ("W1", "W2", "b1", "b2")
-    np.testing.assert_array_equal(np.concatenate([v.ravel() for v in parameters.as_dict().values()]), parameters.theta)
+    np.testing.assert_array_equal(np.concatenate([v.T.ravel() for v in parameters.as_dict().values()]), parameters.theta)
 
 
 def test_a_coordinate_is_named_by_the_entry_it_is() -> None:
     parameters = Parameters((3, 4, 2), np.float64)
     assert [parameters.coordinate(i) for i in (0, 5, 19, 20, 25)] == [
         "W1[0, 0]",
-        "W1[1, 2]",
+        "W1[1, 1]",
         "W2[1, 3]",
         "b1[0]",
         "b2[1]",

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipeline.nn.parameters import Parameters
 from pipeline.training.optimizers import Optimizer
 from pipeline.training.streams import streams
 from tests.training.problems import begin, digits, digits_fit
@@ -50,8 +51,10 @@ def test_a_fit_with_dropout_and_penalties_equals_pytorchs(optimizer: str) -> Non
             rule.zero_grad()
             J.backward()
             rule.step()
-    expected = np.concatenate([leaf.detach().numpy().ravel() for leaf in leaves.values()])
-    assert np.linalg.norm(state.theta - expected) / np.linalg.norm(expected) < 1e-10
+    expected = Parameters(state.layer_sizes, np.float64)
+    for name, value in expected.as_dict().items():
+        value[...] = leaves[name].detach().numpy()
+    assert np.linalg.norm(state.theta - expected.theta) / np.linalg.norm(expected.theta) < 1e-10
 
 
 @pytest.mark.parametrize(("optimizer", "solver"), [("momentum", "sgd"), ("adam", "adam")])
@@ -93,7 +96,7 @@ def test_a_full_batch_fit_with_l2_equals_scikit_learns(optimizer: str, solver: s
         model.intercepts_ = [b.ravel().copy() for b in given.b.values()]
         model.set_params(max_iter=20)
         model.fit(X.T, y)
-    expected = np.concatenate([W.T.ravel() for W in model.coefs_] + model.intercepts_)
+    expected = np.concatenate([W.ravel() for W in model.coefs_] + model.intercepts_)
     np.testing.assert_allclose(state.theta, expected, rtol=1e-8, atol=1e-9)
     J = state.curves()["train_cost_penalized"][1:]
     np.testing.assert_allclose(J, model.loss_curve_[-20:], rtol=1e-9)
