@@ -21,7 +21,8 @@ __all__ = ["Architecture", "Masks", "Network", "Regularization"]
 
 Array = NDArray[Any]
 Masks = Sequence[Array | None]  # D[0], ..., D[L-1]: (n_l, m), 0 or 1/keep_prob; None where everything is kept
-EVALUATION_CHUNK = 512
+EVALUATION_VALUES = 2**18
+"""Activations of the widest layer that are evaluated at a time: in float32 1 MiB, which stays in a processor's cache."""
 
 
 class Network:
@@ -52,9 +53,8 @@ class Network:
         self._activations = {layer: ACTIVATIONS[name] for layer, name in enumerate(architecture.activations, 1)}
         self._output = OUTPUTS[architecture.output]
         self._workspace = Workspace(architecture.layer_sizes, self.keep_prob, self.dtype, max_batch)
-        self._evaluation = Workspace(
-            architecture.layer_sizes, (1.0,) * (hidden + 1), self.dtype, max(max_batch, EVALUATION_CHUNK)
-        )
+        chunk = max(max_batch, EVALUATION_VALUES // max(architecture.layer_sizes[1:]))
+        self._evaluation = Workspace(architecture.layer_sizes, (1.0,) * (hidden + 1), self.dtype, chunk)
 
     def draw_masks(self, m: int, rng: np.random.Generator) -> Masks:
         """Draw the dropout masks of one batch of m examples into the workspace; copy them to keep them."""

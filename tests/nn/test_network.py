@@ -6,11 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.nn.initializers import initialize
-from pipeline.nn.network import Architecture, Network, Regularization
+from pipeline.nn.network import EVALUATION_VALUES, Architecture, Network, Regularization
 from pipeline.nn.parameters import Parameters
 from tests.nn.oracle_cases import Case, inputs
 
 ARCHITECTURE = Architecture((4, 6, 5, 3), ("relu", "tanh"), "softmax")
+CHUNK = EVALUATION_VALUES // 6
 
 
 def make(dtype: type = np.float64, max_batch: int = 12, **regularization: object) -> tuple[Network, Parameters]:
@@ -55,7 +56,7 @@ def test_the_order_of_examples_changes_no_cost_and_no_gradient(order: list[int])
     np.testing.assert_allclose(here.theta, there.theta, rtol=1e-10, atol=1e-15)
 
 
-@pytest.mark.parametrize("m", [1, 11, 512, 513, 1500])
+@pytest.mark.parametrize("m", [1, 11, CHUNK, CHUNK + 1, 2 * CHUNK + 100])
 def test_evaluation_in_chunks_is_the_mean_over_all_examples(m: int) -> None:
     (network, parameters), (X, y) = make(), batch(m)
     cost, error = network.evaluate(X, y, parameters)
@@ -117,7 +118,7 @@ def test_wrong_shapes_are_refused(X: np.ndarray, y: np.ndarray, message: str) ->
         network.cost_and_gradients(X, y, parameters, parameters.like())
 
 
-@pytest.mark.parametrize(("m", "labels"), [(0, 0), (5, 4), (5, 6), (600, 512)])
+@pytest.mark.parametrize(("m", "labels"), [(0, 0), (5, 4), (5, 6), (CHUNK + 1, CHUNK)])
 def test_evaluation_wants_a_label_for_each_of_some_examples(m: int, labels: int) -> None:
     network, parameters = make()
     with pytest.raises(ValueError, match=f"got {labels} for {m}"):
