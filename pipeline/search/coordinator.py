@@ -116,6 +116,7 @@ class Coordinator:
         self._flights: dict[Future[Segment], Flight] = {}
         self._batch: list[Flight] = []  # finished, waiting to be told in order
         self._at_rung: list[Flight] = []  # synchronous: waiting for the others of the batch to get there
+        self._told: list[tuple[int, Path]] = []  # told to the study, waiting to be handed to the tracker
         self._from_before: set[int] = set()  # trials that an earlier call finished
         self.stopped = ""  # why the sweep ended before its number of trials
         self.gave_up = False  # and whether that was for trouble, not for a rule that the user set
@@ -138,13 +139,17 @@ class Coordinator:
         for flight in self._left_running(trials):
             self._begin(flight)
         self._fill()
-        while self._flights:
-            done, _ = wait(self._flights, return_when=FIRST_COMPLETED)
-            for future in sorted(done, key=lambda f: (self._flights[f].rung, self._flights[f].number)):
-                self._advance(self._flights.pop(future), future)
-            self._climb_together()
-            self._fill()
-            self._report()
+        try:
+            while self._flights:
+                done, _ = wait(self._flights, return_when=FIRST_COMPLETED)
+                for future in sorted(done, key=lambda f: (self._flights[f].rung, self._flights[f].number)):
+                    self._advance(self._flights.pop(future), future)
+                self._climb_together()
+                self._fill()
+                self._hand_over()
+                self._report()
+        finally:
+            self._hand_over()
 
     def _fill(self) -> None:
         """Start new trials while there is a slot, a budget and something left to try."""
@@ -337,7 +342,12 @@ class Coordinator:
         else:
             flight.trial.set_user_attr("summary", brief)
             self._tell(flight.number, record)
-        self.tracker.finished(flight.number, path)
+        self._told.append((flight.number, path))
+
+    def _hand_over(self) -> None:
+        """Let the tracker send what was told; only now that the workers have tasks, for it takes this process's time."""
+        while self._told:
+            self.tracker.finished(*self._told.pop(0))
 
     def _tell(self, number: int, record: TrialRecord) -> None:
         if record.outcome in ("completed", "early_stopped"):
