@@ -128,7 +128,7 @@ def run(store: Path, *overrides: str, executor: Executor | None = None) -> Sweep
     """
     config = configure(store, *overrides)
     space = Space(config.search.space, asdict(trial_config(config)))
-    with held(config) as name:
+    with held(config) as (name, _):
         prepared = prepare(config.data, store)
         study = open_study(config, name, open_storage(config, name), space)
         sender = make_sender(config, name, prepared).start()

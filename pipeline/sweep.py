@@ -3,8 +3,10 @@
 import logging
 import signal
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -19,7 +21,7 @@ from pipeline.display import SweepProgress, console
 from pipeline.environment import code_version
 from pipeline.search.coordinator import Coordinator, Plan, run_name
 from pipeline.search.executors import check_workers, open_executor
-from pipeline.search.lock import claim
+from pipeline.search.lock import Check, claim
 from pipeline.search.outbox import Outbox
 from pipeline.search.pruners import rungs
 from pipeline.search.space import Space
@@ -48,23 +50,37 @@ def sweep(config: SweepConfig) -> int:
     check_workers(config.workers)
     trials = int(min(config.study.trials, trials_possible(config, space)))
     config = replace(config, study=replace(config.study, trials=trials))
-    with held(config) as name, terminable():
+    with held(config) as (name, still_held), terminable():
         prepared = prepare(config.data, Path(config.tracking.store))
         study = open_study(config, name, open_storage(config, name), space)
         check_data(study, prepared.digest)
         with claim(study, config.study.storage, take_over=config.study.take_over):
-            return carry_out(config, study, space, prepared)
+            return carry_out(config, study, space, prepared, still_held)
 
 
-def carry_out(config: SweepConfig, study: optuna.Study, space: Space, prepared: PreparedData) -> int:
+def carry_out(config: SweepConfig, study: optuna.Study, space: Space, prepared: PreparedData, still_held: Check) -> int:
     """Run and track what is missing of a study that is held, and say how it ended; the exit code."""
-    name = study.study_name
+    name, code = study.study_name, code_version(ROOT, diff=config.tracking.code_diff)
     sender = make_sender(config, name, prepared)
     try:
-        sender.start().opened()
-        say_data(config, prepared)
-        console.print(f"Study {name}: {standing(study, config)}")
-        ended = run_trials(config, study, space, prepared, sender)
+        with open_executor(config.workers, [prepared.path.resolve()]) as executor:
+            sender.start().opened()  # after the workers: an address where none are leaves no run behind
+            say_data(config, prepared)
+            console.print(f"Study {name}: {standing(study, config)}")
+            with SweepProgress(config.study.trials) as progress:
+                coordinator = Coordinator(
+                    study,
+                    space,
+                    make_plan(config, space),
+                    executor=executor,
+                    outbox=Outbox(sender.outbox),
+                    tracker=Tracker(sender),
+                    arrays=prepared.path.resolve(),
+                    describe=partial(describe, prepared=prepared, code=code),
+                    on_progress=progress.update,
+                    still_held=still_held,
+                )
+                coordinator.run(baseline(config) if config.study.baseline else None)
     except KeyboardInterrupt:
         instead = f" with study.name={name} for study.fresh=true" if config.study.fresh else ""
         console.print(f"\nInterrupted. Study {name}: {standing(study, config)}; the same command{instead} continues.")
@@ -84,8 +100,8 @@ def carry_out(config: SweepConfig, study: optuna.Study, space: Space, prepared: 
         study,
         run_ids=run_ids,
         test_set=test_set(sender, prepared),
-        stopped=ended.stopped,
-        gave_up=ended.gave_up,
+        stopped=coordinator.stopped,
+        gave_up=coordinator.gave_up,
         left=left,
         exhausted=exhausted,
     )
@@ -98,28 +114,6 @@ def test_set(sender: Sender, prepared: PreparedData) -> str:
     if sender.trouble:
         return f"Whether the test set has been opened cannot be told now: {sender.trouble}"
     return test_set_sentence(openings(sender.recorder.store, prepared.source_digest))
-
-
-def run_trials(
-    config: SweepConfig, study: optuna.Study, space: Space, prepared: PreparedData, sender: Sender
-) -> Coordinator:
-    """Run what is missing of the study; returns the coordinator, which knows how it ended."""
-    code = code_version(ROOT, diff=config.tracking.code_diff)
-    arrays = prepared.path.resolve()
-    with open_executor(config.workers, [arrays]) as executor, SweepProgress(config.study.trials) as progress:
-        coordinator = Coordinator(
-            study,
-            space,
-            make_plan(config, space),
-            executor=executor,
-            outbox=Outbox(sender.outbox),
-            tracker=Tracker(sender),
-            arrays=arrays,
-            describe=lambda record: describe(record, prepared, code),
-            on_progress=progress.update,
-        )
-        coordinator.run(baseline(config) if config.study.baseline else None)
-    return coordinator
 
 
 def baseline(config: SweepConfig) -> TrialConfig:

@@ -33,7 +33,7 @@ def refused(
     monkeypatch.setattr("sys.argv", ["pipeline"])
     monkeypatch.setattr("pipeline.trial.advance", lambda *args, **kwargs: pytest.fail("something was trained"))
     monkeypatch.setattr("pipeline.train.advance", lambda *args, **kwargs: pytest.fail("something was trained"))
-    monkeypatch.setattr("pipeline.sweep.open_executor", lambda *args: pytest.fail("workers were started"))
+    monkeypatch.setattr("pipeline.sweep.Coordinator", lambda *args, **kwargs: pytest.fail("a sweep was begun"))
 
     def run(arguments: Sequence[str]) -> str:
         name, *rest = arguments

@@ -109,10 +109,11 @@ class Coordinator:
         arrays: Path,
         describe: Callable[[TrialRecord], None] = lambda record: None,
         on_progress: Callable[[Progress], None] = lambda progress: None,
+        still_held: Callable[[], None] = lambda: None,
     ):
         self.study, self.space, self.plan = study, space, plan
         self.executor, self.outbox, self.tracker, self.arrays = executor, outbox, tracker, arrays
-        self._describe, self._on_progress = describe, on_progress
+        self._describe, self._on_progress, self._check_held = describe, on_progress, still_held
         self._flights: dict[Future[Segment], Flight] = {}
         self._batch: list[Flight] = []  # finished, waiting to be told in order
         self._at_rung: list[Flight] = []  # synchronous: waiting for the others of the batch to get there
@@ -179,6 +180,7 @@ class Coordinator:
         for _ in range(count):
             if self._is_over():
                 break
+            self._check_held()
             flight = self._open(self.study.ask())
             if flight is not None:
                 flights.append(flight)

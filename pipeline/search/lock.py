@@ -6,7 +6,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,15 @@ _ADVISORY = 0x53574545
 """First key of the advisory locks that are a study's; the second is made from its name."""
 
 
-def hold_study(storage: str | None, journal: Path, name: str) -> AbstractContextManager[None]:
+Check = Callable[[], None]
+"""Raises `StudyError` if a lock is no longer held."""
+
+
+def hold_study(storage: str | None, journal: Path, name: str) -> AbstractContextManager[Check]:
     """Hold the study while the block runs: by a file lock, or in PostgreSQL by an advisory lock of a connection.
 
-    Other databases have no lock that ends with its holder: see `claim`.
+    Other databases have no lock that ends with its holder: see `claim`. The block gets a check that the lock is still
+    held, which a connection can lose.
 
     Parameters
     ----------
@@ -41,11 +46,15 @@ def hold_study(storage: str | None, journal: Path, name: str) -> AbstractContext
         return hold(journal.with_name(f"{journal.name.removesuffix('.journal')}.lock"), what)
     if storage.startswith("sqlite") and (file := storage.split(":///", 1)[-1].split("?")[0]):
         return hold(Path(f"{file}.{name}.lock"), what)
-    return _advisory(storage, name) if storage.startswith("postgres") else nullcontext()
+    return _advisory(storage, name) if storage.startswith("postgres") else nullcontext(_nothing_to_check)
+
+
+def _nothing_to_check() -> None:
+    """A file lock is held as long as this process lives."""
 
 
 @contextmanager
-def hold(path: Path, what: str) -> Iterator[None]:
+def hold(path: Path, what: str) -> Iterator[Check]:
     """Hold the lock file at `path` while the block runs.
 
     Raises
@@ -67,11 +76,11 @@ def hold(path: Path, what: str) -> Iterator[None]:
         file.truncate(0)
         json.dump(_myself(), file)
         file.flush()
-        yield
+        yield _nothing_to_check
 
 
 @contextmanager
-def _advisory(storage: str, name: str) -> Iterator[None]:
+def _advisory(storage: str, name: str) -> Iterator[Check]:
     """Hold the study by a lock of a connection that stays open; PostgreSQL releases it when the connection ends."""
     import sqlalchemy
 
@@ -92,7 +101,20 @@ def _advisory(storage: str, name: str) -> Iterator[None]:
             row = connection.execute(sqlalchemy.text(_WHO), key).first()
             who = f"{row[0] or 'a process unknown'}, since {row[1]}" if row else "a process that is just ending"
             raise StudyError(f"study {name} is held by another coordinator: {who}.")
-        yield
+
+        def check() -> None:
+            try:
+                connection.execute(sqlalchemy.text("SELECT 1"))
+            except sqlalchemy.exc.DBAPIError:
+                raise StudyError(
+                    f"the connection that held study {name} was lost, so another coordinator may hold it now. "
+                    "Nothing is lost: the same command continues."
+                ) from None
+
+        try:
+            yield check
+        finally:
+            connection.invalidate()  # ends the lock, also where the connection is gone already
     engine.dispose()
 
 

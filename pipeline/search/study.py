@@ -19,7 +19,7 @@ from optuna.trial import TrialState
 from pipeline.addresses import with_driver
 from pipeline.config import SweepConfig
 from pipeline.errors import ConfigError, StudyError
-from pipeline.search.lock import hold_study, unusable
+from pipeline.search.lock import Check, hold_study, unusable
 from pipeline.search.pruners import make_pruner
 from pipeline.search.samplers import make_sampler
 from pipeline.search.space import Space
@@ -94,8 +94,10 @@ def open_storage(config: SweepConfig, name: str) -> BaseStorage:
 
 
 @contextmanager
-def held(config: SweepConfig) -> Iterator[str]:
-    """Hold the study that `config` means, and give its name, while the block runs; trouble with its storage is told.
+def held(config: SweepConfig) -> Iterator[tuple[str, Check]]:
+    """Hold the study that `config` means while the block runs; trouble with its storage is told.
+
+    Gives the study's name, and a check that it is still held.
 
     Raises
     ------
@@ -104,9 +106,9 @@ def held(config: SweepConfig) -> Iterator[str]:
     """
     where = config.study.storage
     name = name_study(config)
-    with hold_study(where, journal_path(config, name), name):
+    with hold_study(where, journal_path(config, name), name) as check:
         try:
-            yield name
+            yield name, check
         except StorageInternalError as error:
             raise StudyError(
                 f"{unusable(where or '', error.__cause__ or error)} Nothing is lost: the same command continues."

@@ -60,6 +60,7 @@ def test_no_scheduler_at_the_address_is_one_sentence(tmp_path: Path) -> None:
     assert refused.returncode == 1
     assert "error: workers.address must be a Dask scheduler's" in refused.stderr
     assert "Traceback" not in refused.stderr
+    assert not list(tmp_path.rglob("mlflow.db")), "nothing was begun, so no run is left behind"
 
 
 def test_arrays_are_brought_to_a_worker_that_does_not_see_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

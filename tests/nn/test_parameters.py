@@ -31,7 +31,9 @@ def test_views_by_name_cover_the_vector_in_order() -> None:
     parameters = Parameters((3, 4, 2), np.float64)
     parameters.theta[:] = np.arange(26)
     assert tuple(parameters.as_dict()) == parameters.names == ("W1", "W2", "b1", "b2")
-    np.testing.assert_array_equal(np.concatenate([v.T.ravel() for v in parameters.as_dict().values()]), parameters.theta)
+    np.testing.assert_array_equal(
+        np.concatenate([v.T.ravel() for v in parameters.as_dict().values()]), parameters.theta
+    )
 
 
 def test_a_coordinate_is_named_by_the_entry_it_is() -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from pipeline.errors import StudyError
 from pipeline.search.lock import claim, hold, hold_study, unusable
+from tests.servers import postgresql, postgresql_programs
 
 MYSQL = "mysql://me:s3cret@db/studies"
 
@@ -63,6 +64,23 @@ def test_studies_in_one_journal_or_database_are_held_where_they_are_kept(tmp_pat
     one, other, again = (hold_study(sqlite, journal, name) for name in ("one", "two", "one"))
     with one, other, pytest.raises(StudyError), again:
         pass
+
+
+@pytest.mark.postgresql
+def test_a_lock_whose_connection_was_lost_is_noticed(tmp_path: Path) -> None:
+    psycopg2 = pytest.importorskip("psycopg2", reason="PostgreSQL is an optional extra")
+    if postgresql_programs() is None:
+        pytest.skip("needs a PostgreSQL server's programs")
+    with postgresql() as address:
+        with hold_study(address, tmp_path / "none", "s") as check:
+            check()
+            with psycopg2.connect(address) as another, another.cursor() as cursor:
+                cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
+            with pytest.raises(StudyError, match="the connection that held study s was lost"):
+                check()
+            with hold_study(address, tmp_path / "none", "s"):  # as another coordinator could now
+                pass
+        another.close()
 
 
 class TestClaim:
