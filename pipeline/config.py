@@ -199,7 +199,7 @@ class PrunerConfig(Strict):
     """Which Optuna pruner stops hopeless trials, and the epochs (rungs) at which it looks."""
 
     name: Literal["none", "median", "successive_halving", "hyperband", "threshold"] = "none"
-    first_rung: Count = 5  # epochs before the first look
+    first_rung: Count | None = None  # epochs before the first look; None: a tenth of training.num_epochs
     reduction_factor: Annotated[int, Ge(2)] = 2  # each rung is this many times the one before
     startup_trials: Annotated[int, Ge(0)] = 5  # finished trials before median prunes
     upper: float | None = None  # threshold: prune above this value of the objective

@@ -16,6 +16,9 @@ from pipeline.errors import ConfigError
 def rungs(config: PrunerConfig, last: int, *, folds: bool = False) -> tuple[int, ...]:
     """Epochs first, first·f, first·f², … below `last`, f the reduction factor; none without pruning.
 
+    `first` is a tenth of `last` if the configuration does not say: looking earlier, the median pruner stops
+    configurations that start slowly and would have been the best.
+
     With cross-validation a rung is a finished fold, and every one but the last counts.
 
     They are successive halving's own grid (Li et al. 2020, "A system for massively parallel hyperparameter tuning"),
@@ -26,11 +29,16 @@ def rungs(config: PrunerConfig, last: int, *, folds: bool = False) -> tuple[int,
     if folds:
         return tuple(range(1, last))
     epochs = []
-    epoch = config.first_rung
+    epoch = first_rung(config, last)
     while epoch < last:
         epochs.append(epoch)
         epoch *= config.reduction_factor
     return tuple(epochs)
+
+
+def first_rung(config: PrunerConfig, last: int) -> int:
+    """The epoch of the first look at trials of `last` epochs."""
+    return config.first_rung or max(1, last // 10)
 
 
 def make_pruner(config: PrunerConfig, last: int, *, folds: bool = False) -> BasePruner:
@@ -41,8 +49,8 @@ def make_pruner(config: PrunerConfig, last: int, *, folds: bool = False) -> Base
     ConfigError
         A first rung that no trial reaches, or a threshold that is not given.
     """
-    first = 1 if folds else config.first_rung
-    if config.name != "none" and first >= last:
+    first = 1 if folds else first_rung(config, last)
+    if config.name != "none" and config.first_rung is not None and first >= last:
         raise ConfigError(f"pruner.first_rung must be below training.num_epochs = {last}, but is {first}.")
     if config.name == "threshold":
         if config.upper is None:
