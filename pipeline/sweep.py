@@ -3,7 +3,6 @@
 import logging
 import signal
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import partial

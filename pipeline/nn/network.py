@@ -22,7 +22,7 @@ __all__ = ["Architecture", "Masks", "Network", "Regularization"]
 Array = NDArray[Any]
 Masks = Sequence[Array | None]  # D[0], ..., D[L-1]: (n_l, m), 0 or 1/keep_prob; None where everything is kept
 EVALUATION_VALUES = 2**18
-"""Activations of the widest layer that are evaluated at a time: in float32 1 MiB, which stays in a processor's cache."""
+"""Activations of the widest layer that are evaluated at a time: 1 MiB in float32, what a processor's cache holds."""
 
 
 class Network:

@@ -347,7 +347,7 @@ class Coordinator:
         self._told.append((flight.number, path))
 
     def _hand_over(self) -> None:
-        """Let the tracker send what was told; only now that the workers have tasks, for it takes this process's time."""
+        """Let the tracker send what was told; now that the workers have tasks, since it takes this process's time."""
         while self._told:
             self.tracker.finished(*self._told.pop(0))
 
