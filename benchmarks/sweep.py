@@ -50,26 +50,29 @@ def seconds(task: Callable[[], object]) -> float:
 
 
 def trial(folder: Path, turns: int) -> None:
-    """A tracked trial of 100 epochs in a sweep with one worker, beside the textbook stacks."""
+    """A tracked trial of 100 epochs in a sweep, as `make sweep` runs it and with one worker, beside textbook stacks."""
     from benchmarks.textbook import Textbook
 
     arrays = load_arrays(prepare(TrialConfig().data, folder).path)
     books = [Textbook(folder / kind, arrays, epochs=100) for kind in ("numpy", "torch")]
-    stacks = {"NumPy": books[0].numpy_trial, "PyTorch": books[1].torch_trial}
-    trials, times = 8, []
+
+    def tracked(workers: int, turn: int) -> float:
+        trials = 8 * workers
+        overrides = (f"study.name=whole-{workers}-{turn}", f"study.trials={trials}", f"workers.count={workers}")
+        return run(folder, *WHOLE, *overrides).seconds / trials
+
+    times = []
     with threadpool_limits(1):
         for turn in range(turns + 1):
-            own = run(folder, *WHOLE, f"study.name=whole-{turn}", f"study.trials={trials}", "workers.count=1")
-            times.append([own.seconds / trials, *(seconds(stack) for stack in stacks.values())])
-    times = times[1:]
-    show(
-        "a trial of 100 epochs, two gradient checks and tracking, one worker",
-        1e3 * median(row[0] for row in times),
-        "ms",
-    )
-    for column, (name, wanted) in enumerate((("NumPy", 12), ("PyTorch", 10)), start=1):
-        show(f"the textbook stack with {name}", 1e3 * median(row[column] for row in times), "ms")
-        show(f"the textbook stack with {name} / ours", median(row[column] / row[0] for row in times), "×", least=wanted)
+            ours = [tracked(workers, turn) for workers in (2, 1)]
+            times.append((*ours, seconds(books[0].numpy_trial), seconds(books[1].torch_trial)))
+    two, one, *stacks = np.array(times[1:]).T
+    show("a tracked trial of 100 epochs, two gradient checks included, default sweep", 1e3 * median(two), "ms")
+    show("the same with one worker", 1e3 * median(one), "ms")
+    for name, stack, wanted in zip(("NumPy", "PyTorch"), stacks, (12, 10), strict=True):
+        show(f"the textbook stack with {name}", 1e3 * median(stack), "ms")
+        show(f"the textbook stack with {name} / the default sweep", median(stack / two), "×", least=wanted)
+        show(f"the textbook stack with {name} / one worker", median(stack / one), "×", least=wanted)
 
 
 def coordinator(folder: Path, turns: int) -> None:
