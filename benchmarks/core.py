@@ -31,7 +31,7 @@ from pipeline.training.streams import streams
 Array = NDArray[Any]
 Epoch = Callable[[], object]
 LAMBD = 0.0  # the table compares training without a penalty
-REPEAT_UNTIL = 4e7  # multiplications in a turn, about 10 ms
+REPEAT_UNTIL = 2e8
 
 
 @dataclass(frozen=True)
