@@ -23,6 +23,8 @@ from pipeline.data.arrays import Normalization
 from pipeline.data.batches import Examples
 from pipeline.nn.initializers import initialize
 from pipeline.nn.network import Architecture, Network, Regularization
+from pipeline.nn.parameters import Parameters
+from pipeline.nn.workspace import Workspace
 from pipeline.training.early_stopping import EarlyStopping
 from pipeline.training.fit import Fit
 from pipeline.training.optimizers import Optimizer
@@ -124,25 +126,33 @@ def core_epoch(problem: Problem) -> Epoch:
 
 
 def bound_epoch(problem: Problem) -> Epoch:
-    """The matrix products of an epoch and nothing else."""
+    """The matrix products of an epoch and nothing else, on memory that lies as the core's does."""
     case = problem.case
-    dtype, sizes = np.dtype(case.dtype), case.layer_sizes
-    W = [problem.parameters[f"W{layer}"] for layer in range(1, len(sizes))]
-    dW = [np.empty_like(w) for w in W]
+    parameters, gradients = (Parameters(case.layer_sizes, case.dtype) for _ in range(2))
+    for name, value in parameters.as_dict().items():
+        value[...] = problem.parameters[name]
+    W, dW, last = parameters.W, gradients.W, len(case.layer_sizes) - 1
     X = [problem.rows[i : i + case.batch_size].T for i in range(0, case.m, case.batch_size)]
-    rng = np.random.default_rng(0)
-    A = {b: [rng.random((n, b)).astype(dtype) for n in sizes] for b in {x.shape[1] for x in X}}
-    dA = {b: [rng.random((n, b)).astype(dtype) for n in sizes] for b in A}
+    arrays = {}
+    for x in X:
+        memory = Workspace(case.layer_sizes, (1.0,) * last, np.dtype(case.dtype), x.shape[1]).views(x.shape[1])
+        for array in (*memory.Z.values(), *memory.dZ.values()):
+            array[...] = np.random.default_rng(0).random(array.shape)
+        arrays[x.shape[1]] = memory.Z, memory.dZ
 
     def epoch() -> None:
         for x in X:
-            a, da = [x, *A[x.shape[1]][1:]], dA[x.shape[1]]
-            for layer, w in enumerate(W):
-                np.dot(w, a[layer], out=a[layer + 1])
-            for layer in reversed(range(len(W))):
-                np.dot(da[layer + 1], a[layer].T, out=dW[layer])
-                if layer:
-                    np.dot(W[layer].T, da[layer + 1], out=da[layer])
+            Z, dZ = arrays[x.shape[1]]
+            for layer in W:
+                A = Z[layer - 1] if layer > 1 else x
+                if layer < last:
+                    np.dot(A.T, W[layer].T, out=Z[layer].T)
+                else:
+                    np.dot(W[layer], A, out=Z[layer])
+            for layer in reversed(W):
+                np.dot(Z[layer - 1] if layer > 1 else x, dZ[layer].T, out=dW[layer].T)
+                if layer > 1:
+                    np.dot(dZ[layer].T, W[layer], out=dZ[layer - 1].T)
 
     return epoch
 

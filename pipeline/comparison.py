@@ -95,7 +95,7 @@ def _gaps(a: TrialRecord, b: TrialRecord) -> Iterator[_Gap]:
     yield from _curve_gaps(a.curves, b.curves, "")
     for number in range(max(len(a.fold_curves), len(b.fold_curves))):
         folds = [record.fold_curves[number] if number < len(record.fold_curves) else {} for record in (a, b)]
-        yield from _curve_gaps(folds[0], folds[1], f" of fold {number}")
+        yield from _curve_gaps(folds[0], folds[1], f" of fold {number + 1}")
     end = 1 + max([len(values) for record in (a, b) for values in record.curves.values()], default=0)
     for name in {**a.parameters, **b.parameters}:
         yield from _array_gaps(name, a.parameters.get(name), b.parameters.get(name), end)

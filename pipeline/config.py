@@ -93,7 +93,7 @@ class TrainingConfig(Strict):
     decay: Literal["none", "inverse", "exponential", "cosine"] = "none"
     decay_rate: NonNegative = 0.0  # inverse: alpha / (1 + rate * epoch); exponential: alpha * exp(-rate * epoch)
     num_epochs: Count = 150
-    batch_size: Count | Literal["full"] = 64
+    batch_size: Count | Literal["full"] = 64  # a smaller training part is one batch
     monitor: Literal["dev_cost", "dev_error"] = "dev_cost"  # what early stopping watches and `best_epoch` refers to
     patience: Count | None = 20  # epochs without improvement; null: never stop early
     min_delta: NonNegative = 0.0

@@ -112,5 +112,6 @@ def _print(record: TrialRecord, run_id: str) -> None:
     checks = [f"{moment} {report['verdict']}" for moment, report in record.gradient_checks.items()]
     if checks:
         console.print(f"gradient check: {', '.join(checks)}")
-    console.print(f"diagnosis: {record.diagnosis['verdict']}")
+    if record.diagnosis:
+        console.print(f"diagnosis: {record.diagnosis['verdict']}")
     console.print(f"\nrun {run_id}\nNext:\n  make ui\n  make rerun RUN={run_id}")

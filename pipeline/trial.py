@@ -9,6 +9,7 @@ It can be carried out in segments, in different processes, and gives the same bi
     >>> record.outcome, record.summary["best_dev_error"]
 """
 
+import math
 import time
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache, lru_cache
@@ -34,7 +35,7 @@ from pipeline.record import TrialRecord
 from pipeline.training.cross_validation import FoldResult, mean_curves, mean_summary
 from pipeline.training.diagnosis import diagnose
 from pipeline.training.early_stopping import EarlyStopping
-from pipeline.training.fit import Fit, FitState
+from pipeline.training.fit import PROBE_EXAMPLES, Fit, FitState
 from pipeline.training.optimizers import Optimizer
 from pipeline.training.streams import Streams, streams
 
@@ -216,7 +217,7 @@ class _Trainer:
 
     def _batch_size(self, fold: Fold) -> int:
         size = self.config.training.batch_size
-        return len(fold.train) if isinstance(size, str) else size
+        return len(fold.train) if isinstance(size, str) else min(size, len(fold.train))
 
     def _fit(self, fold: Fold) -> Fit:
         t = self.config.training
@@ -230,7 +231,7 @@ class _Trainer:
             decay_rate=t.decay_rate,
         )
         return Fit(
-            self._network(fold, self._batch_size(fold)),
+            self._network(fold, max(self._batch_size(fold), PROBE_EXAMPLES)),
             _examples(self.arrays, fold, "train", t.dtype),
             _examples(self.arrays, fold, "dev", t.dtype) if len(fold.dev) else None,
             optimizer,
@@ -280,7 +281,8 @@ class _Trainer:
         check = self._check(self._returned(segment), fold)
         if check is not None:
             segment.checks["trained"] = check.as_dict()
-        diagnosis = diagnose(
+        learnt = math.isfinite(summary["best_train_cost"])  # of logits that are no numbers, errors say nothing
+        diagnosis = learnt and diagnose(
             summary["best_train_error"],
             summary["best_dev_error"],
             optimal_error=self.config.data.optimal_error,
@@ -296,7 +298,7 @@ class _Trainer:
             parameters=_named_parameters(segment),
             summary=summary,
             gradient_checks={moment: report for moment, report in segment.checks.items() if report},
-            diagnosis=diagnosis.as_dict(),
+            diagnosis=diagnosis.as_dict() if diagnosis else {},
             fold_curves=[result.curves for result in segment.folds],
             environment=environment(),
             started_at=segment.started_at,

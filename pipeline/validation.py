@@ -6,7 +6,6 @@ and the value. Workers never import this module: they receive configurations tha
 
 import difflib
 import json
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -108,6 +107,3 @@ def _check_together(config: TrialConfig) -> None:
         raise ConfigError("data.path must name a CSV, Parquet or NPZ file when data=file, but is null.")
     if data.folds is not None and data.given is not None:
         raise ConfigError(f"data.folds must be null when data.given is set, but is {data.folds}.")
-    ratios = [part for part in (data.train, data.dev, data.test) if isinstance(part, float)]
-    if data.train is not None and not math.isclose(sum(ratios), 1.0, abs_tol=1e-9):
-        raise ConfigError(f"data.train + data.dev + data.test must be 1, but is {sum(ratios):g}.")

@@ -93,7 +93,7 @@ def test_a_value_that_is_a_number_in_only_one_differs(record: TrialRecord, repea
         (lambda r: r.parameters.update(W1=r.parameters["W1"].astype(float)), "W1, which is float32"),
         (lambda r: r.summary.update(best_dev_cost=0.5), "best_dev_cost"),
         (lambda r: r.gradient_checks["init"].update(relative_error=1e-3), "gradcheck_init_relative_error"),
-        (lambda r: r.fold_curves[0]["dev_cost"].__setitem__(2, 9.0), "dev_cost of fold 0 at epoch 2"),
+        (lambda r: r.fold_curves[0]["dev_cost"].__setitem__(2, 9.0), "dev_cost of fold 1 at epoch 2"),
         (lambda r: setattr(r, "outcome", "completed"), "the outcome, pruned then and completed now"),
     ],
 )

@@ -112,6 +112,25 @@ def test_dropout_is_checked_with_its_masks_frozen_also_when_the_batches_are_smal
     assert {report["dropout"] for report in reports.values()} == {"masks frozen"}
 
 
+def test_a_training_part_smaller_than_a_batch_is_one_batch(arrays: TrialArrays) -> None:
+    m = len(arrays.folds[0].train)
+    small, whole = (run_trial(config(batch_size=size), arrays) for size in (m + 1, "full"))
+    np.testing.assert_array_equal(small.curves["train_cost"], whole.curves["train_cost"])
+
+
+def test_norms_are_of_the_same_examples_whatever_the_batch_size(arrays: TrialArrays) -> None:
+    one, two = (run_trial(config(batch_size=size, num_epochs=1, dtype="float64"), arrays).curves for size in (8, 64))
+    for name in ("weight_norm_1", "gradient_norm_1", "activation_norm_1"):
+        assert one[name][0] == pytest.approx(two[name][0], rel=1e-12)
+
+
+def test_a_trial_that_cannot_begin_is_not_diagnosed(arrays: TrialArrays) -> None:
+    settings = config()
+    settings.model.init.scale, settings.gradcheck.enabled = 1e300, False
+    record = run_trial(settings, arrays)
+    assert (record.outcome, record.diagnosis) == ("diverged", {})
+
+
 def test_a_cost_that_overflows_is_an_outcome(arrays: TrialArrays) -> None:
     record = run_trial(config(learning_rate=1e6, optimizer="gradient_descent"), arrays)
     assert record.outcome == "diverged"

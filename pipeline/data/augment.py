@@ -155,8 +155,8 @@ class Augmentation:
     def __call__(self, rows: Array, rng: np.random.Generator) -> Array:
         """Changed copies of the rows, in float32 (float64 where the rows need it): (b, n_x) -> (b, n_x).
 
-        Every image takes the same number of random values whatever the strengths, so that the streams of two
-        strengths stay comparable.
+        Every image takes the same number of random values whatever the strengths of flip, shift, rotation and zoom,
+        so that the streams of two strengths stay comparable; distortion takes more.
         """
         out = rows.astype(np.result_type(rows.dtype, np.float32))
         images = out.reshape(len(rows), self.height, self.width, self.channels)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.data.arrays import Index, Normalization, Vector, row_blocks
+from pipeline.data.arrays import Index, Vector, row_blocks
 from pipeline.errors import DataError
 
 if TYPE_CHECKING:
@@ -264,15 +264,3 @@ def some(names: Sequence[str], *, quote: bool = True) -> str:
     """Up to eight column names for a sentence, and how many more there are."""
     shown = ", ".join(repr(name) if quote else name for name in names[:8])
     return f"column{'s' if len(names) > 1 else ''} {shown}" + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-
-
-def normalization_as_dict(normalization: Normalization) -> dict[str, list[float]]:
-    """The statistics as JSON, exact to the last bit."""
-    return {field: getattr(normalization, field).tolist() for field in ("fill", "mean", "inv_std")}
-
-
-def normalize(X: Vector, normalization: dict[str, list[float]]) -> Vector:
-    """Raw rows as the network takes them, by recorded statistics: (m, n_x) -> (m, n_x)."""
-    fill, mean, inv_std = (np.asarray(normalization[field]) for field in ("fill", "mean", "inv_std"))
-    normalized: Vector = (np.where(np.isnan(X), fill, X) - mean) * inv_std
-    return normalized

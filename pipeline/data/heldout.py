@@ -47,7 +47,7 @@ def open_heldout(path: Path) -> HeldOut:
         meta = json.loads((path / "meta.json").read_text(encoding="utf-8"))
         intact = heldout_digest(path) == meta["heldout_digest"]
         X, y, rows = (np.load(path / f"{name}.npy", allow_pickle=False) for name in ("X", "y", "rows"))
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, EOFError, ValueError, KeyError) as error:
         raise DataError(f"The test rows in {str(path)!r} cannot be read: {error}.") from None
     if not intact:
         raise DataError(f"The test rows in {str(path)!r} have changed since they were written; remove that directory.")

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from pipeline.config import DataConfig
 from pipeline.data import store as files
 from pipeline.data.arrays import Fold, Index, row_blocks
-from pipeline.data.encoding import Recipe, encode, feature_names, normalization_as_dict, unseen
+from pipeline.data.encoding import Recipe, encode, feature_names, unseen
 from pipeline.data.fingerprint import fingerprint
 from pipeline.data.sources import check_source, read_source
 
@@ -81,9 +81,6 @@ def _make(config: DataConfig, store: Path) -> dict[str, Any]:
         _write_rows(draft.heldout / "X.npy", data, parts.test, recipe)
         for directory, rows in ((draft.trial, parts.visible), (draft.heldout, parts.test)):
             files.save(directory, y=data.y[rows], rows=data.rows[rows])
-        recipe["normalization"] = normalization_as_dict(
-            (folds[0] if config.folds is None else everything).normalization
-        )
         meta = {
             "classes": recipe["classes"],
             "image_shape": recipe["image_shape"],

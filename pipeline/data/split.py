@@ -39,10 +39,14 @@ def part_sizes(
     wanted = 0.0 if test == "none" else None if test == "auto" else test
     if train is not None:
         dev, wanted = _share_rest(train, dev, wanted)
-    elif (dev or 0.0) + (wanted or 0.0) >= 1.0:
-        raise DataError(f"data.dev={dev} and data.test={test} leave nothing to train on: their sum must be below 1.")
     by_rule = min(m * (3 if test == "none" else 2) // 10, CAP)
-    return (by_rule if dev is None else _floor(dev * m)), (by_rule if wanted is None else _floor(wanted * m))
+    m_dev, m_test = (by_rule if ratio is None else _floor(ratio * m) for ratio in (dev, wanted))
+    if m_dev + m_test >= m:
+        raise DataError(
+            f"data.dev={dev} and data.test={test} leave nothing to train on: dev {m_dev:,} and test {m_test:,}"
+            f" of {m:,} examples."
+        )
+    return m_dev, m_test
 
 
 def _share_rest(train: float, dev: float | None, test: float | None) -> tuple[float, float]:

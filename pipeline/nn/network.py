@@ -85,6 +85,8 @@ class Network:
         """Fill `gradients` with ∂J/∂W[l] and ∂J/∂b[l], and return J, penalty included.
 
         dW[l] = dZ[l] A[l-1]ᵀ;  db[l] = Σ_i dZ[l];  dA[l-1] = W[l]ᵀ dZ[l];  dZ[l-1] = dA[l-1] * g'(Z[l-1])
+
+        Products are taken as they lie in memory, transposed: dW[l]ᵀ = A[l-1] dZ[l]ᵀ, dA[l-1]ᵀ = dZ[l]ᵀ W[l].
         """
         X = self._as_input(X)
         views = self._workspace.views(X.shape[1])
@@ -150,7 +152,7 @@ class Network:
             views.inputs[layer] = A
             Z, W = views.Z[layer], parameters.W[layer]
             if layer < self._last:
-                np.dot(A.T, W.T, out=Z.T)  # hidden layers lie in memory transposed, see Views
+                np.dot(A.T, W.T, out=Z.T)  # Zᵀ = Aᵀ Wᵀ, as they lie in memory: see Views
             else:
                 np.dot(W, A, out=Z)
             np.add(Z, parameters.b[layer], out=Z)

@@ -13,7 +13,7 @@ Why not make ε tiny? Each value of J carries a rounding error of about u |J|, u
 two of them is divided by ε: rounding costs u |J| / ε, growing as ε shrinks. The sum of both errors is smallest at ε ≈
 (3 u |J/J'''|)^(1/3), about 1e-5, for the two-sided difference (error about 1e-10), and at ε ≈ 2 (u |J/J''|)^(1/2),
 about 1e-8, for the one-sided one (error about 1e-8): halving ε from there makes the answer worse. The complex step
-subtracts nothing, so nothing is lost: ε = 1e-20 makes ε² vanish beside 1, and the derivative is as exact as J itself.
+subtracts nothing, so nothing is lost: ε = 1e-100 makes ε² vanish, and the derivative is as exact as J itself.
 It asks that J be written with operations that are analytic (no abs, no conjugate, comparisons on the real part only).
 
 References
@@ -32,8 +32,9 @@ from numpy.typing import NDArray
 
 Floats = NDArray[Any]
 
-COMPLEX_STEP = 1e-20
-"""ε of the complex step: ε² = 1e-40 is lost beside 1, and no gradient met in practice underflows at 1e-20 of itself."""
+COMPLEX_STEP = 1e-100
+"""ε of the complex step, small enough for layers whose slopes multiply to 1e90 (beyond a phase of π, log wraps round),
+and large enough that a slope of 1e-200 does not underflow."""
 
 
 @dataclass(frozen=True)

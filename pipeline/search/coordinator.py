@@ -121,6 +121,7 @@ class Coordinator:
         self._from_before: set[int] = set()  # trials that an earlier call finished
         self.stopped = ""  # why the sweep ended before its number of trials
         self.gave_up = False  # and whether that was for trouble, not for a rule that the user set
+        self._last_failure = ""  # its reason
         self._began = time.monotonic()
 
     # The loop ---------------------------------------------------------------------------------------------------------
@@ -135,12 +136,12 @@ class Coordinator:
         trials = asked(self.study)
         self._from_before = {trial.number for trial in trials if trial.state.is_finished()}
         self._send_told(self._from_before)
-        if baseline is not None and "baseline" not in self.study.user_attrs:
-            self._begin(Flight(BASELINE, baseline))
-        for flight in self._left_running(trials):
-            self._begin(flight)
-        self._fill()
         try:
+            if baseline is not None and "baseline" not in self.study.user_attrs:
+                self._begin(Flight(BASELINE, baseline))
+            for flight in self._left_running(trials):
+                self._begin(flight)
+            self._fill()
             while self._flights:
                 done, _ = wait(self._flights, return_when=FIRST_COMPLETED)
                 for future in sorted(done, key=lambda f: (self._flights[f].rung, self._flights[f].number)):
@@ -196,7 +197,10 @@ class Coordinator:
             self.stopped = f"the last {plan.stall} finished trials brought no improvement"
         elif self._failures(trials) >= plan.max_failures:
             self.gave_up = True
-            self.stopped = f"{plan.max_failures} trials in a row failed; study.max_failures sets how many may"
+            self.stopped = (
+                f"{plan.max_failures} trials in a row failed (study.max_failures sets how many may), the last of them:"
+                f" {self._last_failure}"
+            )
         return bool(self.stopped)
 
     def _failures(self, trials: Sequence[FrozenTrial]) -> int:
@@ -339,6 +343,8 @@ class Coordinator:
             record.save(path)
         brief = {"outcome": record.outcome, "epochs": record.stop_epoch, **record.summary}
         brief = {key: value for key, value in brief.items() if not isinstance(value, float) or math.isfinite(value)}
+        if record.outcome == "failed":
+            self._last_failure = record.reason.splitlines()[0] if record.reason else "for no reason given"
         if flight.trial is None:
             self.study.set_user_attr("baseline", brief)
         else:

@@ -98,8 +98,7 @@ def _classifier(
     candidate: Candidate, arrays: TrialArrays, prepared: PreparedData, fold: Fold, parameters: dict[str, np.ndarray]
 ) -> Classifier:
     own = {name: np.array(values) for name, values in parameters.items()}
-    recipe = {key: value for key, value in prepared.recipe.items() if key != "normalization"}
-    return Classifier(recipe, fold.normalization, architecture_of(candidate.config, arrays), own)
+    return Classifier(prepared.recipe, fold.normalization, architecture_of(candidate.config, arrays), own)
 
 
 def example_rows(classifier: Classifier, arrays: TrialArrays) -> "pd.DataFrame":

@@ -264,5 +264,5 @@ class Sender:
 def _load(path: Path) -> TrialRecord:
     try:
         return TrialRecord.load(path)
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise RecordError(f"{path} is damaged: {' '.join(str(error).split())}") from error

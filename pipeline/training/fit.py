@@ -188,12 +188,13 @@ class Fit:
             state.reason = f"the cost was no longer a finite number in epoch {state.epoch}"
             return
         monitored = {"dev_cost": dev_cost, "dev_error": dev_error}[self.stopper.monitor]
-        state.memory = self.stopper.update(
-            state.memory, state.epoch, -float(state.epoch) if self.dev is None else monitored
-        )
+        if self.dev is None:
+            state.memory, reason = replace(state.memory, best_epoch=state.epoch), None
+        else:
+            state.memory = self.stopper.update(state.memory, state.epoch, monitored)
+            reason = self.stopper.reason_to_stop(state.memory, state.epoch)
         if state.memory.best_epoch == state.epoch:
             state.best_theta[:] = self._parameters.theta
-        reason = self.stopper.reason_to_stop(state.memory, state.epoch)
         if reason is not None:
             state.outcome, state.reason = "early_stopped", reason
         elif state.epoch == self.num_epochs:
@@ -227,5 +228,5 @@ def _check_fits(examples: ExampleSource, network: Network) -> None:
 
 
 def _norm(array: Array) -> float:
-    flat = array.ravel()
+    flat = array.ravel(order="K")  # as it lies: no copy
     return math.sqrt(np.dot(flat, flat))

@@ -73,7 +73,7 @@ def gradient_descent(
 def momentum(
     theta: Vector, gradient: Vector, slots: Slots, step: int, alpha: float, scratch: Vector, constants: Optimizer
 ) -> None:
-    """V ← β v + dθ;  θ ← θ − α v.
+    """In turn v ← β v + dθ;  θ ← θ − α v.
 
     As PyTorch has it. The course writes v ← β v + (1 − β) dθ, which is the same with α larger by 1 / (1 − β).
     """
@@ -87,7 +87,10 @@ def momentum(
 def rmsprop(
     theta: Vector, gradient: Vector, slots: Slots, step: int, alpha: float, scratch: Vector, constants: Optimizer
 ) -> None:
-    """S ← β₂ s + (1 − β₂) dθ²;  θ ← θ − α dθ / (√s + ε)  (Hinton 2012, lecture 6e; no correction of the start)."""
+    """In turn s ← β₂ s + (1 − β₂) dθ²;  θ ← θ − α dθ / (√s + ε).
+
+    Hinton 2012, lecture 6e; no correction of the start.
+    """
     (s,) = slots
     _average_squares(s, gradient, constants.beta2, scratch)
     np.sqrt(s, out=scratch)
@@ -100,9 +103,10 @@ def rmsprop(
 def adam(
     theta: Vector, gradient: Vector, slots: Slots, step: int, alpha: float, scratch: Vector, constants: Optimizer
 ) -> None:
-    """V ← β₁ v + (1 − β₁) dθ;  s ← β₂ s + (1 − β₂) dθ²;  θ ← θ − α v' / (√s' + ε)  (Kingma & Ba 2015, algorithm 1).
+    """In turn v ← β₁ v + (1 − β₁) dθ;  s ← β₂ s + (1 − β₂) dθ²;  θ ← θ − α v' / (√s' + ε).
 
-    v' = v / (1 − β₁ᵗ) and s' = s / (1 − β₂ᵗ) correct the start at 0 in step t. Written with c = √(1 − β₂ᵗ):
+    Kingma & Ba 2015, algorithm 1: v' = v / (1 − β₁ᵗ) and s' = s / (1 − β₂ᵗ) correct the start at 0 in step t. Written
+    with c = √(1 − β₂ᵗ):
     θ ← θ − (α c / (1 − β₁ᵗ)) v / (√s + ε c).
     """
     v, s = slots

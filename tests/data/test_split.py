@@ -52,9 +52,10 @@ def test_ratios_override_the_rule_and_open_parts_share_the_rest(train, dev, test
         (0.7, 0.3, 0.3, "must sum to 1, but sum to 1.3"),
         (0.9, 0.2, "auto", "must sum to 1"),
         (None, 0.6, 0.5, "nothing to train on"),
+        (None, 0.9, "auto", "nothing to train on: dev 900 and test 200 of 1,000 examples"),
     ],
 )
-def test_ratios_that_do_not_sum_to_one_are_refused_with_their_sum(train, dev, test, told):
+def test_ratios_that_cannot_be_are_refused_with_their_sum(train, dev, test, told):
     with pytest.raises(DataError, match=told):
         part_sizes(1000, train, dev, test)
 

@@ -82,11 +82,11 @@ def test_a_network_that_keeps_everything_draws_nothing() -> None:
     assert rng.random() == untouched.random()
 
 
-def test_equal_neighbours_draw_the_same_masks_as_unequal_ones_would_at_their_place() -> None:
-    """Masks are cut from one run of words, however layers are grouped."""
-    equal, words = network((0.5, 0.5)).draw_masks(9, generator(1)), dropout.draw_words(81, rng=generator(1))
-    expected = (words < 2**15) * 2.0
-    np.testing.assert_array_equal(np.concatenate([d.T.ravel() for d in equal if d is not None]), expected)
+@pytest.mark.parametrize("second", [0.5, 0.25])
+def test_every_layer_has_words_of_its_own_whether_its_keep_prob_is_its_neighbours_or_not(second: float) -> None:
+    masks, words = network((0.5, second)).draw_masks(9, generator(1)), dropout.draw_words(81, rng=generator(1))
+    expected = np.concatenate([(words[:45] < 2**15) / 0.5, (words[45:] < second * 2**16) / second])
+    np.testing.assert_array_equal(np.concatenate([d.T.ravel() for d in masks if d is not None]), expected)
 
 
 def test_evaluation_ignores_dropout() -> None:

@@ -210,6 +210,16 @@ def test_patterns_of_wrong_gradients_are_named():
     assert error_pattern(n[::-1], n, w, 16) is None
 
 
+def test_slopes_that_grow_to_1e26_through_the_layers_are_no_wrong_gradient():
+    """The complex step must stay small in every layer: log wraps round where its phase passes π."""
+    architecture = Architecture((5,) * 150, ("identity",) * 148, "softmax")
+    network = Network(architecture, Regularization(m=4), max_batch=4)
+    parameters = initialize(architecture, "identity", 1.5, rng=np.random.default_rng(0))
+    X, y = np.random.default_rng(1).standard_normal((5, 4)), np.array([0, 1, 2, 3])
+    report = check_gradients(network, parameters, X, y, rng=np.random.default_rng(2), max_coordinates=400)
+    assert report.verdict == "good"
+
+
 def random_case(seed):
     """Any correct network: depth 1 to 4, every activation, output, scheme, scale, penalty, with masks and without."""
     rng = np.random.default_rng(seed)

@@ -138,7 +138,8 @@ class TestTrouble:
 
         ended = sweep.run(20, Arithmetic(always), max_failures=3)
         assert ended.gave_up
-        assert ended.stopped == "3 trials in a row failed; study.max_failures sets how many may"
+        assert ended.stopped.startswith("3 trials in a row failed (study.max_failures sets how many may), the last of")
+        assert ended.stopped.endswith("ValueError: no")
         assert sweep.states() == [TrialState.FAIL] * 3
         assert sweep.run(5, max_failures=3).stopped == ""
         assert sweep.states() == [TrialState.FAIL] * 3 + [TrialState.COMPLETE] * 2

@@ -10,6 +10,7 @@ import pytest
 
 from pipeline import final as command
 from pipeline.config import FinalConfig, TrialConfig
+from pipeline.data.arrays import load_arrays
 from pipeline.data.heldout import open_heldout
 from pipeline.data.prepare import prepare
 from pipeline.errors import ConfigError, DataError, RecordError, UserError
@@ -52,8 +53,8 @@ def test_it_evaluates_the_recorded_parameters_and_says_that_the_winner_is_unconf
     prepared = prepare(config.data, store)
     test = open_heldout(prepared.heldout)
     W = record.parameters
-    normal = prepared.recipe["normalization"]
-    A = ((test.X - np.array(normal["mean"])) * np.array(normal["inv_std"])).T
+    normal = load_arrays(prepared.path).folds[0].normalization
+    A = ((test.X - normal.mean) * normal.inv_std).T
     Z = W["W2"] @ np.maximum(W["W1"] @ A + W["b1"], 0) + W["b2"]
     assert run.metrics["test_error"] == np.mean((Z[0] > 0) != test.y)
     assert run.metrics["test_cost"] == pytest.approx(np.mean(np.logaddexp(0, Z[0]) - test.y * Z[0]), rel=1e-5)

@@ -40,6 +40,7 @@ def digits_fit(
     num_epochs: int = 12,
     patience: int | None = None,
     monitor: str = "dev_cost",
+    min_delta: float = 0.0,
     augment: Any = None,
     examples: tuple[Examples, Examples | None] | None = None,
     **regularization: Any,
@@ -55,7 +56,7 @@ def digits_fit(
         optimizer or Optimizer("momentum", 0.05),
         batch_size=batch_size,
         num_epochs=num_epochs,
-        stopper=EarlyStopping(monitor, patience),
+        stopper=EarlyStopping(monitor, patience, min_delta=min_delta),
         augment=augment,
     )
 

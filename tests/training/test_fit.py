@@ -242,6 +242,13 @@ def test_blocks_smaller_than_the_data_train_to_the_same_bits(parts: tuple) -> No
     np.testing.assert_allclose(a.curves()["dev_cost"], b.curves()["dev_cost"], rtol=1e-6)
 
 
+def test_without_a_dev_part_nothing_stops_early_and_the_last_epoch_is_returned(parts: tuple) -> None:
+    fit = digits_fit(examples=(parts[0], None), num_epochs=5, patience=1, min_delta=1.5)
+    state = fit.advance(begin(fit))
+    assert (state.outcome, state.memory.best_epoch) == ("completed", 5)
+    assert state.best_theta.tobytes() == state.theta.tobytes()
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
