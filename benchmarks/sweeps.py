@@ -131,7 +131,7 @@ def run(store: Path, *overrides: str, executor: Executor | None = None) -> Sweep
     with held(config) as (name, _):
         prepared = prepare(config.data, store)
         study = open_study(config, name, open_storage(config, name), space)
-        sender = make_sender(config, name, prepared).start()
+        sender = make_sender(config, study, prepared).start()
         sender.opened()
         workers = executor or Watched(config.workers.count)
         result = Sweep(study)

@@ -105,11 +105,18 @@ def refuse_searched(overrides: Sequence[str], config: dict[str, Any]) -> None:
         space: Any = config.get("search", {}).get("space", {})
         for key in path.split("."):
             space = space.get(key) if isinstance(space, dict) else None
-        if space is not None:
+        if space is not None and _is_searched(space):
             raise ConfigError(
                 f"{path} is searched by this sweep, so it cannot have a plain value; "
                 f"take it out of the search space with ~search.space.{path}."
             )
+
+
+def _is_searched(space: Any) -> bool:
+    """Whether this is a range, a choice, or one of them for each layer, and not a branch that holds some below it."""
+    if not isinstance(space, dict):
+        return True
+    return bool({"low", "high", "choices"} & space.keys()) or all(str(key).isdigit() for key in space)
 
 
 def _sentence(error: Exception, schema: type[Strict]) -> str:

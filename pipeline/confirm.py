@@ -13,14 +13,14 @@ from pipeline.config import ConfirmConfig
 from pipeline.data.prepare import PreparedData
 from pipeline.display import console, table
 from pipeline.environment import code_version
+from pipeline.interruption import terminable
 from pipeline.record import TrialRecord
 from pipeline.search.executors import open_executor
 from pipeline.search.lock import hold
-from pipeline.selection.candidates import load, objective, prepare_data, ranked
+from pipeline.selection.candidates import load, prepare_data, ranked
 from pipeline.selection.confirmation import Confirmation, conclude
 from pipeline.selection.repeats import Repeat, new_seeds, repeats, train_all
-from pipeline.sweep import terminable
-from pipeline.tracking.archive import Archive
+from pipeline.tracking.archive import Archive, objective
 from pipeline.tracking.recorder import NOTE, Recorder
 from pipeline.train import ROOT, describe
 

@@ -11,11 +11,11 @@ from pipeline.config import FinalConfig, TrialConfig
 from pipeline.data.arrays import load_arrays
 from pipeline.display import console, table
 from pipeline.errors import ConfigError
+from pipeline.interruption import terminable
 from pipeline.search.lock import hold
 from pipeline.selection.candidates import choose, load, prepare_data
 from pipeline.selection.opening import Finalist, Opened, open_test, permitted
 from pipeline.selection.winner import example_rows, winner
-from pipeline.sweep import terminable
 from pipeline.tracking.archive import Archive
 from pipeline.tracking.files import digest
 from pipeline.tracking.model import Registered, Registry, plain_tags

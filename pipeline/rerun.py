@@ -10,12 +10,12 @@ from pipeline import compose
 from pipeline.comparison import Comparison, code_differences, compare, environment_differences
 from pipeline.config import RerunConfig, TrialConfig
 from pipeline.data.changes import what_changed
-from pipeline.data.prepare import PreparedData, prepare
+from pipeline.data.prepare import PreparedData, find_arrays, prepare
 from pipeline.display import console
 from pipeline.environment import code_version, environment
-from pipeline.errors import ConfigError, RecordError
+from pipeline.errors import ConfigError, DataError, RecordError
 from pipeline.record import TrialRecord
-from pipeline.search.executors import open_executor
+from pipeline.search.executors import LostWorker, open_executor
 from pipeline.tracking.archive import Archive
 from pipeline.tracking.reading import check_sizes, read_folder, read_meta
 from pipeline.tracking.recorder import Recorder
@@ -136,7 +136,13 @@ def prepare_again(
             f"The record of {original.name} comes from elsewhere and reads {data.path or data.name} ({data.source}); "
             "look whether you trust that, and allow it with allow_path=true."
         )
-    prepared = prepare(data, store)
+    try:
+        prepared = prepare(data, store)
+    except DataError:
+        kept = find_arrays(original.record.data, store)  # the source is away; what was made of it may still be here
+        if kept is None:
+            raise
+        prepared = kept
     changed = what_changed(original.record.data, prepared.description)
     if changed and original.record.data.get("digest") and not config.changed_data:
         raise RecordError(
@@ -161,7 +167,11 @@ def carry_out(executor: Executor, jobs: Sequence[Job]) -> Iterator[tuple[Origina
         futures[executor.submit(work_whole, prepared.path.resolve(), trial, stop)] = (original, prepared)
     for future in as_completed(futures):
         original, prepared = futures[future]
-        yield original, future.result(), prepared
+        try:
+            repeated = future.result()
+        except LostWorker as error:
+            repeated = failed_record(original.record.config, error)
+        yield original, repeated, prepared
 
 
 def write(recorder: Recorder, original: Original, repeated: TrialRecord, comparison: Comparison) -> None:

@@ -57,7 +57,8 @@ def print_end(
     if left:
         console.print(f"{left} They are sent when the same command runs again.")
     _print_next(config, name, complete, done=done, exhausted=exhausted)
-    return 1 if gave_up or left else 0
+    hopeless = bool(asked(study)) and all(trial.state == TrialState.FAIL for trial in asked(study))
+    return 1 if gave_up or left or hopeless else 0
 
 
 def _first(trial: FrozenTrial) -> float:

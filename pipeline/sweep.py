@@ -1,13 +1,10 @@
 """`make sweep`: search configurations with Optuna, each trial trained by workers and tracked in MLflow."""
 
 import logging
-import signal
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import optuna
@@ -18,13 +15,23 @@ from pipeline.config import SweepConfig, TrialConfig
 from pipeline.data.prepare import PreparedData, prepare
 from pipeline.display import SweepProgress, console
 from pipeline.environment import code_version
+from pipeline.interruption import terminable
 from pipeline.search.coordinator import Coordinator, Plan, run_name
 from pipeline.search.executors import check_workers, open_executor
 from pipeline.search.lock import Check, claim
 from pipeline.search.outbox import Outbox
 from pipeline.search.pruners import rungs
 from pipeline.search.space import Space
-from pipeline.search.study import asked, check_data, held, objective_names, open_storage, open_study, trials_possible
+from pipeline.search.study import (
+    asked,
+    check_data,
+    held,
+    objective_names,
+    open_storage,
+    open_study,
+    study_id,
+    trials_possible,
+)
 from pipeline.summary import print_end, standing
 from pipeline.tracking.openings import openings, test_set_sentence
 from pipeline.tracking.recorder import Recorder
@@ -60,7 +67,7 @@ def sweep(config: SweepConfig) -> int:
 def carry_out(config: SweepConfig, study: optuna.Study, space: Space, prepared: PreparedData, still_held: Check) -> int:
     """Run and track what is missing of a study that is held, and say how it ended; the exit code."""
     name, code = study.study_name, code_version(ROOT, diff=config.tracking.code_diff)
-    sender = make_sender(config, name, prepared)
+    sender = make_sender(config, study, prepared)
     try:
         with open_executor(config.workers, [prepared.path.resolve()]) as executor:
             sender.start().opened()  # after the workers: an address where none are leaves no run behind
@@ -155,7 +162,7 @@ class Tracker:
         self._sender.progress(run_name(number), segment.curves)
 
 
-def make_sender(config: SweepConfig, name: str, prepared: PreparedData) -> Sender:
+def make_sender(config: SweepConfig, study: optuna.Study, prepared: PreparedData) -> Sender:
     """The writer of this sweep's runs."""
     tracking = config.tracking
     store = Path(tracking.store)
@@ -164,7 +171,8 @@ def make_sender(config: SweepConfig, name: str, prepared: PreparedData) -> Sende
         return Recorder(tracking.uri, tracking.experiment, store, tracking.artifacts)
 
     plain = asdict(config)
-    tags = {"data_digest": prepared.digest, "source_digest": prepared.source_digest}
+    tags = {"study_id": study_id(study), "data_digest": prepared.digest, "source_digest": prepared.source_digest}
+    name = study.study_name
     return Sender(recorder, store / "outbox" / name, study=name, config=plain, tags=tags)
 
 
@@ -200,23 +208,3 @@ def illustrate(config: SweepConfig, sender: Sender) -> None:
         console.print(
             f"The sweep's pictures could not be made ({error}); make report STUDY={sender.study} tries again."
         )
-
-
-@contextmanager
-def terminable() -> Iterator[None]:
-    """Treat SIGTERM as Ctrl-C while the block runs, and only the first of them, which is seen to its end."""
-    interrupted = False
-
-    def interrupt(signum: int, frame: FrameType | None) -> None:
-        nonlocal interrupted
-        if not interrupted:
-            interrupted = True
-            raise KeyboardInterrupt
-
-    heeded = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) != signal.SIG_IGN]
-    before = {number: signal.signal(number, interrupt) for number in heeded}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

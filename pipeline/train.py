@@ -15,6 +15,7 @@ from pipeline.data.summary import summary
 from pipeline.display import console, short
 from pipeline.environment import code_version
 from pipeline.errors import UserError
+from pipeline.interruption import terminable
 from pipeline.record import TrialRecord
 from pipeline.reporting.layers_picture import draw_layers
 from pipeline.tracking.recorder import Recorder
@@ -28,7 +29,8 @@ REPORT_S = 2.0
 
 def main(arguments: Sequence[str]) -> int:
     """Run `python -m pipeline train`."""
-    return compose.run("train", TrainConfig, train, arguments)
+    with terminable():
+        return compose.run("train", TrainConfig, train, arguments)
 
 
 def train(config: TrainConfig) -> int:

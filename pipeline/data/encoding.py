@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Recipe = dict[str, Any]
+LARGEST = 1e150  # the square of a larger number may overflow
 MISSING = "(missing)"  # the category of a missing text, where missing values are allowed
 
 
@@ -234,7 +235,7 @@ def _require_columns(recipe: Recipe, table: "pd.DataFrame") -> None:
 
 
 def _checked(X: Vector, names: list[str], recipe: Recipe) -> Vector:
-    infinite = np.isinf(X).sum(axis=0)
+    infinite = too_large(X).sum(axis=0)
     if infinite.any():
         raise infinite_values(dict(zip(names, infinite.tolist(), strict=True)))
     if recipe["missing"] == "refuse":
@@ -253,7 +254,12 @@ def missing_values(counts: Mapping[str, int]) -> DataError:
 
 def infinite_values(counts: Mapping[str, int]) -> DataError:
     """The refusal of infinite values, by column."""
-    return DataError(f"{sum(counts.values()):,} infinite value(s) in {_by_column(counts)}.")
+    return DataError(f"{sum(counts.values()):,} infinite value(s), or beyond ±{LARGEST:g}, in {_by_column(counts)}.")
+
+
+def too_large(X: Vector) -> npt.NDArray[np.bool_]:
+    """Where a value is infinite, or so large that its square would be."""
+    return np.abs(X) > LARGEST
 
 
 def _by_column(counts: Mapping[str, int]) -> str:

@@ -3,7 +3,7 @@
 Only the coordinator calls it. Test rows go to a directory of their own that trials never open.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -66,6 +66,15 @@ def prepare(config: DataConfig, store: Path) -> PreparedData:
         files.remember(store, key, found)
     path, heldout = files.directories(store, found["digest"])
     return PreparedData(path=path, heldout=heldout, **found)
+
+
+def find_arrays(description: Mapping[str, Any], store: Path) -> PreparedData | None:
+    """The arrays that a record's data name by their digest, if the store has them and they are unchanged."""
+    digest = str(description.get("digest"))
+    path, heldout = files.directories(store, digest)
+    if not files.intact(path):
+        return None
+    return PreparedData(path, heldout, digest, str(description.get("source_digest")), dict(description), {})
 
 
 def _make(config: DataConfig, store: Path) -> dict[str, Any]:

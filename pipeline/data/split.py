@@ -53,9 +53,10 @@ def _share_rest(train: float, dev: float | None, test: float | None) -> tuple[fl
     open_parts = (dev is None) + (test is None)
     rest = 1.0 - train - (dev or 0.0) - (test or 0.0)
     if (open_parts == 0 and abs(rest) > 1e-9) or (open_parts and rest <= 1e-9):
+        left = ", which leaves nothing for the parts not given (data.test=none: no test part)" * (open_parts > 0)
         raise DataError(
             f"data.train={train:g}, data.dev={dev or 0.0:g} and data.test={test or 0.0:g} must sum to 1,"
-            f" but sum to {1.0 - rest:g}."
+            f" but sum to {1.0 - rest:g}{left}."
         )
     return (rest / open_parts if dev is None else dev), (rest / open_parts if test is None else test)
 

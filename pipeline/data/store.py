@@ -32,13 +32,14 @@ def find(store: Path, key: str) -> dict[str, Any] | None:
     except (FileNotFoundError, json.JSONDecodeError):
         return None
     trial, heldout = directories(store, found["digest"])
-    if _intact(trial):
+    if intact(trial):
         return found if heldout.is_dir() else None
     shutil.rmtree(trial, ignore_errors=True)
     return None
 
 
-def _intact(trial: Path) -> bool:
+def intact(trial: Path) -> bool:
+    """Whether a directory of trial arrays is whole and unchanged."""
     try:
         meta = json.loads((trial / "meta.json").read_text(encoding="utf-8"))
         return bool(meta["digest"] == trial.name and meta["trial_digest"] == trial_digest(trial, meta))

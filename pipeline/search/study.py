@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import re
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -133,6 +134,11 @@ def open_study(config: SweepConfig, name: str, storage: BaseStorage, space: Spac
         The study exists with another configuration; the message shows the difference, key by key.
     """
     objectives = objective_names(config)
+    if len(set(objectives)) < max(1, len(objectives)) or objectives == ["parameters"]:
+        raise ConfigError(
+            "study.objective must be dev_cost or dev_error, or a list of different ones of dev_cost, dev_error and "
+            f"parameters, but is {json.dumps(config.study.objective)}."
+        )
     if len(objectives) > 1 and config.pruner.name != "none":
         raise ConfigError(
             f"pruner must be none (pruner=none) with several objectives, but is {config.pruner.name}; "
@@ -162,6 +168,13 @@ def open_study(config: SweepConfig, name: str, storage: BaseStorage, space: Spac
         )
     _enqueue(study, queued)
     return study
+
+
+def study_id(study: optuna.Study) -> str:
+    """A random name that no other study has, kept in the study: others may be called the same."""
+    if "id" not in study.user_attrs:
+        study.set_user_attr("id", uuid.uuid4().hex)
+    return str(study.user_attrs["id"])
 
 
 def check_data(study: optuna.Study, digest: str) -> None:

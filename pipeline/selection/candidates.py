@@ -1,6 +1,5 @@
 """Which trials of a study are worth a second look: the best by the study's own objective, read from the store alone."""
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,12 +10,11 @@ from pipeline.data.changes import what_changed
 from pipeline.data.prepare import PreparedData, prepare
 from pipeline.errors import ConfigError, DataError, RecordError
 from pipeline.record import TrialRecord
-from pipeline.tracking.archive import Archive, Found
+from pipeline.tracking.archive import Archive, Found, objective
 from pipeline.tracking.reading import check_sizes
 from pipeline.validation import parse
 
 FINISHED = ("completed", "early_stopped")
-MEASURES = ("dev_cost", "dev_error")
 
 
 @dataclass(frozen=True)
@@ -31,13 +29,6 @@ class Candidate:
     def name(self) -> str:
         """The trial's name, trial-0007."""
         return self.run.name
-
-
-def objective(parent: Found) -> str:
-    """The measure by which the study chose: its objective, or of several the first that is a measure on dev."""
-    text = parent.params.get("study.objective", "dev_cost")
-    given = json.loads(text) if text.startswith("[") else [text]
-    return next((name for name in given if name in MEASURES), "dev_cost")
 
 
 def ranked(archive: Archive, study: str, measure: str) -> list[Found]:
@@ -126,11 +117,14 @@ def choose(archive: Archive, study: str) -> Choice:
         if confirmation.kind == "confirm" and winner is not None:
             return Choice(winner, True, confirmation.tags["verdict"] + _found_since(ranking, confirmation, words))
     best = ranking[0]
+    baselines = [_value(run, measure) for run in archive.children(study) if run.kind == "baseline"]
+    lower = [value for value in baselines if value < _value(best, measure)]
+    ahead = "".join(f" Without regularisation it was lower: {value:.4g}." for value in lower)
     return Choice(
         best,
         False,
         f"{best.name} is unconfirmed: its {words} of {_value(best, measure):.4g} is the lowest of {len(ranking)} "
-        f"trials, with one seed each; `make confirm STUDY={study}` would tell skill from luck.",
+        f"trials, with one seed each; `make confirm STUDY={study}` would tell skill from luck.{ahead}",
     )
 
 

@@ -26,8 +26,10 @@ def draw_confusion(result: Evaluation, path: Path) -> None:
     figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
     axes.set(xlabel="predicted class", ylabel="true class", title=f"Test: {result.error.n:,} examples")
     if C <= MAX_NUMBERED:
-        axes.set_xticks(range(C), result.classes, rotation=45 if max(map(len, result.classes)) > 3 else 0)
-        axes.set_yticks(range(C), result.classes)
+        axes.set_xticks(
+            range(C), result.classes, rotation=45 if max(map(len, result.classes)) > 3 else 0, parse_math=False
+        )
+        axes.set_yticks(range(C), result.classes, parse_math=False)
         for (i, j), count in np.ndenumerate(result.confusion):
             if count:
                 axes.text(j, i, f"{count}", ha="center", va="center", color="white" if shares[i, j] > 0.5 else "black")

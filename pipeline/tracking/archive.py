@@ -1,5 +1,6 @@
 """Reads runs back from the tracking store alone, and trusts none of what it reads."""
 
+import json
 import re
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +26,7 @@ _RUN_ID = re.compile(r"[0-9a-f]{32}")
 _HANDLE = re.compile(r"(?P<study>[^']+)/(?P<name>[A-Za-z][A-Za-z0-9_-]*)")
 _ALIAS = re.compile(r"models:/[^/']+@[^/']+")
 _UPLOADED = "mlflow-artifacts:"
+MEASURES = ("dev_cost", "dev_error")
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,13 @@ class Found:
     def handle(self) -> str:
         """The name a person can type: `<study>/trial-0007`, or the id where there is no study."""
         return f"{self.study}/{self.name}" if self.study and self.kind in ("trial", "baseline") else self.run_id
+
+
+def objective(parent: Found) -> str:
+    """The measure by which the study chose: its objective, or of several the first that is a measure on dev."""
+    text = parent.params.get("study.objective", "dev_cost")
+    given = json.loads(text) if text.startswith("[") else [text]
+    return next((name for name in given if name in MEASURES), "dev_cost")
 
 
 class Archive:
@@ -92,13 +101,14 @@ class Archive:
             f"{self.store.shown}, but is {run} (`make runs` lists them)."
         )
 
-    def best(self, study: str | None = None, metric: str = "best_dev_cost") -> Found:
-        """The finished trial of a study with the smallest `metric`."""
+    def best(self, study: str | None = None) -> Found:
+        """The best completed trial of a study by the study's own objective."""
         name = study or self.latest_study()
-        ranked = [run for run in self.trials(name) if run.outcome in ("completed", "early_stopped", "pruned")]
+        metric = f"best_{objective(self.parent(name))}"
+        ranked = [run for run in self.trials(name) if run.outcome in ("completed", "early_stopped")]
         ranked = [run for run in ranked if run.metrics.get(metric, float("nan")) == run.metrics.get(metric)]
         if not ranked:
-            raise RecordError(f"The study {name} has no finished trial with a {metric} yet.")
+            raise RecordError(f"The study {name} has no completed trial with a {metric} yet.")
         return min(ranked, key=lambda run: (run.metrics[metric], run.name))
 
     def studies(self) -> list[Found]:
@@ -170,6 +180,8 @@ class Archive:
         RecordError
             The run has no whole record, or one that cannot be trusted.
         """
+        if run.kind == "sweep":
+            raise RecordError(f"{run.run_id} is a whole sweep: name one of its trials, or RUN=all STUDY={run.study}.")
         if folder := self._local_folder(run):
             return reading.read_folder(folder)
         with tempfile.TemporaryDirectory() as staging:

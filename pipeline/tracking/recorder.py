@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 
+from pipeline.errors import TrackingError
 from pipeline.record import TrialRecord
 from pipeline.tracking import facts, files, views
 from pipeline.tracking.store import Store, connect, every_run, explain, local_path, quoted, resolve
@@ -79,6 +80,11 @@ class Recorder:
         words = {"kind": "sweep", "study": study, "mlflow.source.name": "pipeline sweep", **tags}
         if found:
             run = found[-1]  # the newest come first
+            if run.data.tags.get("study_id", tags.get("study_id")) != tags.get("study_id"):
+                raise TrackingError(
+                    f"the tracking store {self.store.shown} holds another sweep called {study}; "
+                    "give this one another study.name."
+                )
             self._client.update_run(run.info.run_id, status="RUNNING")
         else:
             run = self._create(study, words, time.time())

@@ -92,14 +92,13 @@ class TestSpaces:
         assert "training.learning_rate" in study_of(shared_store, ended.study).trials[0].params
 
     def test_a_configuration_that_cannot_be_is_a_failed_trial(self, sweep_of: Run, shared_store: Path) -> None:
-        ended = sweep_of(
-            "+search.space.training.batch_size={choices: [32, 100000]}", "sampler=random", "study.trials=6"
-        )
-        states = {
-            trial.params["training.batch_size"]: trial.state for trial in study_of(shared_store, ended.study).trials
-        }
-        assert states[32] in (TrialState.COMPLETE, TrialState.PRUNED)
-        assert states[100000] == TrialState.FAIL
+        layers = "+search.space.model.hidden_units={choices: {one: [8], two: [8, 4]}}"
+        one_each = ("~search.space.regularization.keep_prob", "regularization.keep_prob=[0.9]")
+        ended = sweep_of(layers, *one_each, "sampler=random", "study.trials=6", small=SIZES_OPEN)
+        trials = study_of(shared_store, ended.study).trials
+        states = {trial.params["model.hidden_units"]: trial.state for trial in trials}
+        assert states["one"] in (TrialState.COMPLETE, TrialState.PRUNED)
+        assert states["two"] == TrialState.FAIL
 
 
 class TestObjectives:
