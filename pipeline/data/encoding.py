@@ -254,7 +254,7 @@ def missing_values(counts: Mapping[str, int]) -> DataError:
 
 def infinite_values(counts: Mapping[str, int]) -> DataError:
     """The refusal of infinite values, by column."""
-    return DataError(f"{sum(counts.values()):,} infinite value(s), or beyond ±{LARGEST:g}, in {_by_column(counts)}.")
+    return DataError(f"{sum(counts.values()):,} infinite value(s) in {_by_column(counts)}, or beyond ±{LARGEST:g}.")
 
 
 def too_large(X: Vector) -> npt.NDArray[np.bool_]:
