@@ -277,7 +277,9 @@ def _set(config: dict[str, Any], path: str, value: Any) -> None:
             section = section[key]
         if not isinstance(section[name], list):
             section[name] = [section[name]] * len(config["model"]["hidden_units"])
-        section[name][int(last)] = value
+        layers = section[name]
+        layers += layers[-1:] * (int(last) + 1 - len(layers))  # one too many for the layers is refused by its name
+        layers[int(last)] = value
         return
     for key in parents:
         section = section[key]

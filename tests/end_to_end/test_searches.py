@@ -93,8 +93,7 @@ class TestSpaces:
 
     def test_a_configuration_that_cannot_be_is_a_failed_trial(self, sweep_of: Run, shared_store: Path) -> None:
         layers = "+search.space.model.hidden_units={choices: {one: [8], two: [8, 4]}}"
-        one_each = ("~search.space.regularization.keep_prob", "regularization.keep_prob=[0.9,0.9]")
-        ended = sweep_of(layers, *one_each, "sampler=random", "study.trials=6", small=SIZES_OPEN)
+        ended = sweep_of("search=per_layer", layers, "sampler=random", "study.trials=6", small=SIZES_OPEN)
         trials = study_of(shared_store, ended.study).trials
         states = {trial.params["model.hidden_units"]: trial.state for trial in trials}
         assert states["two"] in (TrialState.COMPLETE, TrialState.PRUNED)
