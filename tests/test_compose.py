@@ -11,7 +11,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from pipeline.__main__ import COMMANDS
-from pipeline.compose import CONF, plain, run, set_aside
+from pipeline.compose import CONF, plain, refuse_searched, run, set_aside
 from pipeline.config import (
     ConfirmConfig,
     ExportConfig,
@@ -200,3 +200,12 @@ def test_a_point_of_the_grid_that_is_refused_does_not_stop_the_others(
     assert run("train", TrainConfig, lambda config: seen.append(config.regularization.keep_prob), arguments) == 1
     assert seen == [0.5, 0.9]
     assert "error: regularization.keep_prob must be less than or equal to 1, but is 1.5." in capsys.readouterr().err
+
+
+def test_a_group_may_be_chosen_of_which_a_part_is_searched_but_no_value_be_given_that_is() -> None:
+    keep_prob = {"0": {"low": 0.5, "high": 1.0}}
+    space = {"model": {"init": {"scale": {"low": 0.1, "high": 3.0}}}, "regularization": {"keep_prob": keep_prob}}
+    refuse_searched(["model=logistic", "regularization=l2", "seed=1"], {"search": {"space": space}})
+    for override in ("model.init.scale=1", "regularization.keep_prob=0.5", "regularization.keep_prob.0=0.5"):
+        with pytest.raises(ConfigError, match="is searched by this sweep"):
+            refuse_searched([override], {"search": {"space": space}})

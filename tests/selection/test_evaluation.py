@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -66,6 +67,11 @@ def test_without_errors_nothing_is_confused() -> None:
 )
 def test_a_gap_is_told_with_what_it_means(dev: tuple[int, int], test: tuple[int, int], words: str) -> None:
     assert words in gap_sentence(proportion(*dev), proportion(*test))
+
+
+def test_classes_with_signs_of_mathematics_in_their_names_are_drawn(result, tmp_path) -> None:
+    classes = tuple(f"$1_$ to ${number}_" for number in range(len(result.classes)))
+    draw_confusion(replace(result, classes=classes), tmp_path / "picture.png")
 
 
 def test_the_confusion_matrix_is_drawn(result, tmp_path) -> None:

@@ -43,6 +43,26 @@ def test_a_run_is_found_by_id_by_handle_by_name_and_as_the_best(archive: Archive
     assert archive.find("best").handle == f"{STUDY}/trial-0001"
 
 
+def test_the_best_is_by_the_objective_of_its_study_and_no_pruned_trial(
+    recorder: Recorder, archive: Archive, make_record: MakeRecord
+) -> None:
+    parent = recorder.open_sweep("errors", {"study": {"objective": "dev_error"}})
+    measures = {"trial-0000": (0.1, 0.3), "trial-0001": (0.2, 0.2), "trial-0002": (0.1, 0.1)}
+    for name, (cost, error) in measures.items():
+        record = make_record(
+            summary={"best_dev_cost": cost, "best_dev_error": error},
+            outcome="pruned" if name.endswith("2") else "completed",
+        )
+        recorder.write(record, kind="trial", name=name, parent=parent, tags={"study": "errors"})
+    assert archive.best("errors").name == "trial-0001"
+
+
+def test_a_whole_sweep_is_no_record(archive: Archive, run_ids: dict[str, str]) -> None:
+    parent = archive.parent(STUDY)
+    with pytest.raises(RecordError, match=f"is a whole sweep: name one of its trials, or RUN=all STUDY={STUDY}"):
+        archive.load(parent)
+
+
 def test_the_best_skips_what_has_no_cost(
     recorder: Recorder, archive: Archive, run_ids: dict[str, str], make_record
 ) -> None:

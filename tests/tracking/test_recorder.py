@@ -249,6 +249,14 @@ def test_a_sweep_is_found_again_and_runs_again(recorder: Recorder, client: Mlflo
     assert run.data.params["study.trials"] == "5"
 
 
+def test_another_study_of_the_same_name_is_refused(recorder: Recorder, client: MlflowClient) -> None:
+    parent = recorder.open_sweep("s", {"seed": 0}, {"study_id": "one"})
+    with pytest.raises(TrackingError, match=r"holds another sweep called s; give this one another study\.name"):
+        recorder.open_sweep("s", {"seed": 9}, {"study_id": "two"})
+    assert recorder.open_sweep("s", {"seed": 0}, {"study_id": "one"}) == parent
+    assert client.get_run(parent).data.params["seed"] == "0"
+
+
 def test_no_credential_of_a_configuration_reaches_the_store(
     recorder: Recorder, client: MlflowClient, make_record: MakeRecord, root: Path
 ) -> None:
