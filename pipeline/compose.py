@@ -42,6 +42,7 @@ def run(name: str, schema: type[Schema], command: Callable[[Schema], int | None]
     """
     codes = [0]
     arguments, texts = set_aside(schema, arguments)
+    arguments = [quoted(argument) for argument in arguments]
 
     def job(config: DictConfig) -> None:
         try:
@@ -78,6 +79,24 @@ def set_aside(schema: type[Strict], arguments: Sequence[str]) -> tuple[list[str]
         else:
             left.append(argument)
     return left, texts
+
+
+_FREE_TEXT = ("data.path", "data.target", "data.given")
+_READ_AS_IT_IS = re.compile(
+    r"(?!(?:true|false|null|nan|inf)$)[A-Za-z_./~][\w./:~-]*|null|['\"].*|\$\{.*", re.IGNORECASE
+)
+
+
+def quoted(argument: str) -> str:
+    """Put a path or a column's name in quotes if Hydra would stumble over it, or read it as a number.
+
+    A list of several, for `--multirun`, is left as it is.
+    """
+    name, given, text = argument.partition("=")
+    if not given or name not in _FREE_TEXT or "," in text or _READ_AS_IT_IS.fullmatch(text):
+        return argument
+    escaped = text.replace("'", "\\'")
+    return f"{name}='{escaped}'"
 
 
 def plain(config: DictConfig) -> dict[str, Any]:

@@ -52,6 +52,15 @@ def test_a_text_is_taken_as_it_is(text: str) -> None:
     assert config.input == text
 
 
+@pytest.mark.parametrize(
+    "text", ["2", "true", "my data (1).csv", "/tmp/a b/c's [x].csv", "ä=ö", "plain.csv", "'in quotes'"]
+)
+def test_a_path_and_a_column_of_the_data_are_taken_as_they_are(text: str) -> None:
+    config = received("train", TrainConfig, ["data=file", f"data.path={text}", f"data.target={text}"])
+    assert isinstance(config, TrainConfig)
+    assert (config.data.path, config.data.target) == (text.strip("'"), text.strip("'"))
+
+
 def test_null_is_nothing_and_quotes_around_a_text_are_left_out() -> None:
     _, texts = set_aside(RerunConfig, ["study=null", "run='a b'"])
     assert texts == {"study": None, "run": "a b"}

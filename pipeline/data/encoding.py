@@ -123,7 +123,7 @@ def learn_columns(features: "pd.DataFrame", train: Index, *, max_categories: int
     many = [column for column in columns if len(column.get("categories", ())) > max_categories]
     if many:
         told = "; ".join(_too_many(column) for column in many[:8])
-        names = ",".join(str(column["name"]) for column in many)
+        names = ",".join(repr(str(column["name"])) for column in many)
         raise DataError(
             f"Text columns may have data.max_categories={max_categories} distinct values in the training part, but"
             f" {told}; leave out what is no category with data.drop=[{names}]."

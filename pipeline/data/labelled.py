@@ -171,12 +171,14 @@ def _notes(features: "pd.DataFrame") -> list[str]:
     for name in features:
         values = features[name].to_numpy()
         if values.dtype.kind in "iu" and len(values) > 2 and bool((np.diff(values) == 1).all()):
-            notes.append(f"Column {name!r} numbers the rows: if that says nothing about the class, data.drop=[{name}].")
+            notes.append(
+                f"Column {name!r} numbers the rows: if that says nothing about the class, data.drop=[{name!r}]."
+            )
         if values.dtype == object:
             distinct = [text for text in pd.unique(values) if text is not None]
             exceptions = not_numbers(distinct)
             if len(distinct) == len(values):
-                notes.append(f"Text column {name!r} differs in every row: if it is no category, data.drop=[{name}].")
+                notes.append(f"Text column {name!r} differs in every row: if it is no category, data.drop=[{name!r}].")
             elif exceptions:
                 notes.append(f"Column {name!r} is read as text because of {', '.join(map(repr, exceptions[:3]))}.")
     return notes

@@ -262,8 +262,8 @@ def test_what_may_not_be_meant_is_noted(tmp_path: Path) -> None:
     notes = prepare(file_config(tmp_path, frame), tmp_path / "store").description["notes"]
     assert notes == [
         "Column 'age' is read as text because of 'old'.",
-        "Column 'id' numbers the rows: if that says nothing about the class, data.drop=[id].",
-        "Text column 'day' differs in every row: if it is no category, data.drop=[day].",
+        "Column 'id' numbers the rows: if that says nothing about the class, data.drop=['id'].",
+        "Text column 'day' differs in every row: if it is no category, data.drop=['day'].",
     ]
 
 

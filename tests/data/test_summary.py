@@ -21,5 +21,5 @@ def test_folds_missing_values_and_notes_are_told(tmp_path: Path) -> None:
     assert told.splitlines() == [
         "t: 60 rows, 3 columns as 4 features; binary: a, b; folds 48, test 12 (4 folds)",
         "missing values, filled from the training part: age 20",
-        "Column 'id' numbers the rows: if that says nothing about the class, data.drop=[id].",
+        "Column 'id' numbers the rows: if that says nothing about the class, data.drop=['id'].",
     ]
