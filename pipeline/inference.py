@@ -102,9 +102,7 @@ class Classifier:
         The last chunk is filled up to the size of the others, because products and sums of another size round
         otherwise: so a row gets the same bits whatever else is in its table.
         """
-        theta = Parameters(self.architecture.layer_sizes, next(iter(self.parameters.values())).dtype)
-        for name, view in theta.as_dict().items():
-            view[...] = self.parameters[name]
+        theta = Parameters.of(self.architecture.layer_sizes, self.parameters)
         network = Network(self.architecture, Regularization(m=1), dtype=theta.theta.dtype, max_batch=CHUNK)
         block = np.zeros((CHUNK, X.shape[1]), theta.theta.dtype)
         for start in range(0, len(X), CHUNK):

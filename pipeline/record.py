@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import tempfile
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -82,13 +83,18 @@ class TrialRecord:
         Raises
         ------
         ValueError
-            The file is no record, or one of a format this version does not know.
+            The file is no record, is damaged, or has a format this version does not know.
+        OSError
+            It cannot be read at all.
         """
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            meta = json.loads(bytes(archive[_META]))
-            if meta.pop("format", None) != FORMAT:
-                raise ValueError(f"{path.name} is not a record of format {FORMAT}")
-            arrays = {name: archive[name] for name in archive.files if name != _META}
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+                meta = json.loads(bytes(archive[_META]))
+                arrays = {name: archive[name] for name in archive.files if name != _META}
+        except (KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{path.name} is no whole record: {error}") from None
+        if meta.pop("format", None) != FORMAT:
+            raise ValueError(f"{path.name} is not a record of format {FORMAT}")
         folds = sorted({int(name.split("/")[1]) for name in arrays if name.startswith("fold_curves/")})
         return cls(
             **meta,

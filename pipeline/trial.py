@@ -307,10 +307,7 @@ class _Trainer:
     def _returned(self, segment: Segment) -> Parameters:
         """The parameters of the best epoch; with folds, of the first fold."""
         if segment.folds:
-            parameters = Parameters(self.architecture.layer_sizes, self.config.training.dtype)
-            for name, values in segment.folds[0].parameters.items():
-                parameters.as_dict()[name][...] = values
-            return parameters
+            return Parameters.of(self.architecture.layer_sizes, segment.folds[0].parameters)
         assert segment.fit is not None
         return segment.fit.parameters()
 

@@ -1,6 +1,6 @@
 """All weights and biases of a network as one flat vector, with a view per layer."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -40,6 +40,14 @@ class Parameters:
             for layer in layers
         }
         self.names = tuple(f"W{layer}" for layer in layers) + tuple(f"b{layer}" for layer in layers)
+
+    @classmethod
+    def of(cls, layer_sizes: Sequence[int], values: Mapping[str, NDArray[np.inexact]]) -> "Parameters":
+        """Return parameters with these values by name, as `as_dict` gives them."""
+        parameters = cls(layer_sizes, next(iter(values.values())).dtype)
+        for name, view in parameters.as_dict().items():
+            view[...] = values[name]
+        return parameters
 
     def _take_view(self, start: int, shape: tuple[int, int]) -> NDArray[np.inexact]:
         return self.theta[start : start + shape[0] * shape[1]].reshape(shape, order="F")

@@ -1,7 +1,6 @@
 """The folder where finished records wait until the study and the tracking store have them."""
 
 import re
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,7 +31,7 @@ class Outbox:
         path = self.path(number)
         try:
             return TrialRecord.load(path) if path.exists() else None
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+        except (OSError, ValueError):
             path.unlink(missing_ok=True)
             return None
 

@@ -6,7 +6,6 @@ often, and what could not be sent is told at the end and sent by the next comman
 
 import threading
 import time
-import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -264,5 +263,5 @@ class Sender:
 def _load(path: Path) -> TrialRecord:
     try:
         return TrialRecord.load(path)
-    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError) as error:
         raise RecordError(f"{path} is damaged: {' '.join(str(error).split())}") from error
