@@ -135,7 +135,8 @@ class Sender:
         with self._wake:
             self._closing = True
             self._wake.notify_all()
-        self._thread.join(timeout_s)
+        if self._thread.is_alive():  # a sender that was never started has nothing to send
+            self._thread.join(timeout_s)
         self._dropping = True
         with self._wake:
             self._wake.notify_all()

@@ -240,6 +240,11 @@ def test_submitting_twice_or_what_is_gone_is_harmless(
     assert children(recorder, sender) == ["trial-0000 FINISHED"]
 
 
+def test_a_sender_that_was_never_started_has_nothing_to_send(flaky: Flaky, tmp_path: Path) -> None:
+    idle = Sender(lambda: flaky, tmp_path / "outbox", study=STUDY, config={})  # type: ignore[arg-type, return-value]
+    assert idle.close(PATIENCE_S).names == ()
+
+
 def test_a_store_that_cannot_be_used_is_told_before_training(tmp_path: Path) -> None:
     def refuses() -> Recorder:
         raise TrackingError("The folder mlruns must be writable, but is not.")
