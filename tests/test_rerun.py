@@ -29,10 +29,10 @@ from pipeline.config import (
 from pipeline.data.arrays import load_arrays
 from pipeline.data.prepare import prepare
 from pipeline.environment import code_version
-from pipeline.errors import RecordError
+from pipeline.errors import DataError, RecordError
 from pipeline.rerun import rerun
 from pipeline.tracking import files
-from pipeline.tracking.archive import Archive
+from pipeline.tracking.archive import Archive, Found
 from pipeline.tracking.export import export
 from pipeline.tracking.reading import read_folder
 from pipeline.tracking.recorder import Recorder
@@ -176,6 +176,25 @@ def test_one_flipped_bit_of_a_parameter_is_found(store: Path, capsys: pytest.Cap
     assert rerun(settings(store, f"{STUDY}/trial-0000")) == 1
     assert "W1[3, 1]" in said(capsys)
     assert rerun(settings(store, f"{STUDY}/trial-0000", accept="tolerance")) == 0
+
+
+def test_a_source_that_is_away_is_not_needed_while_the_store_has_its_arrays(
+    store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (store.parent / "table.csv").unlink()
+    assert rerun(settings(store, f"{STUDY}/trial-0004")) == 0
+    assert "identical" in said(capsys)
+    arrays = store / "arrays" / str(Archive(None, EXPERIMENT, store).load(found(store)).data["digest"])
+    hidden = arrays.rename(arrays.with_name("hidden"))
+    try:
+        with pytest.raises(DataError, match=r"There is no file .*table\.csv"):
+            rerun(settings(store, f"{STUDY}/trial-0004"))
+    finally:
+        hidden.rename(arrays)
+
+
+def found(store: Path) -> Found:
+    return Archive(None, EXPERIMENT, store).find(f"{STUDY}/trial-0004")
 
 
 def test_an_edited_configuration_differs_and_says_where(store: Path, capsys: pytest.CaptureFixture[str]) -> None:

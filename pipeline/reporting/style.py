@@ -49,7 +49,6 @@ _SETTINGS = {
     "legend.frameon": False,
     "legend.fontsize": 10,
     "font.size": 10,
-    "text.parse_math": False,  # names of classes and features may hold a $
     "font.family": "DejaVu Sans",
     "figure.constrained_layout.use": True,
     "savefig.dpi": 110,

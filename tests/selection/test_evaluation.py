@@ -72,6 +72,7 @@ def test_a_gap_is_told_with_what_it_means(dev: tuple[int, int], test: tuple[int,
 def test_classes_with_signs_of_mathematics_in_their_names_are_drawn(result, tmp_path) -> None:
     classes = tuple(f"$1_$ to ${number}_" for number in range(len(result.classes)))
     draw_confusion(replace(result, classes=classes), tmp_path / "picture.png")
+    assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_confusion_matrix_is_drawn(result, tmp_path) -> None:
