@@ -49,8 +49,8 @@ export: setup ## write a run into one folder; RUN=<id>
 bench: setup extras ## measure speed, as ratios side by side in one run
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-test: setup ## run the tests (under 5 minutes)
-	@$(BIN)/python -m pytest -q -m "not slow and not oracle and not browser and not postgresql" $(ARGS)
+test: setup ## run the tests
+	@$(BIN)/python -m pytest -q -n auto -m "not slow and not oracle and not browser and not postgresql" $(ARGS)
 
 test-all: setup extras ## run every test, the slow ones and those against PyTorch, Dask, PostgreSQL and a browser too
 	@$(BIN)/python -m pytest -q $(ARGS)

@@ -18,7 +18,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from benchmarks.core import architecture
-from pipeline.config import DataConfig
+from pipeline.config.trial import DataConfig
 from pipeline.data.arrays import Normalization, load_arrays
 from pipeline.data.augment import make_augment
 from pipeline.data.batches import Examples

@@ -14,11 +14,11 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from benchmarks.core import Case, core_epoch, make_problem
-from pipeline.nn.gradient_check import check_gradients
-from pipeline.nn.gradient_problem import Problem
+from pipeline.gradcheck.check import check_gradients
+from pipeline.gradcheck.numerical import METHODS, Floats, relative_error
+from pipeline.gradcheck.problem import Problem
 from pipeline.nn.initializers import initialize
 from pipeline.nn.network import Architecture, Network, Regularization
-from pipeline.nn.numerical_gradient import METHODS, Floats, relative_error
 
 SIZES = (64, 64, 32, 10)
 EPSILON = 1e-5

@@ -22,13 +22,13 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from benchmarks.sweeps import Inline, Sweep, Watched, configure, run
-from pipeline.config import SweepConfig, TrialConfig
+from pipeline.config.commands import SweepConfig
+from pipeline.config.trial import TrialConfig
+from pipeline.config.validation import parse
 from pipeline.data.arrays import load_arrays
 from pipeline.data.prepare import prepare
 from pipeline.search.space import Space
-from pipeline.train import trial_config
-from pipeline.trial import run_trial, work
-from pipeline.validation import parse
+from pipeline.trials.trial import run_trial, work
 
 WHOLE = ("training.num_epochs=100", "training.patience=null", "pruner.startup_trials=1000000")
 """Every trial has 100 epochs and reports at every rung, and none is pruned."""
@@ -135,7 +135,7 @@ def bare(folder: Path, count: int, *arguments: str) -> float:
     config = configure(folder, *arguments)
     arrays, executor = prepare(config.data, folder).path.resolve(), Watched(count)
     began = time.perf_counter()
-    wait([executor.submit(work, arrays, trial_config(config), None) for _ in range(config.study.trials)])
+    wait([executor.submit(work, arrays, config.trial, None) for _ in range(config.study.trials)])
     taken = time.perf_counter() - began
     executor.shutdown()
     return taken
@@ -200,7 +200,7 @@ def pruning(folder: Path, turns: int) -> None:
 
 def fresh_cost(config: SweepConfig, values: dict[str, Any], folder: Path) -> float:
     """The mean best dev cost of a configuration over seeds that no search has used."""
-    found = parse(TrialConfig, Space(config.search.space, asdict(trial_config(config))).apply(values))
+    found = parse(TrialConfig, Space(config.search.space, asdict(config.trial)).apply(values))
     found.gradcheck.enabled = False
     arrays = load_arrays(prepare(config.data, folder).path)
     costs = []

@@ -11,20 +11,19 @@ import hydra
 import numpy as np
 import optuna
 
-from pipeline import compose
-from pipeline.config import SweepConfig
+from pipeline.commands.sweep import Tracker, make_plan, make_sender
+from pipeline.config.commands import SweepConfig
+from pipeline.config.validation import parse
+from pipeline.console import compose
 from pipeline.data.prepare import prepare
-from pipeline.record import TrialRecord
 from pipeline.search.coordinator import Coordinator, Flight
 from pipeline.search.executors import LocalProcesses
 from pipeline.search.outbox import Outbox
 from pipeline.search.space import Space
 from pipeline.search.study import asked, held, open_storage, open_study
-from pipeline.sweep import Tracker, make_plan, make_sender
 from pipeline.tracking.sender import Sender
-from pipeline.train import describe, trial_config
-from pipeline.trial import Segment
-from pipeline.validation import parse
+from pipeline.trials.record import TrialRecord
+from pipeline.trials.trial import Segment
 
 
 @dataclass
@@ -127,7 +126,7 @@ def run(store: Path, *overrides: str, executor: Executor | None = None) -> Sweep
     executor : in place of worker processes.
     """
     config = configure(store, *overrides)
-    space = Space(config.search.space, asdict(trial_config(config)))
+    space = Space(config.search.space, asdict(config.trial))
     with held(config) as (name, _):
         prepared = prepare(config.data, store)
         study = open_study(config, name, open_storage(config, name), space)
@@ -143,7 +142,7 @@ def run(store: Path, *overrides: str, executor: Executor | None = None) -> Sweep
             outbox=Outbox(sender.outbox),
             tracker=Tracker(sender),
             arrays=prepared.path.resolve(),
-            describe=lambda record: describe(record, prepared, {}),
+            describe=lambda record: record.add_origin(prepared, {}),
         )
         boss.told, boss.sender = result.told, sender
         began = time.perf_counter()

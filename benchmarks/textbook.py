@@ -13,12 +13,12 @@ import numpy as np
 import optuna
 
 from benchmarks.course_style import CourseStyle, forward
-from pipeline.config import TrialConfig
+from pipeline.config.trial import TrialConfig
 from pipeline.data.arrays import TrialArrays
 from pipeline.data.batches import Examples
 from pipeline.nn.initializers import initialize
 from pipeline.nn.parameters import Parameters
-from pipeline.trial import architecture_of
+from pipeline.trials.parts import architecture_of
 
 Measures = dict[str, float]
 RATE, BATCH = 0.05, 64

@@ -27,11 +27,11 @@ def main(arguments: list[str]) -> int:
         known = "\n".join(f"  {name:10} {text}" for name, text in COMMANDS.items())
         print(f"usage: python -m pipeline <command> [overrides]\n\n{known}", file=sys.stderr)
         return 0 if arguments[:1] in (["-h"], ["--help"]) else 2
-    from pipeline.errors import UserError
+    from pipeline.config.errors import UserError
 
     name, *rest = arguments
     try:
-        code: int = import_module(f"pipeline.{name}").main(rest)
+        code: int = import_module(f"pipeline.commands.{name}").main(rest)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.errors import DataError
+from pipeline.config.errors import DataError
 
 Array = npt.NDArray[Any]
 Augment = Callable[[Array, np.random.Generator], Array]

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 from sklearn import datasets
 
-from pipeline.config import DataConfig
+from pipeline.config.errors import DataError
+from pipeline.config.trial import DataConfig
 from pipeline.data.tables import Source, Table
-from pipeline.errors import DataError
 
 DRAWN = 1_000  # circles, moons: examples drawn unless data.examples says otherwise
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.config.errors import DataError
 from pipeline.data.arrays import Index, Vector, row_blocks
-from pipeline.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from pipeline.config import DataConfig
+from pipeline.config.errors import DataError
+from pipeline.config.trial import DataConfig
 from pipeline.data.fingerprint import local_path
 from pipeline.data.tables import Source, Table, refuse_duplicates
-from pipeline.errors import DataError
 
 DELIMITERS = ",;\t|"
 MISSING_MARKS = ["?"]  # read as missing beside what pandas knows: empty, NA, N/A, NaN, null, None, …

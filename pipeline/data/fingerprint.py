@@ -7,8 +7,8 @@ from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
-from pipeline.config import DataConfig
-from pipeline.errors import DataError
+from pipeline.config.errors import DataError
+from pipeline.config.trial import DataConfig
 
 ARRAYS_FORMAT = 1  # raised whenever the same configuration would give other arrays or another recipe
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.config.errors import DataError
 from pipeline.data.arrays import Index
 from pipeline.data.store import heldout_digest
-from pipeline.errors import DataError
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from pipeline.config import DataConfig
+from pipeline.config.errors import DataError
+from pipeline.config.trial import DataConfig
 from pipeline.data.arrays import Index
 from pipeline.data.encoding import (
     Recipe,
@@ -34,7 +35,6 @@ from pipeline.data.encoding import (
 )
 from pipeline.data.split import sample
 from pipeline.data.tables import Source, Table, refuse_duplicates
-from pipeline.errors import DataError
 
 if TYPE_CHECKING:
     from pipeline.data.split import Split

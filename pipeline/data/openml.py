@@ -10,10 +10,10 @@ from urllib.error import HTTPError, URLError
 import pandas as pd
 from sklearn.datasets import _openml, fetch_openml
 
-from pipeline.config import DataConfig
+from pipeline.config.errors import DataError
+from pipeline.config.trial import DataConfig
 from pipeline.data.encoding import as_text
 from pipeline.data.tables import Source, Table
-from pipeline.errors import DataError
 
 RETRIES = 2
 DELAY_S = 1.0  # between tries

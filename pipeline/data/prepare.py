@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.config import DataConfig
+from pipeline.config.trial import DataConfig
 from pipeline.data import store as files
 from pipeline.data.arrays import Fold, Index, row_blocks
 from pipeline.data.encoding import Recipe, encode, feature_names, unseen

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from pipeline.config import DataConfig
+from pipeline.config.errors import DataError
+from pipeline.config.trial import DataConfig
 from pipeline.data.tables import Source
-from pipeline.errors import DataError
 
 
 def check_source(config: DataConfig) -> None:

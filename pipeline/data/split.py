@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pipeline.config import DataConfig
+from pipeline.config.errors import DataError
+from pipeline.config.trial import DataConfig
 from pipeline.data.arrays import Index
-from pipeline.errors import DataError
 
 CAP = 10_000  # examples; a dev or test part larger than this tells no more
 _STREAMS = {"test": 0, "dev": 1, "folds": 2, "sample": 3, "given": 4}  # spawn keys; never renumbered

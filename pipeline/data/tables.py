@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import DataError
+from pipeline.config.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd

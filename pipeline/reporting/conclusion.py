@@ -3,7 +3,7 @@
 import tempfile
 from pathlib import Path
 
-from pipeline.config import TrackingConfig
+from pipeline.config.commands import TrackingConfig
 from pipeline.reporting.description import describe
 from pipeline.reporting.limits import Finding, diagnose_best, find_limits
 from pipeline.reporting.pictures import draw_all

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from matplotlib.ticker import MaxNLocator
 
-from pipeline.record import TrialRecord
 from pipeline.reporting.style import BLUE, ORANGE, canvas, save
+from pipeline.trials.record import TrialRecord
 
 PANELS = {
     "weight_norm": "‖W[l]‖, Frobenius norm",

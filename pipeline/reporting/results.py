@@ -10,10 +10,10 @@ from typing import Any
 
 import optuna
 
-from pipeline.config import TrialConfig
-from pipeline.record import TrialRecord
+from pipeline.config.trial import TrialConfig
 from pipeline.search.space import Leaf, Space
 from pipeline.tracking.archive import Archive, Found
+from pipeline.trials.record import TrialRecord
 
 ENOUGH = 5
 """Trials that must have run to their end before anything is said on importance."""

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.record import TrialRecord
 from pipeline.reporting.results import Sweep
 from pipeline.reporting.style import GREY, INK, OUTCOMES, PALE, RED, SERIES, canvas, save
+from pipeline.trials.record import TrialRecord
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,9 +9,9 @@ from typing import Any
 
 from distributed import Client, WorkerPlugin
 
-from pipeline import trial
-from pipeline.config import WorkersConfig
-from pipeline.errors import ConfigError
+from pipeline.config.commands import WorkersConfig
+from pipeline.config.errors import ConfigError
+from pipeline.trials import trial
 
 
 @contextmanager

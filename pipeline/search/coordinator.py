@@ -16,15 +16,15 @@ from typing import Protocol
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from pipeline.config import TrialConfig
-from pipeline.errors import ConfigError
-from pipeline.record import TrialRecord
+from pipeline.config.errors import ConfigError
+from pipeline.config.trial import TrialConfig
+from pipeline.config.validation import parse
 from pipeline.search.executors import LostWorker
 from pipeline.search.outbox import Outbox
 from pipeline.search.space import Space
 from pipeline.search.study import asked
-from pipeline.trial import Segment, WrongGradient, failed_record, work
-from pipeline.validation import parse
+from pipeline.trials.record import TrialRecord
+from pipeline.trials.trial import Segment, WrongGradient, failed_record, work
 
 BASELINE = -1
 """Number of the run without regularisation, which is no trial of the study."""

@@ -18,8 +18,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipeline.config import WorkersConfig
-from pipeline.errors import ConfigError
+from pipeline.config.commands import WorkersConfig
+from pipeline.config.errors import ConfigError
 
 T = TypeVar("T")
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import optuna
 
-from pipeline.addresses import mask, with_driver
-from pipeline.errors import StudyError
+from pipeline.config.addresses import mask, with_driver
+from pipeline.config.errors import StudyError
 
 _HOLDER = "holder"
 _ADVISORY = 0x53574545

@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.errors import StudyError
-from pipeline.record import TrialRecord
+from pipeline.config.errors import StudyError
+from pipeline.trials.record import TrialRecord
 
 _NAME = re.compile(r"trial-(\d+)\.npz|baseline\.npz")
 

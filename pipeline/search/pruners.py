@@ -9,8 +9,8 @@ from optuna.pruners import (
     ThresholdPruner,
 )
 
-from pipeline.config import PrunerConfig
-from pipeline.errors import ConfigError
+from pipeline.config.commands import PrunerConfig
+from pipeline.config.errors import ConfigError
 
 
 def rungs(config: PrunerConfig, last: int, *, folds: bool = False) -> tuple[int, ...]:

@@ -13,8 +13,8 @@ from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, GridSampler, Q
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from pipeline.config import SamplerConfig
-from pipeline.errors import ConfigError
+from pipeline.config.commands import SamplerConfig
+from pipeline.config.errors import ConfigError
 from pipeline.search.space import Space
 
 _NEEDS = {"cmaes": "cmaes", "gp": "torch"}

@@ -13,9 +13,9 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from pipeline.config import TrialConfig
-from pipeline.errors import ConfigError
-from pipeline.validation import did_you_mean, known_paths, parse
+from pipeline.config.errors import ConfigError
+from pipeline.config.trial import TrialConfig
+from pipeline.config.validation import did_you_mean, known_paths, parse
 
 _RANGE = {"low", "high", "log", "step", "points", "when"}
 _CHOICES = {"choices", "when"}

@@ -17,9 +17,9 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import TrialState
 
-from pipeline.addresses import with_driver
-from pipeline.config import SweepConfig
-from pipeline.errors import ConfigError, StudyError
+from pipeline.config.addresses import with_driver
+from pipeline.config.commands import SweepConfig
+from pipeline.config.errors import ConfigError, StudyError
 from pipeline.search.lock import Check, hold_study, unusable
 from pipeline.search.pruners import make_pruner
 from pipeline.search.samplers import make_sampler

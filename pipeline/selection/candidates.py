@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.config import TrialConfig
+from pipeline.config.errors import ConfigError, DataError, RecordError
+from pipeline.config.trial import TrialConfig
+from pipeline.config.validation import parse
 from pipeline.data.changes import what_changed
 from pipeline.data.prepare import PreparedData, prepare
-from pipeline.errors import ConfigError, DataError, RecordError
-from pipeline.record import TrialRecord
 from pipeline.tracking.archive import Archive, Found, objective
 from pipeline.tracking.reading import check_sizes
-from pipeline.validation import parse
+from pipeline.trials.record import TrialRecord
 
 FINISHED = ("completed", "early_stopped")
 

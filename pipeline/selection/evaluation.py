@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.inference import Classifier
+from pipeline.models.inference import Classifier
 from pipeline.selection.statistics import LEVEL, Proportion, gap, proportion
 
 MOST_CONFUSED = 3

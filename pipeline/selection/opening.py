@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pipeline.config.errors import DataError, UserError
 from pipeline.data.arrays import TrialArrays
 from pipeline.data.prepare import PreparedData
-from pipeline.errors import DataError, UserError
 from pipeline.selection.candidates import Candidate, Choice
 from pipeline.selection.evaluation import Evaluation, gap_sentence
 from pipeline.selection.pictures import draw_confusion

@@ -5,11 +5,11 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from pipeline.config import TrialConfig
-from pipeline.record import TrialRecord
+from pipeline.config.trial import TrialConfig
 from pipeline.search.coordinator import LOST_WORKERS
 from pipeline.search.executors import LostWorker
-from pipeline.trial import failed_record, work_whole
+from pipeline.trials.record import TrialRecord
+from pipeline.trials.trial import failed_record, work_whole
 
 
 @dataclass

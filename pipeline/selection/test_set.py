@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pipeline.data.heldout import open_heldout
-from pipeline.inference import Classifier
+from pipeline.models.inference import Classifier
 from pipeline.selection.evaluation import Evaluation, evaluate
 
 

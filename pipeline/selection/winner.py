@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline.config.errors import RecordError, UserError
 from pipeline.data.arrays import Fold, TrialArrays
 from pipeline.data.prepare import PreparedData
-from pipeline.errors import RecordError, UserError
-from pipeline.inference import Classifier
+from pipeline.models.inference import Classifier
 from pipeline.selection.candidates import Candidate
 from pipeline.selection.statistics import Proportion, proportion
-from pipeline.trial import Segment, advance, architecture_of
+from pipeline.trials.parts import architecture_of
+from pipeline.trials.trial import Segment, advance
 
 if TYPE_CHECKING:
     import pandas as pd

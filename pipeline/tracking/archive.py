@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from pipeline.addresses import mask
-from pipeline.errors import RecordError, TrackingError, printable
-from pipeline.record import TrialRecord
+from pipeline.config.addresses import mask
+from pipeline.config.errors import RecordError, TrackingError, printable
 from pipeline.tracking import files, reading
 from pipeline.tracking.store import Store, connect, every_run, explain, local_path, quoted, resolve
+from pipeline.trials.record import TrialRecord
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.errors import RecordError
-from pipeline.record import TrialRecord
+from pipeline.config.errors import RecordError
 from pipeline.tracking import facts, files
+from pipeline.trials.record import TrialRecord
 
 CSV, PARQUET, REPORT = "metrics.csv", "metrics.parquet", "report.md"
 

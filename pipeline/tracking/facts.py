@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.record import FORMAT, TrialRecord
 from pipeline.tracking.files import digests, masked
+from pipeline.trials.record import FORMAT, TrialRecord
 
 MAIN_CURVES = ("train_cost", "dev_cost", "train_error", "dev_error", "train_cost_penalized")
 NORM_STEPS = 5

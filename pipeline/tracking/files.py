@@ -13,9 +13,9 @@ from typing import IO, Any
 import numpy as np
 import yaml
 
-from pipeline.addresses import mask
-from pipeline.nn.gradient_report import GradientReport
-from pipeline.record import FORMAT, TrialRecord
+from pipeline.config.addresses import mask
+from pipeline.gradcheck.report import GradientReport
+from pipeline.trials.record import FORMAT, TrialRecord
 
 RECORD, CONFIG, ENVIRONMENT, DIFF = "record.json", "config.yaml", "environment.json", "code.diff"
 CURVES, FOLDS, PARAMETERS = "curves.npz", "fold_curves.npz", "parameters.npz"

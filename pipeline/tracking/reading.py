@@ -16,9 +16,9 @@ from typing import IO, Any, BinaryIO
 import numpy as np
 import yaml
 
-from pipeline.config import TrialConfig
-from pipeline.errors import ConfigError, RecordError
-from pipeline.record import FORMAT, TrialRecord
+from pipeline.config.errors import ConfigError, RecordError
+from pipeline.config.trial import TrialConfig
+from pipeline.config.validation import parse
 from pipeline.tracking.files import (
     CHECKS,
     CONFIG,
@@ -33,7 +33,7 @@ from pipeline.tracking.files import (
     digests,
     sha256,
 )
-from pipeline.validation import parse
+from pipeline.trials.record import FORMAT, TrialRecord
 
 MAX_TEXT_BYTES = 16 * 2**20
 MAX_ARRAY_BYTES = 2 * 2**30

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from pipeline.errors import TrackingError
-from pipeline.record import TrialRecord
+from pipeline.config.errors import TrackingError
 from pipeline.tracking import facts, files, views
 from pipeline.tracking.store import Store, connect, every_run, explain, local_path, quoted, resolve
+from pipeline.trials.record import TrialRecord
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric, Run

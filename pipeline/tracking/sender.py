@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.errors import RecordError, TrackingError, UserError
-from pipeline.record import TrialRecord
+from pipeline.config.errors import RecordError, TrackingError, UserError
 from pipeline.tracking.recorder import Recorder
+from pipeline.trials.record import TrialRecord
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0
 PROGRESS_EVERY_S = 2.0

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import unquote, urlsplit
 
-from pipeline.addresses import mask, with_driver
-from pipeline.errors import TrackingError
+from pipeline.config.addresses import mask, with_driver
+from pipeline.config.errors import TrackingError
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

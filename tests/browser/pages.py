@@ -17,7 +17,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
-from pipeline.ui import HOST
+from pipeline.commands.ui import HOST
 from tests.end_to_end.sweeps import ROOT, command
 from tests.servers import free_port, wait_until
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from pipeline.config.errors import DataError
 from pipeline.data.augment import BLOCK_PIXELS, Buffers, Geometry, _waves, make_augment
-from pipeline.errors import DataError
 
 
 def rng():

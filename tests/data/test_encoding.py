@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.preprocessing import OneHotEncoder
 
+from pipeline.config.errors import DataError
 from pipeline.data.arrays import Normalization
 from pipeline.data.batches import normalize
 from pipeline.data.encoding import (
@@ -19,7 +20,6 @@ from pipeline.data.encoding import (
     typed_columns,
     unseen,
 )
-from pipeline.errors import DataError
 
 
 def table():

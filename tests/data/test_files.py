@@ -5,9 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pipeline.config.errors import DataError
 from pipeline.data.files import read_columns, read_table
 from pipeline.data.fingerprint import file_digest, local_path
-from pipeline.errors import DataError
 
 
 def people() -> pd.DataFrame:

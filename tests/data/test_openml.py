@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from sklearn.datasets import _openml
 
-from pipeline.config import DataConfig
+from pipeline.config.errors import DataError
+from pipeline.config.trial import DataConfig
 from pipeline.data import openml
 from pipeline.data.arrays import load_arrays
 from pipeline.data.prepare import prepare
-from pipeline.errors import DataError
 
 COLOURS = ("blue", "'red'")  # ARFF may put a value in single quotes
 ROWS = [f"{i % 7},{COLOURS[i % 3 > 0]},{'yes' if i % 2 else 'no'},{i % 4}" for i in range(60)]

@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 from sklearn.datasets import load_breast_cancer, load_digits, make_circles
 
-from pipeline.config import DataConfig
+from pipeline.config.errors import DataError
+from pipeline.config.trial import DataConfig
 from pipeline.data import prepare as prepare_module
 from pipeline.data.arrays import digest_arrays, load_arrays
 from pipeline.data.batches import normalize
@@ -18,7 +19,6 @@ from pipeline.data.changes import what_changed
 from pipeline.data.encoding import encode
 from pipeline.data.heldout import open_heldout
 from pipeline.data.prepare import prepare, smallest_type
-from pipeline.errors import DataError
 
 
 def people(m: int = 200) -> pd.DataFrame:
@@ -285,7 +285,7 @@ def test_a_trial_directory_holds_no_test_row(tmp_path: Path) -> None:
 def test_arrays_are_found_again_without_scikit_learn_or_pandas(tmp_path: Path) -> None:
     prepare(DataConfig(), tmp_path)
     code = (
-        "import sys; from pathlib import Path; from pipeline.config import DataConfig;"
+        "import sys; from pathlib import Path; from pipeline.config.trial import DataConfig;"
         "from pipeline.data.prepare import prepare; from pipeline.data.arrays import load_arrays;"
         f"load_arrays(prepare(DataConfig(), Path({str(tmp_path)!r})).path);"
         "print([name for name in ('sklearn', 'pandas', 'scipy') if name in sys.modules])"

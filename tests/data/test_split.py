@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.config import DataConfig
+from pipeline.config.errors import DataError
+from pipeline.config.trial import DataConfig
 from pipeline.data.split import part_sizes, sample, split
-from pipeline.errors import DataError
 
 NAMES = [f"c{k}" for k in range(10)]
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.config import DataConfig
+from pipeline.config.trial import DataConfig
 from pipeline.data.prepare import prepare
 from pipeline.data.summary import summary
 

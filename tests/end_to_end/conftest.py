@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from pipeline import __main__, sweep
-from pipeline.config import WorkersConfig
+from pipeline import __main__
+from pipeline.commands import sweep
+from pipeline.config.commands import WorkersConfig
 from tests.end_to_end.sweeps import SMALL
 
 

@@ -64,11 +64,11 @@ def test_no_scheduler_at_the_address_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_arrays_are_brought_to_a_worker_that_does_not_see_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipeline import trial
-    from pipeline.config import DataConfig
+    from pipeline.config.trial import DataConfig
     from pipeline.data.arrays import load_arrays
     from pipeline.data.prepare import prepare
     from pipeline.search.cluster import CarryArrays
+    from pipeline.trials import trial
 
     path = prepare(DataConfig(name="breast_cancer"), tmp_path / "store").path
     digest = load_arrays(path).digest

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.addresses import with_driver
+from pipeline.config.addresses import with_driver
 from tests.end_to_end.conftest import Ended
 from tests.end_to_end.sweeps import SMALL, assert_whole, run, started
 from tests.servers import postgresql, postgresql_programs, tracking_server

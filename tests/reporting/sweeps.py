@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.config import SweepConfig, TrialConfig
-from pipeline.record import TrialRecord
+from pipeline.config.commands import SweepConfig
+from pipeline.config.trial import TrialConfig
+from pipeline.config.validation import parse
 from pipeline.reporting.results import TOP, Sweep, Trial
 from pipeline.search.space import Space
 from pipeline.tracking.archive import Found
 from pipeline.training.diagnosis import diagnose
-from pipeline.validation import parse
+from pipeline.trials.record import TrialRecord
 
 LAMBD = {"regularization": {"lambd": {"low": 0.01, "high": 30.0, "log": True}}}
 THREE = {

@@ -7,9 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import TrialConfig
-from pipeline.record import TrialRecord
-from pipeline.trial import Segment
+from pipeline.config.trial import TrialConfig
+from pipeline.trials.record import TrialRecord
+from pipeline.trials.trial import Segment
 
 EPOCHS = 20
 

@@ -9,8 +9,8 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from pipeline.config import PrunerConfig, SamplerConfig, TrialConfig
-from pipeline.record import TrialRecord
+from pipeline.config.commands import PrunerConfig, SamplerConfig
+from pipeline.config.trial import TrialConfig
 from pipeline.search import coordinator as module
 from pipeline.search.coordinator import Coordinator, Plan
 from pipeline.search.executors import LostWorker
@@ -18,7 +18,8 @@ from pipeline.search.outbox import Outbox
 from pipeline.search.pruners import make_pruner, rungs
 from pipeline.search.samplers import make_sampler
 from pipeline.search.space import Space
-from pipeline.trial import WrongGradient
+from pipeline.trials.record import TrialRecord
+from pipeline.trials.trial import WrongGradient
 from tests.search.fakes import EPOCHS, Arithmetic, Shuffled, Witness
 
 TREE = {"regularization": {"lambd": {"low": 0.0, "high": 6.0}}}

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import DataConfig, TrainingConfig, TrialConfig
+from pipeline.config.trial import DataConfig, TrainingConfig, TrialConfig
 from pipeline.data.prepare import prepare
 from pipeline.search.executors import LocalProcesses, LostWorker
-from pipeline.trial import work
+from pipeline.trials.trial import work
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from pipeline.errors import StudyError
+from pipeline.config.errors import StudyError
 from pipeline.search.lock import claim, hold, hold_study, unusable
 from tests.servers import postgresql, postgresql_programs
 

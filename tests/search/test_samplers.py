@@ -6,7 +6,8 @@ from typing import Any
 import optuna
 import pytest
 
-from pipeline.config import SamplerConfig, TrialConfig
+from pipeline.config.commands import SamplerConfig
+from pipeline.config.trial import TrialConfig
 from pipeline.search.samplers import make_sampler
 from pipeline.search.space import Space
 

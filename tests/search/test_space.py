@@ -6,8 +6,8 @@ from typing import Any
 import optuna
 import pytest
 
-from pipeline.config import TrialConfig
-from pipeline.errors import ConfigError
+from pipeline.config.errors import ConfigError
+from pipeline.config.trial import TrialConfig
 from pipeline.search.space import Space
 
 

@@ -7,8 +7,10 @@ from typing import Any
 import optuna
 import pytest
 
-from pipeline.config import SweepConfig, TrialConfig
-from pipeline.errors import ConfigError, StudyError
+from pipeline.config.commands import SweepConfig
+from pipeline.config.errors import ConfigError, StudyError
+from pipeline.config.trial import TrialConfig
+from pipeline.config.validation import parse
 from pipeline.search.space import Space
 from pipeline.search.study import (
     asked,
@@ -19,7 +21,6 @@ from pipeline.search.study import (
     open_study,
     study_name,
 )
-from pipeline.validation import parse
 
 TREE = {"regularization": {"lambd": {"low": 0.01, "high": 30.0, "log": True}}}
 

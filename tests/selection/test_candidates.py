@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import RecordError
+from pipeline.config.errors import RecordError
 from pipeline.selection.candidates import choose, load, objective, ranked
 from pipeline.tracking.archive import Archive, Found
 

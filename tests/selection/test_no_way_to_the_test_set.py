@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 import pipeline
-from pipeline.config import TrialConfig
+from pipeline.config.trial import TrialConfig
+from pipeline.config.validation import parse
 from pipeline.data.prepare import prepare
 from pipeline.tracking.archive import Archive
-from pipeline.validation import parse
 
 ROOT = Path(pipeline.__file__).parent
 
@@ -37,8 +37,8 @@ def importers(module: str) -> set[str]:
     [
         ("pipeline.data.heldout", {"selection/test_set.py"}),
         ("pipeline.selection.test_set", {"selection/opening.py"}),
-        ("pipeline.selection.opening", {"final.py"}),
-        ("pipeline.final", set()),
+        ("pipeline.selection.opening", {"commands/final.py"}),
+        ("pipeline.commands.final", set()),
     ],
 )
 def test_the_chain_from_the_command_to_the_test_rows_has_no_other_entrance(module: str, expected: set[str]) -> None:
@@ -62,8 +62,8 @@ opened = []
 events = ("open", "os.listdir", "os.scandir")
 sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event in events else None)
 from pathlib import Path
-from pipeline.config import TrialConfig, TrainingConfig, DataConfig, ModelConfig
-from pipeline.trial import work
+from pipeline.config.trial import TrialConfig, TrainingConfig, DataConfig, ModelConfig
+from pipeline.trials.trial import work
 config = TrialConfig(**{key: {"data": DataConfig, "model": ModelConfig, "training": TrainingConfig}[key](**value)
                         for key, value in json.loads(sys.argv[2]).items()})
 record = work(Path(sys.argv[1]), config, None).record

@@ -5,15 +5,15 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pipeline.config import ConfirmConfig, FinalConfig, PredictConfig, SweepConfig
-from pipeline.confirm import confirm
-from pipeline.errors import UserError
-from pipeline.final import final
-from pipeline.predict import predict
-from pipeline.sweep import sweep
+from pipeline.commands.confirm import confirm
+from pipeline.commands.final import final
+from pipeline.commands.predict import predict
+from pipeline.commands.sweep import sweep
+from pipeline.config.commands import ConfirmConfig, FinalConfig, PredictConfig, SweepConfig
+from pipeline.config.errors import UserError
+from pipeline.config.validation import parse
 from pipeline.tracking.archive import Archive
-from pipeline.validation import parse
-from tests.selection.conftest import sweep_config
+from tests.conftest import sweep_config
 from tests.servers import tracking_server
 
 

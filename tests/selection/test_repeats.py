@@ -3,11 +3,11 @@ from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import TrialConfig
-from pipeline.record import TrialRecord
+from pipeline.config.trial import TrialConfig
 from pipeline.search.executors import LostWorker
 from pipeline.selection.repeats import Repeat, new_seeds, repeats, train_all
-from pipeline.trial import WrongGradient
+from pipeline.trials.record import TrialRecord
+from pipeline.trials.trial import WrongGradient
 
 
 class Scripted(Executor):

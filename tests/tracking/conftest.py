@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.config import ModelConfig, TrialConfig
-from pipeline.nn.gradient_report import GradientReport
-from pipeline.record import TrialRecord
+from pipeline.config.trial import ModelConfig, TrialConfig
+from pipeline.gradcheck.report import GradientReport
 from pipeline.tracking.archive import Archive
 from pipeline.tracking.recorder import Recorder
+from pipeline.trials.record import TrialRecord
 
 EXPERIMENT = "tests"
 

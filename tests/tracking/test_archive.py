@@ -10,11 +10,11 @@ from types import SimpleNamespace
 import pytest
 from mlflow.tracking import MlflowClient
 
-from pipeline.errors import RecordError, TrackingError
-from pipeline.record import TrialRecord
+from pipeline.config.errors import RecordError, TrackingError
 from pipeline.tracking import files
 from pipeline.tracking.archive import Archive, Found
 from pipeline.tracking.recorder import Recorder
+from pipeline.trials.record import TrialRecord
 
 MakeRecord = Callable[..., TrialRecord]
 STUDY = "digits-0123abcd"

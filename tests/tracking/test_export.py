@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
-from pipeline.errors import RecordError
-from pipeline.record import TrialRecord
+from pipeline.config.errors import RecordError
 from pipeline.tracking.export import CSV, PARQUET, REPORT, export
 from pipeline.tracking.files import digests
 from pipeline.tracking.reading import read_folder
+from pipeline.trials.record import TrialRecord
 
 MakeRecord = Callable[..., TrialRecord]
 

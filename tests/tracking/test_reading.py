@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 import yaml
 
-from pipeline.errors import RecordError
-from pipeline.record import TrialRecord
+from pipeline.config.errors import RecordError
 from pipeline.tracking import files, reading
 from pipeline.tracking.reading import config_of, read_folder
+from pipeline.trials.record import TrialRecord
 
 MakeRecord = Callable[..., TrialRecord]
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from mlflow.tracking import MlflowClient
 
-from pipeline.errors import TrackingError
-from pipeline.record import TrialRecord
+from pipeline.config.errors import TrackingError
 from pipeline.tracking import files
 from pipeline.tracking.recorder import Recorder
+from pipeline.trials.record import TrialRecord
 
 MakeRecord = Callable[..., TrialRecord]
 STUDY = "digits-0123abcd"

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
-from pipeline.errors import TrackingError
-from pipeline.record import TrialRecord
+from pipeline.config.errors import TrackingError
 from pipeline.tracking import files
 from pipeline.tracking.recorder import Recorder
 from pipeline.tracking.sender import Sender
+from pipeline.trials.record import TrialRecord
 
 MakeRecord = Callable[..., TrialRecord]
 STUDY = "digits-0123abcd"

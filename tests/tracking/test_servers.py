@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
-from pipeline.errors import TrackingError
-from pipeline.record import TrialRecord
+from pipeline.config.errors import TrackingError
 from pipeline.tracking import files
 from pipeline.tracking.archive import Archive
 from pipeline.tracking.recorder import Recorder
 from pipeline.tracking.sender import Sender
+from pipeline.trials.record import TrialRecord
 from tests.servers import TrackingServer, postgresql, postgresql_programs, tracking_server
 
 MakeRecord = Callable[..., TrialRecord]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import TrackingError
+from pipeline.config.errors import TrackingError
 from pipeline.tracking import store
 from pipeline.tracking.recorder import Recorder
 

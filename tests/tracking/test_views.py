@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
-from pipeline.config import TrackingConfig
+from pipeline.commands.ui import offer_views
+from pipeline.config.commands import TrackingConfig
 from pipeline.tracking.archive import Found
 from pipeline.tracking.recorder import Recorder
 from pipeline.tracking.views import ALL, TAG, searched, views_of
-from pipeline.ui import offer_views
 
 PARAMS = {
     "search.space.regularization.lambd.low": "0.01",

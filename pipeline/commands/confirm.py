@@ -1,0 +1,132 @@
+"""`make confirm`: train a study's best configurations again on new seeds, so that a lucky trial is not crowned."""
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import rich.progress
+
+from pipeline.config.commands import ConfirmConfig
+from pipeline.console import compose
+from pipeline.console.display import console, table
+from pipeline.console.interruption import terminable
+from pipeline.data.prepare import PreparedData
+from pipeline.search.executors import open_executor
+from pipeline.search.lock import hold
+from pipeline.selection.candidates import load, prepare_data, ranked
+from pipeline.selection.confirmation import Confirmation, conclude
+from pipeline.selection.repeats import Repeat, new_seeds, repeats, train_all
+from pipeline.tracking.archive import Archive, objective
+from pipeline.tracking.recorder import NOTE, Recorder
+from pipeline.trials.environment import code_version
+from pipeline.trials.record import TrialRecord
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run `python -m pipeline confirm`."""
+    return compose.run("confirm", ConfirmConfig, confirm, arguments)
+
+
+def confirm(config: ConfirmConfig) -> int:
+    """Train what is missing of top × seeds, then judge; 0 when every training is there."""
+    tracking = config.tracking
+    store = Path(tracking.store)
+    archive = Archive(tracking.uri, tracking.experiment, store, tracking.artifacts)
+    study = config.study or archive.latest_study()
+    with hold(store / "studies" / f"{study}.confirm.lock", f"the confirmation of {study}"), terminable():
+        parent = archive.parent(study)
+        measure = objective(parent)
+        candidates = [load(archive, run) for run in ranked(archive, study, measure)[: config.top]]
+        prepared = prepare_data(archive, candidates, store, allow_path=config.allow_path)
+        seeds = new_seeds(config.seeds, (int(run.params.get("seed", 0)) for run in archive.trials(study)))
+        wanted = repeats({candidate.name: candidate.config for candidate in candidates}, seeds)
+        recorder = Recorder(tracking.uri, tracking.experiment, store, tracking.artifacts)
+        run_id = recorder.open_run("confirm", "confirm", {"study": study}, parent=parent.run_id)
+        try:
+            todo = _missing(archive, run_id, wanted)
+            console.print(
+                f"Study {study}: the best {len(candidates)} by {measure.replace('_', ' ')}, on {len(seeds)} new seeds; "
+                f"{len(todo)} of {len(wanted)} trainings to do"
+            )
+            _train(config, study, run_id, prepared, recorder, todo)
+            repeated = {run.name: run for run in archive.below(run_id)}
+            result = conclude(study, measure, seeds, [candidate.run for candidate in candidates], repeated)
+            _record(archive, recorder, run_id, result)
+        except KeyboardInterrupt:
+            _cut_off(archive, recorder, run_id, "KILLED")
+            left = len(_missing(archive, run_id, wanted))
+            console.print(f"\nInterrupted with {left} trainings left; the same command continues.")
+            return 130
+        except BaseException:
+            _cut_off(archive, recorder, run_id, "FAILED")
+            raise
+    _print(result, run_id)
+    return 0
+
+
+def _missing(archive: Archive, run_id: str, wanted: Sequence[Repeat]) -> list[Repeat]:
+    done = {run.name for run in archive.below(run_id) if run.status in ("FINISHED", "FAILED")}
+    return [repeat for repeat in wanted if repeat.name not in done]
+
+
+def _train(
+    config: ConfirmConfig, study: str, run_id: str, prepared: PreparedData, recorder: Recorder, todo: list[Repeat]
+) -> None:
+    code = code_version(diff=config.tracking.code_diff)
+    columns = ("{task.description}", rich.progress.BarColumn(20), rich.progress.MofNCompleteColumn())
+    progress = rich.progress.Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+    task = progress.add_task("trainings", total=len(todo))
+
+    def finished(repeat: Repeat, record: TrialRecord) -> None:
+        record.add_origin(prepared, code)
+        tags = {"study": study, "trial": repeat.trial.removeprefix("trial-")}
+        recorder.write(record, kind="confirmation", name=repeat.name, parent=run_id, tags=tags)
+        progress.advance(task)
+
+    if todo:
+        with open_executor(config.workers, [prepared.path]) as executor, progress:
+            train_all(todo, prepared.path, executor, slots=config.workers.count, finished=finished)
+
+
+def _cut_off(archive: Archive, recorder: Recorder, run_id: str, status: str) -> None:
+    """Leave no run behind that looks as if it were still running."""
+    for run in archive.below(run_id):
+        if run.status == "RUNNING":
+            recorder.close(run.run_id, status)
+    recorder.close(run_id, status)
+
+
+def _record(archive: Archive, recorder: Recorder, run_id: str, result: Confirmation) -> None:
+    """Write the result; each new one is the metrics' next step, so that repeating the command writes nothing twice."""
+    digest = hashlib.sha256(json.dumps(result.as_dict()).encode()).hexdigest()
+    before = archive.find(run_id).tags
+    revision = int(before.get("revision", 0)) + (before.get("result_sha256") != digest)
+    recorder.write_json(run_id, "confirm.json", result.as_dict() | {"verdict": result.verdict})
+    tags = {
+        "winner": "" if result.first.broken else result.first.trial,
+        "winner_run_id": "" if result.first.broken else result.first.run_id,
+        "verdict": result.verdict,
+        "repeated": ", ".join(row.trial for row in result.rows),
+        "revision": revision,
+        "result_sha256": digest,
+        NOTE: result.markdown(),
+    }
+    metrics = {
+        "mean_dev_cost": result.first.cost.mean,
+        "mean_dev_cost_half_width": result.first.cost.half_width,
+        "mean_dev_error": result.first.error.mean,
+        "mean_dev_error_half_width": result.first.error.half_width,
+    }
+    finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
+    recorder.annotate(run_id, tags, finite, step=revision)
+    recorder.close(run_id)
+
+
+def _print(result: Confirmation, run_id: str) -> None:
+    table(*result.table())
+    console.print(f"\n{result.verdict}\n{result.footnote}")
+    console.print(
+        f"\nrun {run_id}\nNext:\n  make final STUDY={result.study}   open the test set, once, and ship the model"
+    )

@@ -1,0 +1,124 @@
+"""`make final`: open the test set once, for the chosen configuration, and register its model."""
+
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.config.commands import FinalConfig
+from pipeline.config.errors import ConfigError
+from pipeline.config.trial import TrialConfig
+from pipeline.console import compose
+from pipeline.console.display import console, table
+from pipeline.console.interruption import terminable
+from pipeline.data.arrays import load_arrays
+from pipeline.search.lock import hold
+from pipeline.selection.candidates import choose, load, prepare_data
+from pipeline.selection.opening import Finalist, Opened, open_test, permitted
+from pipeline.selection.winner import example_rows, winner
+from pipeline.tracking.archive import Archive
+from pipeline.tracking.files import digest
+from pipeline.tracking.recorder import NOTE, Recorder
+from pipeline.tracking.registry import Registered, Registry, plain_tags
+
+MOST_CLASSES = 20
+"""With more, the confusion matrix is too wide for a terminal; the picture and the JSON file have it."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run `python -m pipeline final`."""
+    return compose.run("final", FinalConfig, final, arguments)
+
+
+def final(config: FinalConfig) -> int:
+    """Evaluate and register; 0 when all that was asked for has been done."""
+    tracking = config.tracking
+    store = Path(tracking.store)
+    archive = Archive(tracking.uri, tracking.experiment, store, tracking.artifacts)
+    study = config.study or archive.latest_study()
+    with hold(store / "final.lock", "the test set"), terminable():
+        choice = choose(archive, study)
+        candidate = load(archive, choice.run)
+        name = model_name(config.model, candidate.config)
+        prepared = prepare_data(archive, [candidate], store, allow_path=config.allow_path)
+        earlier = permitted(archive, prepared, force=config.force) if config.evaluate else []
+        arrays = load_arrays(prepared.path)
+        finalist = Finalist(study, choice, candidate, prepared, arrays, winner(candidate, arrays, prepared))
+        console.print(f"Study {study}: {choice.why}\nEvaluated and shipped: {finalist.winner.how}.")
+        recorder = Recorder(tracking.uri, tracking.experiment, store, tracking.artifacts)
+        opened = open_test(finalist, archive, recorder, earlier) if config.evaluate else None
+        if opened is not None:
+            _print(opened)
+        if config.register:
+            registry = Registry(tracking.uri, store, tracking.artifacts)
+            model = ship(finalist, registry, name)
+            if opened is not None:
+                _link(opened, model, registry, recorder)
+            _print_model(model, registry)
+    return 0
+
+
+def model_name(given: str | None, config: TrialConfig) -> str:
+    """The registered model's name: the one given, or `<data>-classifier`.
+
+    Raises
+    ------
+    ConfigError
+        A given name that MLflow's addresses could not hold.
+    """
+    if given is None:
+        data = Path(config.data.path).stem if config.data.path else config.data.name
+        return f"{re.sub(r'[^A-Za-z0-9._-]+', '-', data).strip('.-') or 'data'}-classifier"
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", given):
+        raise ConfigError(
+            "model must be 1 to 100 letters, digits, '.', '_' or '-', beginning with a letter or a digit, "
+            f"but is {given!r}."
+        )
+    return given
+
+
+def ship(finalist: Finalist, registry: Registry, name: str) -> Registered:
+    """Register the classifier under its trial's run; nothing that is known of the test set goes in."""
+    classifier, candidate = finalist.winner.classifier, finalist.candidate
+    tags: dict[str, Any] = {
+        "study": finalist.study,
+        "trial": candidate.run.handle,
+        "data_digest": finalist.prepared.digest,
+        "source_digest": finalist.prepared.source_digest,
+        "dev_cost": finalist.winner.dev_cost,
+        "dev_error": finalist.winner.dev_error.value,
+        "confirmed": finalist.choice.confirmed,
+        "parameters_sha256": digest(classifier.parameters),
+    }
+    about = (
+        f"Made of {finalist.winner.how}. {finalist.choice.why}\n\nRaw feature columns in, label and probabilities out: "
+        f"`make predict MODEL=models:/{name}@champion IN=new.csv OUT=out.csv`"
+    )
+    example, run_id = example_rows(classifier, finalist.arrays), candidate.run.run_id
+    return registry.register(classifier, example, name=name, run_id=run_id, tags=plain_tags(tags), about=about)
+
+
+def _link(opened: Opened, model: Registered, registry: Registry, recorder: Recorder) -> None:
+    """Name the model on the test's page and the test's result with the model, after the champion has been decided."""
+    note = f"{opened.markdown()}\n\nModel: {model.link}; {model.reason}."
+    recorder.annotate(opened.run_id, {"model": model.address, NOTE: note})
+    result = {"test_error": opened.result.error.value, "test_run_id": opened.run_id}
+    registry.annotate(model.name, model.version, plain_tags(result))
+
+
+def _print(opened: Opened) -> None:
+    console.print(f"\n{opened.headline}\n")
+    table(*opened.result.class_table())
+    if len(opened.result.classes) <= MOST_CLASSES:
+        console.print()
+        table(*opened.result.confusion_table())
+    console.print("\n" + "\n".join([*opened.remarks, f"run {opened.run_id}"]))
+
+
+def _print_model(model: Registered, registry: Registry) -> None:
+    state = "registered" if model.is_new else "registered before"
+    where = f"PATH={Path(sys.executable).parent}:$PATH MLFLOW_TRACKING_URI={registry.store.shown}"
+    console.print(f"\nModel {model.name}, version {model.version} ({state}): {model.reason}.\nNext:")
+    console.print(f"  make predict MODEL={model.address} IN=new.csv OUT=out.csv")
+    console.print(f"  {where} mlflow models serve --env-manager local --port 5001 -m {model.address}", soft_wrap=True)

@@ -1,0 +1,59 @@
+"""`make preflight`: check gradients, descent, memory and dropout before a sweep, and track what was found."""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from pipeline.config.commands import TrainConfig
+from pipeline.config.errors import UserError
+from pipeline.console import compose
+from pipeline.console.display import console
+from pipeline.data.arrays import load_arrays
+from pipeline.data.prepare import prepare
+from pipeline.reporting.epsilon_picture import save_epsilon_sweep
+from pipeline.tracking.recorder import Recorder
+from pipeline.trials.checklist import PreflightReport
+from pipeline.trials.checklist import preflight as check
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run `python -m pipeline preflight`."""
+    return compose.run("preflight", TrainConfig, preflight, arguments)
+
+
+def preflight(config: TrainConfig) -> int:
+    """Run every check on the configuration; 0 if all of them passed.
+
+    Raises
+    ------
+    UserError
+        The data or the store cannot be used, or the configuration does not fit the data.
+    """
+    tracking = config.tracking
+    store = Path(tracking.store)
+    recorder = Recorder(tracking.uri, tracking.experiment, store, tracking.artifacts)
+    prepared = prepare(config.data, store)
+    trial = config.trial
+    try:
+        report = check(trial, load_arrays(prepared.path), sweep_epsilon=config.gradcheck.sweep_epsilon)
+    except ValueError as error:
+        raise UserError(f"this configuration cannot be checked: {error}") from None
+    console.print(report.table())
+    tags = {"outcome": "passed" if report.passed else "failed"}
+    run_id = recorder.open_run("preflight", f"preflight {trial.data.name}", tags, asdict(trial))
+    with tempfile.TemporaryDirectory() as folder:
+        for path in write(report, Path(folder)):
+            recorder.write_file(run_id, path)
+    recorder.close(run_id, "FINISHED" if report.passed else "FAILED")
+    console.print(f"\n{'Ready for a sweep.' if report.passed else 'Not ready for a sweep.'} run {run_id}")
+    return report.exit_code
+
+
+def write(report: PreflightReport, folder: Path) -> list[Path]:
+    """Write the table, and the figure of error against ε if it was asked for."""
+    table = folder / "preflight.txt"
+    table.write_text(report.table(), encoding="utf-8")
+    if report.epsilon_sweep is None:
+        return [table]
+    return [table, save_epsilon_sweep(report.epsilon_sweep, folder / "error-against-epsilon.png")]

@@ -1,0 +1,212 @@
+"""`make sweep`: search configurations with Optuna, each trial trained by workers and tracked in MLflow."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState
+
+from pipeline.config.commands import SweepConfig
+from pipeline.config.trial import TrialConfig
+from pipeline.config.validation import parse
+from pipeline.console import compose
+from pipeline.console.closing import print_end, standing
+from pipeline.console.data import say_data
+from pipeline.console.display import SweepProgress, console
+from pipeline.console.interruption import terminable
+from pipeline.data.prepare import PreparedData, prepare
+from pipeline.search.coordinator import Coordinator, Plan, run_name
+from pipeline.search.executors import check_workers, open_executor
+from pipeline.search.lock import Check, claim
+from pipeline.search.outbox import Outbox
+from pipeline.search.pruners import rungs
+from pipeline.search.space import Space
+from pipeline.search.study import (
+    asked,
+    check_data,
+    held,
+    objective_names,
+    open_storage,
+    open_study,
+    study_id,
+    trials_possible,
+)
+from pipeline.tracking.openings import openings, test_set_sentence
+from pipeline.tracking.recorder import Recorder
+from pipeline.tracking.sender import Sender
+from pipeline.trials.environment import code_version
+from pipeline.trials.record import TrialRecord
+from pipeline.trials.trial import Segment
+
+PATIENT_S, IMPATIENT_S = 30.0, 5.0
+"""How long the end of a sweep waits for a tracking store that is away; less after Ctrl-C."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run `python -m pipeline sweep`."""
+    return compose.run("sweep", SweepConfig, sweep, arguments)
+
+
+def sweep(config: SweepConfig) -> int:
+    """Bring the study to the number of trials asked for, from wherever it stands; 0 when it got there."""
+    logging.getLogger("optuna").setLevel(logging.WARNING)
+    space = Space(config.search.space, asdict(config.trial))
+    check_workers(config.workers)
+    trials = int(min(config.study.trials, trials_possible(config, space)))
+    config = replace(config, study=replace(config.study, trials=trials))
+    with held(config) as (name, still_held), terminable():
+        prepared = prepare(config.data, Path(config.tracking.store))
+        study = open_study(config, name, open_storage(config, name), space)
+        check_data(study, prepared.digest)
+        with claim(study, config.study.storage, take_over=config.study.take_over):
+            return carry_out(config, study, space, prepared, still_held)
+
+
+def carry_out(config: SweepConfig, study: optuna.Study, space: Space, prepared: PreparedData, still_held: Check) -> int:
+    """Run and track what is missing of a study that is held, and say how it ended; the exit code."""
+    name, code = study.study_name, code_version(diff=config.tracking.code_diff)
+    sender = make_sender(config, study, prepared)
+    try:
+        with open_executor(config.workers, [prepared.path.resolve()]) as executor:
+            sender.start().opened()  # after the workers: an address where none are leaves no run behind
+            say_data(config, prepared)
+            console.print(f"Study {name}: {standing(study, config)}")
+            with SweepProgress(config.study.trials) as progress:
+                coordinator = Coordinator(
+                    study,
+                    space,
+                    make_plan(config, space),
+                    executor=executor,
+                    outbox=Outbox(sender.outbox),
+                    tracker=Tracker(sender),
+                    arrays=prepared.path.resolve(),
+                    describe=partial(TrialRecord.add_origin, prepared=prepared, code=code),
+                    on_progress=progress.update,
+                    still_held=still_held,
+                )
+                coordinator.run(baseline(config) if config.study.baseline else None)
+    except KeyboardInterrupt:
+        instead = f" with study.name={name} for study.fresh=true" if config.study.fresh else ""
+        console.print(f"\nInterrupted. Study {name}: {standing(study, config)}; the same command{instead} continues.")
+        leave(config, sender, study, "KILLED")
+        return 130
+    except BaseException:
+        if sender.parent is not None:
+            leave(config, sender, study, "FAILED")
+        raise
+    left = leave(config, sender, study, "FINISHED")
+    children = {} if sender.trouble else sender.recorder.children(sender.parent or "")
+    run_ids = {number: run_id for number, (run_id, _) in children.items()}
+    exhausted = len(asked(study)) >= trials_possible(config, space)
+    return print_end(
+        config,
+        name,
+        study,
+        run_ids=run_ids,
+        test_set=test_set(sender, prepared),
+        stopped=coordinator.stopped,
+        gave_up=coordinator.gave_up,
+        left=left,
+        exhausted=exhausted,
+    )
+
+
+def test_set(sender: Sender, prepared: PreparedData) -> str:
+    """Whether anybody has looked at the test set of these data, as far as the store can be asked."""
+    if not prepared.description["examples"].get("test"):
+        return "There is no test set: the data were split without one."
+    if sender.trouble:
+        return f"Whether the test set has been opened cannot be told now: {sender.trouble}"
+    return test_set_sentence(openings(sender.recorder.store, prepared.source_digest))
+
+
+def baseline(config: SweepConfig) -> TrialConfig:
+    """The same network without regularisation and at init scale 1: what the search has to beat."""
+    plain = asdict(config.trial)
+    plain["regularization"] = {"lambd": 0.0, "lambd_l1": 0.0, "keep_prob": 1.0, "keep_prob_input": 1.0}
+    plain["model"]["init"]["scale"] = 1.0
+    return parse(TrialConfig, plain)
+
+
+def make_plan(config: SweepConfig, space: Space) -> Plan:
+    """How many trials, when they report, and when to stop."""
+    last = config.data.folds or space.largest("training.num_epochs")
+    workers = config.workers
+    synchronous = workers.synchronous or workers.count == 1
+    return Plan(
+        trials=config.study.trials,
+        rungs=rungs(config.pruner, last, folds=config.data.folds is not None),
+        objectives=tuple(objective_names(config)),
+        slots=workers.count if synchronous else workers.count * (1 + workers.queued),
+        synchronous=synchronous,
+        minutes=config.study.minutes,
+        max_failures=config.study.max_failures,
+        stall=config.study.stall,
+    )
+
+
+class Tracker:
+    """Tells the sender what the coordinator tells it."""
+
+    def __init__(self, sender: Sender):
+        self._sender = sender
+
+    def finished(self, number: int, path: Path) -> None:
+        """A record waits in the outbox."""
+        self._sender.submit(path.stem)
+
+    def progress(self, number: int, segment: Segment) -> None:
+        """A trial is under way and has curves to show."""
+        self._sender.progress(run_name(number), segment.curves)
+
+
+def make_sender(config: SweepConfig, study: optuna.Study, prepared: PreparedData) -> Sender:
+    """The writer of this sweep's runs."""
+    tracking = config.tracking
+    store = Path(tracking.store)
+
+    def recorder() -> Recorder:
+        return Recorder(tracking.uri, tracking.experiment, store, tracking.artifacts)
+
+    plain = asdict(config)
+    tags = {"study_id": study_id(study), "data_digest": prepared.digest, "source_digest": prepared.source_digest}
+    name = study.study_name
+    return Sender(recorder, store / "outbox" / name, study=name, config=plain, tags=tags)
+
+
+def leave(config: SweepConfig, sender: Sender, study: optuna.Study, status: str) -> str:
+    """Send what is left and end the parent run; returns a sentence on what could not be sent."""
+    left = sender.close(IMPATIENT_S if status == "KILLED" else PATIENT_S)
+    if sender.parent is not None and not sender.trouble:
+        if status != "FAILED":  # the study may be what failed
+            sender.recorder.annotate(sender.parent, **standing_metrics(study, objective_names(config)[0]))
+            if status == "FINISHED" and not left.names:
+                illustrate(config, sender)
+        sender.recorder.close(sender.parent, status)
+    if left.names:
+        return f"{len(left.names)} finished runs wait in {sender.outbox} for the tracking store: {left.reason}"
+    return ""
+
+
+def standing_metrics(study: optuna.Study, objective: str) -> dict[str, Any]:
+    """How many trials the study has and the best value of its first objective, with that number as the step."""
+    trials = asked(study)
+    values = [trial.values[0] for trial in trials if trial.state == TrialState.COMPLETE]
+    best = {f"best_{objective}": min(values)} if values else {}
+    return {"metrics": best | {"trials": float(len(trials))}, "step": len(trials)}
+
+
+def illustrate(config: SweepConfig, sender: Sender) -> None:
+    """Give the parent run its pictures and its description; a finished sweep does not fail for want of them."""
+    from pipeline.reporting.conclusion import conclude
+
+    try:
+        conclude(config.tracking, sender.recorder, sender.study)
+    except Exception as error:
+        console.print(
+            f"The sweep's pictures could not be made ({error}); make report STUDY={sender.study} tries again."
+        )

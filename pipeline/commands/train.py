@@ -1,0 +1,95 @@
+"""`make train`: train one configuration, and track it as a run of its own."""
+
+import tempfile
+import uuid
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pipeline.config.commands import TrainConfig
+from pipeline.config.errors import UserError
+from pipeline.config.trial import TrialConfig
+from pipeline.console import compose
+from pipeline.console.data import say_data
+from pipeline.console.display import console, short
+from pipeline.console.interruption import terminable
+from pipeline.data.arrays import load_arrays
+from pipeline.data.prepare import PreparedData, prepare
+from pipeline.reporting.layers_picture import draw_layers
+from pipeline.tracking.recorder import Recorder
+from pipeline.trials.environment import code_version
+from pipeline.trials.record import TrialRecord
+from pipeline.trials.trial import Segment, WrongGradient, advance
+
+REPORT_S = 2.0
+"""Seconds between two looks at a long run's curves in the UI."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run `python -m pipeline train`."""
+    with terminable():
+        return compose.run("train", TrainConfig, train, arguments)
+
+
+def train(config: TrainConfig) -> int:
+    """Train and track; 0 when the run ended by itself, whatever its result.
+
+    Raises
+    ------
+    UserError
+        The data or the store cannot be used, or the gradients are wrong.
+    """
+    tracking = config.tracking
+    store = Path(tracking.store)
+    recorder = Recorder(tracking.uri, tracking.experiment, store, tracking.artifacts)
+    prepared = prepare(config.data, store)
+    say_data(config, prepared)
+    trial = config.trial
+    name = f"{trial.data.name} λ={short(trial.regularization.lambd)} seed={trial.seed}"
+    key = uuid.uuid4().hex
+    run_id = recorder.open_run("train", name, {"record_key": key}, asdict(trial))
+    status = "FAILED"
+    try:
+        record = _carry_out(trial, prepared, recorder, run_id)
+        record.add_origin(prepared, code_version(diff=tracking.code_diff))
+        recorder.write(record, kind="train", name=name, key=key)
+        with tempfile.TemporaryDirectory() as folder:
+            if picture := draw_layers(record, Path(folder) / "layers.png"):
+                recorder.write_file(run_id, picture)
+        status = ""
+    except KeyboardInterrupt:
+        status = "KILLED"
+        raise
+    except (WrongGradient, ValueError) as error:
+        raise UserError(f"run {run_id} failed: {error}") from None
+    finally:
+        if status:
+            recorder.close(run_id, status)
+    _print(record, run_id)
+    return 0
+
+
+def _carry_out(trial: TrialConfig, prepared: PreparedData, recorder: Recorder, run_id: str) -> TrialRecord:
+    arrays = load_arrays(prepared.path)
+    segment: Segment | None = None
+    while True:
+        segment = advance(trial, arrays, segment, seconds=REPORT_S)
+        if segment.record is not None:
+            return segment.record
+        recorder.progress(run_id, segment.curves)
+
+
+def _print(record: TrialRecord, run_id: str) -> None:
+    s: dict[str, Any] = record.summary
+    console.print(f"{record.outcome}: {record.reason}")
+    console.print(
+        f"dev cost {short(s['best_dev_cost'])}, dev error {short(s['best_dev_error'])}, "
+        f"train error {short(s['best_train_error'])} at epoch {s['best_epoch']:.0f}"
+    )
+    checks = [f"{moment} {report['verdict']}" for moment, report in record.gradient_checks.items()]
+    if checks:
+        console.print(f"gradient check: {', '.join(checks)}")
+    if record.diagnosis:
+        console.print(f"diagnosis: {record.diagnosis['verdict']}")
+    console.print(f"\nrun {run_id}\nNext:\n  make ui\n  make rerun RUN={run_id}")

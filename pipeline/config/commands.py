@@ -1,0 +1,185 @@
+"""The typed configuration of each command, built around the trial's (`pipeline.config.trial`)."""
+
+from dataclasses import dataclass, field, fields
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Le
+
+from pipeline.config.trial import Count, Positive, Seed, Strict, TrialConfig
+
+Objective = Literal["dev_cost", "dev_error", "parameters"]
+
+
+@dataclass
+class TrackingConfig(Strict):
+    """Where runs are recorded."""
+
+    uri: str | None = None  # an MLflow tracking URI; null: an SQLite file in `store`
+    experiment: str = "pipeline"
+    artifacts: str | None = None  # where a new experiment keeps its files; null: in `store`, or as the server decides
+    store: str = "mlruns"  # folder of everything local: mlflow.db, artifacts, studies, outbox, arrays
+    code_diff: bool = True  # record uncommitted changes with each run
+    pictures: bool = True  # draw the sweep's pictures at its end
+
+
+@dataclass
+class StudyConfig(Strict):
+    """What a sweep is asked to do, and when it ends."""
+
+    name: str | None = None  # null: <data>-<8 hex digits of the configuration's digest>
+    trials: Count = 50  # in all, those of earlier calls included
+    minutes: Positive | None = None  # a budget of time for this call
+    objective: Objective | list[Objective] = "dev_cost"  # several: a Pareto front, without pruning
+    fresh: bool = False  # start <name>-2, -3, … instead of continuing
+    take_over: bool = False  # go on although another coordinator may still hold the study
+    storage: str | None = None  # an Optuna storage URL or a journal file; null: a journal file in `tracking.store`
+    enqueue: list[dict[str, Any]] = field(default_factory=list)  # configurations to try first, as in search.space
+    baseline: bool = True  # beside the trials, one run without regularisation
+    max_failures: Count = 3  # failed trials in a row that stop the sweep
+    stall: Count | None = None  # finished trials without improvement that stop the sweep; null: never
+
+
+@dataclass
+class SearchConfig(Strict):
+    """The search space: a tree like the configuration's, with ranges or choices at its leaves."""
+
+    space: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class SamplerConfig(Strict):
+    """Which Optuna sampler proposes configurations."""
+
+    name: Literal["tpe", "random", "grid", "qmc", "cmaes", "gp"] = "tpe"
+    seed: Seed = 0  # governs the search, and nothing else
+    startup_trials: Annotated[int, Ge(0)] = 10  # random trials before the model is used (tpe, cmaes, gp)
+
+
+@dataclass
+class PrunerConfig(Strict):
+    """Which Optuna pruner stops hopeless trials, and the epochs (rungs) at which it looks."""
+
+    name: Literal["none", "median", "successive_halving", "hyperband", "threshold"] = "none"
+    first_rung: Count | None = None  # epochs before the first look; None: a tenth of training.num_epochs
+    reduction_factor: Annotated[int, Ge(2)] = 2  # each rung is this many times the one before
+    startup_trials: Annotated[int, Ge(0)] = 5  # finished trials before median prunes
+    upper: float | None = None  # threshold: prune above this value of the objective
+
+
+@dataclass
+class WorkersConfig(Strict):
+    """Who trains."""
+
+    count: Count = 2  # local processes; on a cluster: trials under way at once
+    backend: Literal["processes", "dask"] = "processes"
+    address: str | None = None  # of the Dask scheduler
+    queued: Annotated[int, Ge(0)] = 1  # trials that wait at each worker, so that it need not wait for the coordinator
+    synchronous: bool = False  # decide in batches, in the order of trial numbers, so that the whole search repeats
+
+
+@dataclass
+class TrainConfig(TrialConfig):
+    """`make train`: one tracked run."""
+
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+    @property
+    def trial(self) -> TrialConfig:
+        """The part that is the trial's."""
+        return TrialConfig(**{field.name: getattr(self, field.name) for field in fields(TrialConfig)})
+
+
+@dataclass
+class SweepConfig(TrainConfig):
+    """`make sweep`."""
+
+    study: StudyConfig = field(default_factory=StudyConfig)
+    search: SearchConfig = field(default_factory=SearchConfig)
+    sampler: SamplerConfig = field(default_factory=SamplerConfig)
+    pruner: PrunerConfig = field(default_factory=PrunerConfig)
+    workers: WorkersConfig = field(default_factory=WorkersConfig)
+
+
+@dataclass
+class RerunConfig(Strict):
+    """`make rerun`: which record, and what counts as the same."""
+
+    run: str = "best"  # a run id, <study>/trial-0007, best, all, models:/<name>@<alias>, or an exported folder
+    study: str | None = None  # for best and all; null: the latest sweep
+    accept: Literal["identical", "tolerance"] = "identical"
+    rtol: Positive = 1e-6
+    changed_data: bool = False  # rerun although the data's digest is another
+    allow_path: bool = False  # read the data file that a foreign record names
+    track: bool = True  # record the rerun
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    workers: WorkersConfig = field(default_factory=WorkersConfig)
+
+
+@dataclass
+class UiConfig(Strict):
+    """`make ui`."""
+
+    port: Annotated[int, Ge(1), Le(65535)] = 5000
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+
+@dataclass
+class ReportConfig(Strict):
+    """`make report`."""
+
+    study: str | None = None  # null: the latest sweep
+    output: str | None = None  # the HTML file; null: <tracking.store>/reports/<study>.html
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+
+@dataclass
+class RunsConfig(Strict):
+    """`make runs`."""
+
+    study: str | None = None  # null: all studies, and the trials of the latest
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+
+@dataclass
+class ConfirmConfig(Strict):
+    """`make confirm`: how many of the best configurations, each on how many new seeds."""
+
+    study: str | None = None  # null: the latest sweep
+    top: Count = 5
+    seeds: Annotated[int, Ge(2)] = 10
+    allow_path: bool = False  # read the data file that a study from elsewhere names
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    workers: WorkersConfig = field(default_factory=WorkersConfig)
+
+
+@dataclass
+class FinalConfig(Strict):
+    """`make final`: whose test, and what to register."""
+
+    study: str | None = None  # null: the latest sweep
+    evaluate: bool = True  # false: leave the test set alone and only register the model
+    force: bool = False  # open a test set again that was opened before
+    allow_path: bool = False  # read the data file that a study from elsewhere names
+    register: bool = True
+    model: str | None = None  # name of the registered model; null: <data>-classifier
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+
+@dataclass
+class PredictConfig(Strict):
+    """`make predict`: which model, on which table."""
+
+    model: str | None = None  # models:/<name>@<alias> or models:/<name>/<version>
+    input: str | None = None  # CSV, Parquet or NPZ with the raw feature columns
+    output: str | None = None  # CSV or Parquet, or - for the terminal
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+
+@dataclass
+class ExportConfig(Strict):
+    """`make export`."""
+
+    run: str = "best"  # as for rerun
+    study: str | None = None  # for best; null: the latest sweep
+    folder: str | None = None  # null: <store>/exports/<run>
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)

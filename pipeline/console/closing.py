@@ -1,0 +1,131 @@
+"""The words and tables with which a sweep begins and ends."""
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from pipeline.config.commands import SweepConfig
+from pipeline.console.compose import overrides
+from pipeline.console.display import console, short, table
+from pipeline.search.study import asked, objective_names
+
+SHOWN = 5
+
+
+def standing(study: optuna.Study, config: SweepConfig) -> str:
+    """Where the study stands: "20 of 50 trials done, 9 stopped early by the pruner or diverged, 0 failed"."""
+    states = [trial.state for trial in asked(study)]
+    done = sum(state.is_finished() for state in states)
+    wanted = config.study.trials
+    so_far = f"{done} of {wanted} trials done" if len(states) <= wanted else f"{done} trials done ({wanted} asked for)"
+    return (
+        f"{so_far}, {states.count(TrialState.PRUNED)} stopped early by the pruner "
+        f"or diverged, {states.count(TrialState.FAIL)} failed"
+    )
+
+
+def print_end(
+    config: SweepConfig,
+    name: str,
+    study: optuna.Study,
+    *,
+    run_ids: Mapping[int, str],
+    test_set: str = "",
+    stopped: str = "",
+    gave_up: bool = False,
+    left: str = "",
+    exhausted: bool = False,
+) -> int:
+    """Say what was found and what to do next; 0 when the sweep came to its end, or to one that was asked for."""
+    complete = [t for t in asked(study) if t.state == TrialState.COMPLETE]
+    console.print(f"\nStudy {name}: {standing(study, config)}.")
+    if len(objective_names(config)) > 1:
+        _print_front(study, run_ids)
+    elif complete:
+        _print_gain(study, min(complete, key=_first), objective_names(config)[0])
+        _print_best(name, sorted(complete, key=_first)[:SHOWN], run_ids)
+    if test_set:
+        console.print(test_set)
+    done = not stopped and all(trial.state.is_finished() for trial in asked(study))
+    if exhausted:
+        console.print("The grid is complete: every point of it has been tried. Other points are another study.")
+    if stopped:
+        console.print(f"The sweep stopped before {config.study.trials} trials: {stopped}")
+    if left:
+        console.print(f"{left} They are sent when the same command runs again.")
+    _print_next(config, name, complete, done=done, exhausted=exhausted)
+    hopeless = bool(asked(study)) and all(trial.state == TrialState.FAIL for trial in asked(study))
+    return 1 if gave_up or left or hopeless else 0
+
+
+def _first(trial: FrozenTrial) -> float:
+    return float(trial.values[0])
+
+
+def _print_gain(study: optuna.Study, best: FrozenTrial, objective: str) -> None:
+    baseline = study.user_attrs.get("baseline", {}).get(f"best_{objective}")
+    if baseline is not None:
+        words = objective.replace("_", " ")
+        change = (baseline - best.values[0]) / baseline if baseline else 0.0
+        console.print(
+            f"Best {words} {short(best.values[0])}, against {short(baseline)} without regularisation: "
+            f"{abs(change):.0%} {'lower' if change >= 0 else 'higher'}."
+        )
+
+
+def _print_best(name: str, best: list[FrozenTrial], run_ids: Mapping[int, str]) -> None:
+    paths = list(dict.fromkeys(path for trial in best for path in trial.params))
+    rows = []
+    for trial in best:
+        brief: dict[str, Any] = trial.user_attrs.get("summary", {})
+        run = f"trial-{trial.number:04d}"
+        values = [trial.params.get(path) for path in paths]
+        rows.append(
+            [
+                run,
+                brief.get("best_dev_cost"),
+                brief.get("best_dev_error"),
+                *values,
+                brief.get("epochs"),
+                run_ids.get(trial.number, ""),
+            ]
+        )
+    names = [path.split(".", 1)[-1] for path in paths]
+    table(["trial", "dev cost", "dev error", *names, "epochs", "run id"], rows)
+
+
+def _print_front(study: optuna.Study, run_ids: Mapping[int, str]) -> None:
+    front = sorted(study.best_trials, key=lambda trial: trial.values)
+    paths = list(dict.fromkeys(path for trial in front for path in trial.params))
+    objectives = [str(name) for name in study.user_attrs["config"]["study"]["objective"]]
+    rows = [
+        [f"trial-{t.number:04d}", *t.values, *(t.params.get(path) for path in paths), run_ids.get(t.number, "")]
+        for t in front
+    ]
+    console.print(f"{len(front)} trials that no other beats in every objective (the Pareto front):")
+    table(["trial", *objectives, *(path.split(".", 1)[-1] for path in paths), "run id"], rows)
+
+
+def _print_next(config: SweepConfig, name: str, complete: list[FrozenTrial], *, done: bool, exhausted: bool) -> None:
+    given = overrides()
+    store = [text for text in given if text.startswith("tracking")]
+    where = f' ARGS="{shlex.join(store)}"' if store else ""
+    lines = [("see and compare the runs", f"make ui{where}")]
+    if complete:
+        best = min(complete, key=_first)
+        lines.append(("prove that the best repeats", f"make rerun RUN={name}/trial-{best.number:04d}{where}"))
+    if not exhausted:
+        trials = 2 * max(config.study.trials, len(complete)) if done else config.study.trials
+        same = [text for text in given if not text.startswith(("study.trials=", "study.fresh="))]
+        if config.study.fresh:
+            same.append(f"study.name={name}")
+        again = f'make sweep ARGS="{shlex.join([*same, f"study.trials={trials}"])}"'
+        lines.append(("extend the study" if done else "resume the study", again))
+    lines.append(("confirm the best on new seeds", f"make confirm STUDY={name}{where}"))
+    lines.append(("one HTML file of it all", f"make report STUDY={name}{where}"))
+    console.print("\nNext:")
+    for what, command in lines:
+        console.print(f"  {what:30} {command}", soft_wrap=True)

@@ -1,0 +1,150 @@
+"""What a gradient check found: numbers, verdict, where to look; it computes no derivative.
+
+The verdict follows the course's thresholds for the relative error ‖dθ_approx − dθ‖₂ / (‖dθ_approx‖₂ + ‖dθ‖₂): up to
+1e-7 good, up to 1e-5 look again, from 1e-3 wrong, suspect between. It is the worst of the error of θ as a whole, of
+every W[l] and b[l] on its own, and of the directional derivatives, so that a wrong db1 cannot hide behind a large
+dW3.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from pipeline.gradcheck.numerical import METHODS, Floats, relative_error
+
+GOOD, LOOK_AGAIN, WRONG = 1e-7, 1e-5, 1e-3
+VERDICTS = ("good", "look_again", "suspect", "wrong", "inconclusive")
+PROPORTIONAL = 1e-4
+"""A remainder below this share of the whole counts as none when the pattern of an error is looked for."""
+
+
+@dataclass
+class GradientReport:
+    """The outcome of one gradient check, in plain values.
+
+    Attributes
+    ----------
+    verdict : "good", "look_again", "suspect", "wrong" or "inconclusive"
+    relative_error : of all coordinates compared, by `method`
+    tensors : name -> relative error of W1, b1, ... alone
+    norms : name -> (‖analytic‖, ‖numeric‖) of the coordinates compared
+    worst : (coordinate, analytic, numeric) of the largest differences, the largest first
+    kinks : names of coordinates left out because ±ε straddles a kink (the first of them; `coverage` has their number)
+    coverage : coordinates in all, compared, left out, by tensor; directions compared and left out
+    directional_error : relative error of the vector of directional derivatives; None if none were taken
+    cost : J on the batch, penalty included
+    method, epsilon : of the numbers above; after a second opinion these are its own
+    examples, dropout : size of the batch; "off" or "masks frozen"
+    notes : sentences for the reader: why the verdict, and where to look
+    first : the same numbers by the method asked for, if a second opinion by the complex step was needed
+
+    """
+
+    verdict: str
+    relative_error: float
+    tensors: dict[str, float]
+    norms: dict[str, tuple[float, float]]
+    worst: list[tuple[str, float, float]]
+    kinks: list[str]
+    coverage: dict[str, Any]
+    directional_error: float | None
+    cost: float
+    method: str
+    epsilon: float
+    examples: int
+    dropout: str
+    notes: list[str] = field(default_factory=list)
+    first: dict[str, Any] | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report as plain values, for JSON; `GradientReport(**plain)` is the way back."""
+        return asdict(self)
+
+    def headline(self) -> str:
+        """One line: verdict, relative error, how it was measured."""
+        return (
+            f"Gradient check: {self.verdict.replace('_', ' ')}. Relative error {self.relative_error:.1e} "
+            f"({METHODS[self.method].label}, ε = {self.epsilon:g}, {self.examples} examples, dropout {self.dropout})."
+        )
+
+    def table(self) -> str:
+        """The report as text: headline, notes, one line per tensor, the worst coordinates."""
+        coverage = self.coverage
+        lines = [self.headline()]
+        lines += self.notes
+        lines += [
+            f"Compared {coverage['compared']:,} of {coverage['coordinates']:,} coordinates "
+            f"({coverage['kinks']:,} left out at kinks), J = {self.cost:.6g}.",
+        ]
+        if self.directional_error is not None:
+            lines += [
+                f"Along {coverage['directions']} random directions through all of θ "
+                f"({coverage['directions_at_kinks']} left out at kinks): relative error {self.directional_error:.1e}."
+            ]
+        lines += [
+            "",
+            f"{'tensor':8}{'error':>10}{'‖analytic‖':>14}{'‖numeric‖':>14}{'compared':>10}{'of':>10}{'kinks':>8}",
+        ]
+        for name, error in self.tensors.items():
+            compared, size, kinks = coverage["tensors"][name]
+            analytic, numeric = self.norms[name]
+            lines += [f"{name:8}{error:>10.1e}{analytic:>14.4e}{numeric:>14.4e}{compared:>10,}{size:>10,}{kinks:>8,}"]
+        if self.kinks:
+            more = coverage["kinks"] - len(self.kinks)
+            lines += ["", f"at kinks: {', '.join(self.kinks)}{f' and {more:,} more' if more else ''}"]
+        lines += ["", f"{'largest differences':20}{'analytic':>18}{'numeric':>18}{'difference':>12}"]
+        lines += [f"{name:20}{a:>18.10e}{n:>18.10e}{a - n:>12.1e}" for name, a, n in self.worst]
+        return "\n".join(lines)
+
+
+def threshold_verdict(error: float) -> str:
+    """The course's words for a relative error: good, look again, suspect, wrong; NaN is wrong."""
+    if error <= GOOD:
+        return "good"
+    if error <= LOOK_AGAIN:
+        return "look_again"
+    return "suspect" if error < WRONG else "wrong"
+
+
+def worst_verdict(verdicts: Sequence[str]) -> str:
+    """The worst of several; inconclusive beats all but wrong, because what was not seen cannot be called good."""
+    order = ("good", "look_again", "suspect", "inconclusive", "wrong")
+    return max(verdicts, key=order.index, default="good")
+
+
+def error_pattern(analytic: Floats, numeric: Floats, values: Floats, m: int) -> str | None:
+    """What a wrong gradient looks like, if it is a usual mistake: a factor, or a penalty term too many or too few.
+
+    Parameters
+    ----------
+    analytic, numeric, values : (n,)
+        ∂J/∂w by backpropagation and by differences, and w itself.
+    m : int
+        Examples in the batch.
+    """
+    factor = _multiple(analytic, numeric)
+    if factor is not None and relative_error(analytic, numeric) > LOOK_AGAIN:
+        meaning = {
+            1.0: "",
+            -1.0: ", a sign",
+            float(m): ", m: a division by m is missing",
+            1 / m: ", 1/m: divided by m twice",
+        }
+        known = [text for value, text in meaning.items() if np.isclose(factor, value, rtol=PROPORTIONAL)]
+        return f"the analytic gradient is {factor:.6g} times the numeric one{known[0] if known else ''}"
+    for term, name, penalty in ((values, "W", "L2"), (np.sign(values), "sign(W)", "L1")):
+        share = _multiple(analytic - numeric, term)
+        if share is not None:
+            return f"the analytic gradient is the numeric one {share:+.6g} · {name}: look at the {penalty} penalty"
+    return None
+
+
+def _multiple(a: Floats, b: Floats) -> float | None:
+    """The c with a = c·b, or None if there is none or nothing to tell it from."""
+    square = float(np.dot(b, b))
+    if a.size < 2 or square == 0 or not np.any(a):
+        return None
+    c = float(np.dot(a, b)) / square
+    return c if np.linalg.norm(a - c * b) <= PROPORTIONAL * np.linalg.norm(a) else None

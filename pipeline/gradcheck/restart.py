@@ -1,0 +1,236 @@
+"""Difference quotients of a network's cost for all coordinates at once, by restarting from the layer that is moved.
+
+The plain loop runs the whole network twice per parameter. Almost all of that work is repeated:
+
+* Moving W[l][i, j] by h moves only row i of Z[l], and there by h A[l-1][j, k] for example k, because Z[l] = W[l]
+  A[l-1] + b[l]. (b[l][i] is the column whose input is always 1.) Layers 1..l-1 are as before.
+* So only row i of A[l] changes, by some δ (k), and Z[l+1] = Z[l+1] before + W[l+1][:, i] δ: an outer product instead
+  of a matrix product. From l+1 on the network runs as usual.
+* All columns j of a row, at θ + h and at θ - h, and as many rows as fit, are more examples of one batch: they go up
+  together.
+* Where δ = 0 (a ReLU that stays shut, a unit that dropout removed, an input of 0) the cost is bit for bit the same at
+  both points, and the example is left out of the batch.
+
+What is computed is J(θ + h) and J(θ - h) and nothing else: no derivative of any layer is used, so the result can
+disagree with backpropagation. The quotient is taken per example before averaging, Σ_k (J_k(θ + h) - J_k(θ - h)) /
+2hm, which subtracts numbers of the size of one example's change and loses less than subtracting two averages.
+
+A kink is a coordinate whose two points lie on different sides of a corner of J: some Z of a ReLU or leaky ReLU has
+another sign at θ + h than at θ - h, and J changes. There the quotient is a mean of two slopes, not a derivative.
+"""
+
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.gradcheck.numerical import Difference, Floats
+from pipeline.nn.activations import ACTIVATIONS
+from pipeline.nn.network import Masks, Network
+from pipeline.nn.parameters import Parameters
+
+Array = NDArray[Any]
+Integers = NDArray[np.intp]
+
+KINKED = frozenset({"relu", "leaky_relu"})
+"""Activations with a corner at 0."""
+BLOCK_ELEMENTS = 2**18
+"""Numbers in the largest array of one batch of perturbations if nothing is left out of it: 2 MiB of float64."""
+
+
+NO_KINKS = np.zeros((1, 1, 1), np.bool_)
+
+
+class Quotients(NamedTuple):
+    """Difference quotients of J, one for each coordinate asked for, and which of them straddle a kink."""
+
+    values: Floats
+    kinks: NDArray[np.bool_]
+
+
+def softmax_losses(Z: Array, y: Array) -> Array:
+    """Each example's cross-entropy, log Σ_c exp Z[c] - Z[y]; subtracting the largest logit only prevents overflow.
+
+    Z : (C, s, points, q), overwritten;  y : (s,)  ->  (s, points, q)
+    """
+    flat = Z.reshape(len(Z), -1)
+    flat -= np.maximum.reduce(flat.real, axis=0)
+    at_label = Z[y, np.arange(y.size)]
+    losses: Array = np.log(np.add.reduce(np.exp(flat, out=flat), axis=0)).reshape(Z.shape[1:])
+    return np.subtract(losses, at_label, out=losses)
+
+
+def sigmoid_losses(Z: Array, y: Array) -> Array:
+    """Each example's cross-entropy, log(1 + exp z) - y z, with log(1 + exp z) = max(z, 0) + log(1 + exp(-|z|)).
+
+    Z : (1, s, points, q);  y : (s,)  ->  (s, points, q)
+    """
+    z, positive = Z[0], Z[0].real > 0
+    losses: Array = np.log1p(np.exp(np.where(positive, -z, z))) + np.where(positive, z, 0) - y[:, None, None] * z
+    return losses
+
+
+LOSSES: dict[str, Callable[[Array, Array], Array]] = {"softmax": softmax_losses, "sigmoid": sigmoid_losses}
+
+
+class Restart:
+    """A network at one point θ on one batch, with every layer's values kept, so that it can restart from any of them.
+
+    Attributes
+    ----------
+    A : layer l = 1..L -> (n_{l-1} + 1, m), what the layer takes, dropout applied, and a row of ones for the bias
+    Z : layer -> (n_l, m)
+    D : layer l = 0..L-1 -> (n_l, m) the frozen dropout mask that A[l] is multiplied with, or None
+
+    """
+
+    def __init__(self, network: Network, parameters: Parameters, X: Array, y: Array, masks: Masks | None) -> None:
+        self.architecture, self.W, self.b, self.y = network.architecture, parameters.W, parameters.b, y
+        self.num_layers, self.m = self.architecture.num_layers, X.shape[1]
+        layers = range(1, self.num_layers + 1)
+        logits, inputs = network.trace(X, parameters, masks)
+        self.Z = dict(zip(layers, logits, strict=True))
+        self.A = {layer: np.vstack([A, np.ones((1, self.m))]) for layer, A in zip(layers, inputs, strict=True)}
+        self.D = dict(enumerate(masks)) if masks is not None else {}
+        self._memory: dict[tuple[str, Any], Array] = {}
+
+    def data_cost(self) -> Any:
+        """The mean loss of the batch at θ itself."""
+        Z = self.Z[self.num_layers][:, :, None, None].copy()
+        return LOSSES[self.architecture.output](Z, self.y).sum() / self.m
+
+    def signs(self) -> NDArray[np.bool_]:
+        """On which side of its kink each unit that has one is, for every example: one flat vector."""
+        kinked = [layer for layer, name in enumerate(self.architecture.activations, 1) if name in KINKED]
+        return np.concatenate([(self.Z[layer].real > 0).ravel() for layer in kinked] or [np.empty(0, np.bool_)])
+
+    def quotients(
+        self, layer: int, rows: Integers, columns: Integers, formula: Difference, epsilon: float
+    ) -> Quotients:
+        """∂J/∂W[layer][row, column] for each pair, without the penalty; column n_{l-1} means b[layer][row].
+
+        Parameters
+        ----------
+        rows, columns : (n,)
+            In ascending order of rows.
+
+        """
+        steps = self.A[layer].T[:, None, :] * formula.displacements(epsilon)[:, None]  # (m, points, n_{l-1} + 1)
+        widest = max(self.architecture.layer_sizes[min(layer + 1, self.num_layers) :])
+        limit = max(1, BLOCK_ELEMENTS // (widest * steps.shape[1] * self.m))
+        values, kinks = np.zeros(rows.size), np.zeros(rows.size, np.bool_)
+        for place, units, inputs in _blocks(rows, columns, limit):
+            losses, straddles, r, k = self._move(layer, units, steps[:, :, inputs])
+            slopes = np.zeros((units.size, self.m, inputs.size))
+            slopes[r, k] = formula.derivative(losses.swapaxes(0, 1), epsilon)
+            values[place] = slopes.sum(axis=1).ravel() / self.m
+            if straddles.any():
+                crossed = np.zeros(slopes.shape, np.bool_)
+                crossed[r, k] = straddles
+                kinks[place] = crossed.any(axis=1).ravel() & (values[place] != 0)
+        return Quotients(values, kinks)
+
+    def _move(self, layer: int, units: Integers, steps: Array) -> tuple[Array, Array, Integers, Integers]:
+        """Move Z[layer][u, k] of each unit u by `steps` (m, points, q), each unit alone.
+
+        Returns
+        -------
+        losses : (s, points, q) of the s pairs of a unit and an example whose A changes
+        straddles : (s, q) which of them lie on two sides of a kink
+        r, k : (s,) the pairs: a place in `units`, and an example
+
+        """
+        if layer == self.num_layers:
+            return self._move_logits(units, steps)
+        A = self.Z[layer][units][:, :, None, None] + steps
+        straddles = self._activate(layer, A, self._mask(layer, units, slice(None)))
+        A -= self.A[layer + 1][units][:, :, None, None]
+        r, k = np.nonzero(A.any(axis=(2, 3)))
+        delta = A[r, k]
+        straddles = straddles[r, k] if straddles.any() else NO_KINKS[0]
+        Z = self._array("Z", (len(self.Z[layer + 1]), *delta.shape), delta.dtype)
+        np.multiply(self.W[layer + 1][:, units[r], None, None], delta, out=Z)
+        Z += self.Z[layer + 1][:, k, None, None]
+        return *self._finish(layer + 1, Z, k, straddles), r, k
+
+    def _move_logits(self, units: Integers, steps: Array) -> tuple[Array, Array, Integers, Integers]:
+        r, k = np.divmod(np.arange(units.size * self.m), self.m)
+        Z = self._array("Z", (len(self.Z[self.num_layers]), r.size, *steps.shape[1:]), steps.dtype)
+        Z[...] = self.Z[self.num_layers][:, k, None, None]
+        Z[units[r], np.arange(r.size)] += steps[k]
+        return LOSSES[self.architecture.output](Z, self.y[k]), NO_KINKS[0], r, k
+
+    def _finish(self, layer: int, Z: Array, examples: Integers, straddles: Array) -> tuple[Array, Array]:
+        """Run on from Z[layer] : (n_l, s, points, q) of `examples` : (s,); the losses (s, points, q), kinks (s, q)."""
+        for below in range(layer, self.num_layers):
+            mask = self._mask(below, slice(None), examples)
+            straddles = straddles | self._activate(below, Z, mask).any(axis=0)
+            Z = self._product("other Z" if (below - layer) % 2 == 0 else "Z", self.W[below + 1], Z)
+            flat = Z.reshape(len(Z), -1)
+            flat += self.b[below + 1]
+        return LOSSES[self.architecture.output](Z, self.y[examples]), straddles
+
+    def _mask(self, layer: int, units: Any, examples: Any) -> Array | None:
+        """The dropout mask of some units and examples of a hidden layer, if it has one."""
+        D = self.D.get(layer)
+        return None if D is None else D[units][:, examples]
+
+    def _activate(self, layer: int, Z: Array, D: Array | None) -> Array:
+        """Turn Z : (n, s, points, q) into A = g(Z) * D in place; say what straddles a kink on the way, (n, s, q)."""
+        name = self.architecture.activations[layer - 1]
+        straddles = self._straddles(Z, D) if name in KINKED else NO_KINKS
+        ACTIVATIONS[name].forward(Z, self._array("slope", Z.shape, np.float64))
+        if D is not None:
+            Z *= D[:, :, None, None]
+        return straddles
+
+    def _straddles(self, Z: Array, D: Array | None) -> Array:
+        """Which Z : (n, s, points, q) are on two sides of 0 at the outer points, dropped units aside; (n, s, q)."""
+        positive = np.greater(Z.real, 0, out=self._array("positive", Z.shape, np.bool_))
+        straddles: Array = positive[:, :, 0] != positive[:, :, -1]
+        if not straddles.any():
+            return NO_KINKS
+        return straddles if D is None else straddles & (D != 0)[:, :, None]
+
+    def _product(self, name: str, left: Array, right: Array) -> Array:
+        """The matrix product over the first axis of `right`, in memory that is used again."""
+        out = self._array(name, (len(left), *right.shape[1:]), right.dtype)
+        np.dot(left, right.reshape(len(right), -1), out=out.reshape(len(left), -1))
+        return out
+
+    def _array(self, name: str, shape: tuple[int, ...], dtype: Any) -> Array:
+        """An array of memory that is kept from one batch of perturbations to the next."""
+        size, kept = prod(shape), self._memory.get((name, dtype))
+        if kept is None or kept.size < size:
+            kept = self._memory[name, dtype] = np.empty(max(size, BLOCK_ELEMENTS), dtype)
+        return kept[:size].reshape(shape)
+
+
+def _blocks(rows: Integers, columns: Integers, limit: int) -> Iterator[tuple[slice, Integers, Integers]]:
+    """Cut the coordinates into blocks of at most `limit`: whole rows that move the same columns, or part of one row.
+
+    Gives the block's place among the coordinates, its rows (r,), and its columns (q,).
+    """
+    edges = [*np.flatnonzero(np.diff(rows, prepend=-1)), rows.size]
+    spans = [
+        (start, min(start + limit, int(end)))
+        for begin, end in pairwise(edges)
+        for start in range(int(begin), int(end), limit)
+    ]
+    first = 0
+    for this, (start, end) in enumerate(spans):
+        width = spans[first][1] - spans[first][0]
+        following = spans[this + 1] if this + 1 < len(spans) else None
+        if (
+            following is not None
+            and (this + 2 - first) * width <= limit
+            and rows[following[0]] != rows[start]
+            and np.array_equal(columns[slice(*following)], columns[start:end])
+        ):
+            continue
+        block = spans[first : this + 1]
+        yield slice(block[0][0], end), rows[[begin for begin, _ in block]], columns[start:end]
+        first = this + 1

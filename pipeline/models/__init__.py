@@ -1,0 +1,1 @@
+"""A network with its preprocessing: inference, and the model that MLflow serves."""

@@ -1,0 +1,336 @@
+"""The registry: logs a classifier as an MLflow model from code, registers it, moves the alias, and reads it back.
+
+Reading back takes plain JSON and arrays and runs no code from the store; MLflow's own server runs `served_model.py`.
+"""
+
+import ast
+import contextlib
+import json
+import math
+import os
+import re
+import shutil
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from pipeline.config.errors import RecordError
+from pipeline.models.inference import DESCRIPTION, PARAMETERS, Classifier
+from pipeline.tracking import reading
+from pipeline.tracking.store import Store, connect, explain, local_path, resolve
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow.entities.model_registry import ModelVersion
+    from mlflow.models import ModelSignature
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+CHAMPION = "champion"
+ROOT = Path(__file__).resolve().parents[1]
+REQUIREMENTS = ("mlflow", "numpy", "pandas")
+_ADDRESS = re.compile(r"models:/(?P<name>[^/@']+)(?:@(?P<alias>[^/@']+)|/(?P<version>\d+))")
+_ARRAY_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,60}")
+
+
+@dataclass(frozen=True)
+class Registered:
+    """One version of a registered model.
+
+    Attributes
+    ----------
+    is_new : whether it was registered now, not found from an earlier time.
+    is_champion : whether the alias points at it.
+    reason : a sentence on why it is the champion or is not.
+    """
+
+    name: str
+    version: str
+    is_new: bool
+    is_champion: bool
+    reason: str
+
+    @property
+    def address(self) -> str:
+        """What `make predict MODEL=` and MLflow take."""
+        return f"models:/{self.name}@{CHAMPION}" if self.is_champion else f"models:/{self.name}/{self.version}"
+
+    @property
+    def link(self) -> str:
+        """The version's page in the MLflow UI, in Markdown."""
+        return f"[{self.name}, version {self.version}](#/models/{self.name}/versions/{self.version})"
+
+
+class Registry:
+    """The models of one tracking store; parameters as for `Recorder`."""
+
+    def __init__(self, uri: str | None, root: Path, artifacts: str | None = None) -> None:
+        self.store: Store = resolve(uri, root, artifacts)
+        self._client = connect(self.store)
+
+    # --- writing ---------------------------------------------------------------------------------------------------
+
+    def register(
+        self,
+        classifier: Classifier,
+        example: "pd.DataFrame",
+        *,
+        name: str,
+        run_id: str,
+        tags: Mapping[str, str],
+        about: str = "",
+    ) -> Registered:
+        """Log the classifier under a run, register it, and make it the champion if its dev cost earns it.
+
+        A version with the same parameters is not registered twice.
+
+        Parameters
+        ----------
+        example : a few rows of raw feature columns.
+        about : the version's description, in Markdown.
+        tags : of the version; `parameters_sha256`, `data_digest` and `dev_cost` decide.
+        """
+        found = self._same(name, tags["parameters_sha256"])
+        number = str(found.version) if found else self._log(classifier, example, name, run_id, tags, about)
+        champion, reason = self._crown(name, number, tags)
+        return Registered(name, number, found is None, champion, reason)
+
+    def annotate(self, name: str, number: str, tags: Mapping[str, str]) -> None:
+        """Add tags to a version; they never move the alias."""
+        for key, value in tags.items():
+            self._guarded(self._client.set_model_version_tag, name, number, key, value)
+
+    def _same(self, name: str, sha256: str) -> "ModelVersion | None":
+        for found in self._guarded(self._client.search_model_versions, f"name='{name}'"):
+            if found.tags.get("parameters_sha256") == sha256:
+                return found
+        return None
+
+    def _log(
+        self,
+        classifier: Classifier,
+        example: "pd.DataFrame",
+        name: str,
+        run_id: str,
+        tags: Mapping[str, str],
+        about: str,
+    ) -> str:
+        with _undisturbed():
+            from mlflow.entities import LoggedModelOutput
+            from mlflow.models import Model
+
+        experiment = self._guarded(self._client.get_run, run_id).info.experiment_id
+        model = self._guarded(
+            self._client.create_logged_model, experiment, "model", run_id, dict(tags), None, "classifier"
+        )
+        with tempfile.TemporaryDirectory() as staging:
+            folder = Path(staging) / "model"
+            meta = Model(artifact_path=model.artifact_location, run_id=run_id, model_id=model.model_id)
+            self._guarded(save, classifier, example, folder, mlflow_model=meta)
+            self._guarded(self._client.log_model_artifacts, model.model_id, str(folder))
+        self._guarded(self._client.finalize_logged_model, model.model_id, "READY")
+        self._guarded(self._client.log_outputs, run_id, [LoggedModelOutput(model.model_id, 0)])
+        return self._new_version(name, run_id, model.model_id, tags, about)
+
+    def _new_version(self, name: str, run_id: str, model_id: str, tags: Mapping[str, str], about: str) -> str:
+        if not self._guarded(self._client.search_registered_models, f"name='{name}'"):
+            self._guarded(self._client.create_registered_model, name)
+        known: dict[str, Any] = {"run_id": run_id, "model_id": model_id, "tags": dict(tags), "description": about}
+        with _global_address(self.store.uri):
+            made = self._guarded(self._client.create_model_version, name, f"models:/{model_id}", **known)
+        return str(made.version)
+
+    def _crown(self, name: str, number: str, tags: Mapping[str, str]) -> tuple[bool, str]:
+        """Move the alias if nobody has it, or one with a higher dev cost on the same split; test plays no part."""
+        champion = self.champion(name)
+        if champion is not None and str(champion.version) == number:
+            return True, "it is the champion already"
+        if champion is not None:
+            theirs, ours = champion.tags, tags
+            if theirs.get("data_digest") != ours["data_digest"]:
+                return False, (
+                    f"version {champion.version} stays the champion: it was chosen on another split, whose dev costs "
+                    "do not compare; give this one another name with model=…"
+                )
+            if not float(ours["dev_cost"]) < float(theirs.get("dev_cost", math.inf)):
+                return False, (
+                    f"version {champion.version} stays the champion: its dev cost {float(theirs['dev_cost']):.4g} "
+                    f"is not higher than {float(ours['dev_cost']):.4g}"
+                )
+        self._guarded(self._client.set_registered_model_alias, name, CHAMPION, number)
+        before = f"its dev cost is lower than that of version {champion.version}" if champion else "it is the first"
+        return True, f"{before}, so it is the champion"
+
+    # --- reading ---------------------------------------------------------------------------------------------------
+
+    def champion(self, name: str) -> "ModelVersion | None":
+        """The version that the alias points at."""
+        for model in self._guarded(self._client.search_registered_models, f"name='{name}'"):
+            if CHAMPION in (model.aliases or {}):
+                return self._guarded(self._client.get_model_version_by_alias, name, CHAMPION)
+        return None
+
+    def load(self, address: str) -> Classifier:
+        """The classifier at `models:/<name>@<alias>` or `models:/<name>/<version>`, without running anything of it.
+
+        Raises
+        ------
+        RecordError
+            There is no such model, or it is none that this pipeline has made.
+        """
+        found = self._version(address)
+        with self._files(found) as folder:
+            try:
+                text = reading.read_json(folder / DESCRIPTION)
+                return Classifier.restore(text, reading.read_arrays(folder / PARAMETERS, _ARRAY_NAME))
+            except (RecordError, ValueError, KeyError, TypeError, AttributeError) as error:
+                reason = f"{error}".rstrip(".")
+                raise RecordError(f"The model {address} is none that this pipeline can read: {reason}.") from None
+
+    def _version(self, address: str) -> "ModelVersion":
+        match = _ADDRESS.fullmatch(address)
+        if match is None:
+            raise RecordError(f"MODEL must be models:/<name>@<alias> or models:/<name>/<version>, but is {address}.")
+        from mlflow.exceptions import MlflowException
+
+        try:
+            if match["alias"]:
+                return self._client.get_model_version_by_alias(match["name"], match["alias"])
+            return self._client.get_model_version(match["name"], match["version"])
+        except MlflowException as error:
+            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                raise explain(error, self.store) from error
+        models = self._guarded(self._client.search_registered_models)
+        known = ", ".join(f"models:/{m.name}@{alias}" for m in models for alias in (m.aliases or {})) or "none"
+        raise RecordError(
+            f"The store {self.store.shown} has no model {address}; it has {known} (`make final` makes one)."
+        )
+
+    @contextlib.contextmanager
+    def _files(self, found: "ModelVersion") -> Iterator[Path]:
+        """The folder with the classifier's two files: the store's own if it is on this machine, else a copy."""
+        uri = self._guarded(self._client.get_model_version_download_uri, found.name, found.version)
+        place = local_path(uri)
+        if place is not None:
+            moved = self._moved(found, place)
+            yield (moved or place) / "artifacts" / "classifier"
+            return
+        from mlflow.artifacts import download_artifacts
+
+        with tempfile.TemporaryDirectory() as staging:
+            source = f"{uri.rstrip('/')}/artifacts/classifier"
+            yield Path(
+                self._guarded(download_artifacts, artifact_uri=source, dst_path=staging, tracking_uri=self.store.uri)
+            )
+
+    def _moved(self, found: "ModelVersion", place: Path) -> Path | None:
+        """Where the model's files are if `mlruns/` was moved since."""
+        base = local_path(self.store.artifacts or "") if self.store.artifacts else None
+        if place.is_dir() or base is None:
+            return None
+        return base.joinpath(*place.parts[-3:]) if place.parts[-3] == "models" else None
+
+    def _guarded(self, call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+        try:
+            return call(*arguments, **named)
+        except Exception as error:
+            raise explain(error, self.store) from error
+
+
+def save(classifier: Classifier, example: "pd.DataFrame", folder: Path, **named: Any) -> None:
+    """Write the classifier as an MLflow model folder: code, plain data, signature, example and pinned requirements."""
+    with tempfile.TemporaryDirectory() as staging, _undisturbed():
+        import mlflow.pyfunc
+
+        classifier.save(Path(staging) / "classifier")
+        mlflow.pyfunc.save_model(
+            str(folder),
+            python_model=str(ROOT / "models" / "served_model.py"),
+            code_paths=[str(_copy_code(Path(staging) / "code" / ROOT.name))],
+            artifacts={"classifier": str(Path(staging) / "classifier")},
+            signature=signature(classifier),
+            input_example=example,
+            pip_requirements=[f"{name}=={version(name)}" for name in REQUIREMENTS],
+            metadata={"classes": classifier.classes},
+            **named,
+        )
+    for cache in list(folder.rglob("__pycache__")):
+        shutil.rmtree(cache)
+
+
+def signature(classifier: Classifier) -> "ModelSignature":
+    """Columns of numbers are doubles, columns of categories text; the answer is a text and a double for each class."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema, TensorSpec
+
+    kinds = {"number": "double", "category": "string"}
+    inputs: list[ColSpec | TensorSpec] = [
+        ColSpec(kinds[column["kind"]], str(column["name"])) for column in classifier.recipe["columns"]
+    ]
+    label, *probabilities = classifier.columns
+    outputs: list[ColSpec | TensorSpec] = [ColSpec("string", label)]
+    outputs += [ColSpec("double", name) for name in probabilities]
+    return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs))
+
+
+def _copy_code(place: Path) -> Path:
+    """Copy what a model needs; it then works in a process that has never heard of this project."""
+    for source in needed(ROOT / "models" / "inference.py"):
+        target = place / source.relative_to(ROOT)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+    return place
+
+
+def needed(module: Path, found: frozenset[Path] = frozenset()) -> frozenset[Path]:
+    """The file of a module, those of this project's modules that it imports, and so on, with their packages."""
+    found |= {module, *(folder / "__init__.py" for folder in module.parents if folder.is_relative_to(ROOT))}
+    for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+        for imported in _imported(node):
+            found = found if imported in found else needed(imported, found)
+    return found
+
+
+def _imported(node: ast.AST) -> list[Path]:
+    """The files of this project that a statement imports, `from pipeline.nn import costs` and the like."""
+    if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith(f"{ROOT.name}."):
+        return []
+    place = ROOT.parent.joinpath(*(node.module or "").split("."))
+    return [place / f"{alias.name}.py" for alias in node.names] if place.is_dir() else [place.with_suffix(".py")]
+
+
+@contextlib.contextmanager
+def _global_address(uri: str) -> Iterator[None]:
+    """MLflow's own SQL registry looks a logged model up at the process's tracking address, not at its client's."""
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    os.environ["MLFLOW_TRACKING_URI"] = uri
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["MLFLOW_TRACKING_URI"]
+        else:
+            os.environ["MLFLOW_TRACKING_URI"] = before
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """MLflow warns of its own code, and tries out a model that it saves: undo what that leaves in `sys.path`."""
+    path = list(sys.path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            sys.path[:] = path
+
+
+def plain_tags(values: Mapping[str, Any]) -> dict[str, str]:
+    """Tags as text; numbers exactly as Python writes them."""
+    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}

@@ -1,0 +1,249 @@
+"""Compares two records of what should be the same trial: each metric at each epoch, and each parameter.
+
+"identical" means the same bits. Otherwise it says where the two part ways, and what else about them differs.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from pipeline.config.errors import printable
+from pipeline.trials.record import TrialRecord
+
+Verdict = Literal["identical", "within_tolerance", "differs"]
+RTOL = 1e-6
+_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How a repeated trial compares with the recorded one.
+
+    Attributes
+    ----------
+    verdict : "identical" (same bits), "within_tolerance", or "differs".
+    largest : the largest relative difference; infinite where only one of two values is a number or exists.
+    largest_at : where that is, "dev_cost at epoch 12" or "W2[3, 17]".
+    first : where the two part ways first, by epoch; empty when they do not.
+    explanations : what else differs, by section: outcome, config, data, code, environment.
+    rtol : what counted as within tolerance.
+    """
+
+    verdict: Verdict
+    largest: float = 0.0
+    largest_at: str = ""
+    first: str = ""
+    explanations: dict[str, list[str]] = field(default_factory=dict)
+    rtol: float = RTOL
+
+    @property
+    def sentence(self) -> str:
+        """The verdict for a person, in one sentence."""
+        if self.verdict == "identical":
+            return "identical: every metric at every epoch and every parameter has the same bits"
+        if self.verdict == "within_tolerance":
+            return (
+                f"within tolerance: the largest relative difference is {self.largest:.1e} ({self.largest_at}), "
+                f"at most {self.rtol:g} is allowed; they part ways first at {self.first}"
+            )
+        return (
+            f"differs: first at {self.first}; the largest relative difference is {self.largest:.1e} ({self.largest_at})"
+        )
+
+    def table(self) -> str:
+        """The sentence, and under it what else differs, section by section."""
+        lines = [self.sentence]
+        for section, items in self.explanations.items():
+            lines += [f"  {section}:", *(f"    {item}" for item in items[:_SHOWN])]
+            lines += [f"    and {len(items) - _SHOWN} more"] if len(items) > _SHOWN else []
+        return "\n".join(lines)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The comparison as plain values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class _Gap:
+    """One place where two records differ; `step` orders the places in time."""
+
+    step: int
+    where: str
+    size: float
+
+
+def compare(recorded: TrialRecord, repeated: TrialRecord, rtol: float = RTOL) -> Comparison:
+    """Compare `repeated` with `recorded`.
+
+    The difference of two values of a curve is taken relative to the larger of them, |a - b| / max(|a|, |b|); that of
+    two parameters relative to the largest of their tensor, since a weight near zero has no scale of its own.
+    """
+    gaps = list(_gaps(recorded, repeated))
+    explanations = explain(recorded, repeated)
+    if not gaps:
+        return Comparison("identical", explanations=explanations, rtol=rtol)
+    first, largest = min(gaps, key=lambda gap: gap.step), max(gaps, key=lambda gap: gap.size)
+    same_end = (recorded.outcome, recorded.stop_epoch) == (repeated.outcome, repeated.stop_epoch)
+    verdict: Verdict = "within_tolerance" if largest.size <= rtol and same_end else "differs"
+    return Comparison(verdict, largest.size, largest.where, first.where, explanations, rtol)
+
+
+def _gaps(a: TrialRecord, b: TrialRecord) -> Iterator[_Gap]:
+    yield from _curve_gaps(a.curves, b.curves, "")
+    for number in range(max(len(a.fold_curves), len(b.fold_curves))):
+        folds = [record.fold_curves[number] if number < len(record.fold_curves) else {} for record in (a, b)]
+        yield from _curve_gaps(folds[0], folds[1], f" of fold {number + 1}")
+    end = 1 + max([len(values) for record in (a, b) for values in record.curves.values()], default=0)
+    for name in {**a.parameters, **b.parameters}:
+        yield from _array_gaps(name, a.parameters.get(name), b.parameters.get(name), end)
+    yield from _number_gaps(_numbers(a), _numbers(b), end)
+    if a.outcome != b.outcome:
+        yield _Gap(end, f"the outcome, {a.outcome} then and {b.outcome} now", np.inf)
+    elif a.outcome == "failed" and a.reason != b.reason:
+        yield _Gap(end, "the reason of the failure", np.inf)
+
+
+def _curve_gaps(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray], suffix: str) -> Iterator[_Gap]:
+    """One gap for each curve at its first differing epoch, and one at its largest difference."""
+    for name in {**a, **b}:
+        if name not in a or name not in b:
+            yield _Gap(0, f"{name}{suffix}, which only one of the two has", np.inf)
+            continue
+        length = min(len(a[name]), len(b[name]))
+        steps = _differing(a[name][:length], b[name][:length])
+        if len(steps):
+            sizes = _relative(a[name][steps], b[name][steps])
+            worst = int(np.argmax(sizes))
+            yield _Gap(int(steps[0]), f"{name}{suffix} at epoch {steps[0]}", float(sizes[0]))
+            yield _Gap(int(steps[worst]), f"{name}{suffix} at epoch {steps[worst]}", float(sizes[worst]))
+        if len(a[name]) != len(b[name]):
+            yield _Gap(length, f"{name}{suffix}, which has {len(a[name])} epochs then and {len(b[name])} now", np.inf)
+
+
+def _array_gaps(name: str, a: np.ndarray | None, b: np.ndarray | None, step: int) -> Iterator[_Gap]:
+    if a is None or b is None or a.shape != b.shape or a.dtype != b.dtype:
+        shapes = [f"{array.dtype} {array.shape}" if array is not None else "missing" for array in (a, b)]
+        yield _Gap(step, f"{name}, which is {shapes[0]} then and {shapes[1]} now", np.inf)
+        return
+    places = _differing(a.ravel(), b.ravel())
+    if len(places):
+        scale = max(float(np.max(np.abs(a), initial=0.0)), float(np.max(np.abs(b), initial=0.0)))
+        sizes = _relative(a.ravel()[places], b.ravel()[places], scale)
+        worst = int(np.argmax(sizes))
+        index = ", ".join(str(i) for i in np.unravel_index(places[worst], a.shape))
+        yield _Gap(step, f"{name}[{index}]", float(sizes[worst]))
+
+
+def _number_gaps(a: Mapping[str, Any], b: Mapping[str, Any], step: int) -> Iterator[_Gap]:
+    """The error of a gradient check is a relative difference itself, mostly of rounding, so it is taken as it is."""
+    for name in {**a, **b}:
+        then, now = (np.array([np.nan if numbers.get(name) is None else numbers[name]], float) for numbers in (a, b))
+        if len(_differing(then, now)):
+            scale = 1.0 if name.startswith("gradcheck_") else None
+            yield _Gap(step, name, float(_relative(then, now, scale)[0]))
+
+
+def _numbers(record: TrialRecord) -> dict[str, Any]:
+    """The summary values and gradient-check errors, which are metrics of the run too."""
+    errors = {f"gradcheck_{name}_relative_error": r.get("relative_error") for name, r in record.gradient_checks.items()}
+    return {**record.summary, **errors}
+
+
+def _differing(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Indices where two arrays of one dimension have other bits."""
+    if a.dtype != b.dtype:
+        return np.arange(len(a))
+    rows = (np.ascontiguousarray(array).view(np.uint8).reshape(len(array), -1) for array in (a, b))
+    return np.flatnonzero((next(rows) != next(rows)).any(axis=1))
+
+
+def _relative(a: np.ndarray, b: np.ndarray, scale: float | None = None) -> np.ndarray:
+    """Element by element; 0 for values that are equal though their bits are not, as 0 and -0 are."""
+    with np.errstate(all="ignore"):
+        size = np.maximum(np.abs(a), np.abs(b)) if scale is None else scale
+        difference = np.abs(np.subtract(a, b, dtype=float)) / size
+    equal = (a == b) | (np.isnan(a) & np.isnan(b))
+    return np.where(equal, 0.0, np.where(np.isfinite(difference), difference, np.inf))
+
+
+# --- what else differs -----------------------------------------------------------------------------------------------
+
+
+def explain(recorded: TrialRecord, repeated: TrialRecord) -> dict[str, list[str]]:
+    """What differs beside the numbers, by section; a section without differences is left out."""
+    a, b = recorded.environment, repeated.environment
+    ends = ({"outcome": r.outcome, "reason": r.reason, "stop_epoch": r.stop_epoch} for r in (recorded, repeated))
+    sections = {
+        "outcome": differences(next(ends), next(ends)),
+        "config": differences(recorded.config, repeated.config),
+        "data": differences(_identity(recorded.data), _identity(repeated.data)),
+        "code": code_differences(a.get("code") or {}, b.get("code") or {}),
+        "environment": environment_differences(a, b),
+    }
+    return {name: items for name, items in sections.items() if items}
+
+
+def _identity(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: data[key] for key in ("digest", "source_digest") if key in data}
+
+
+def environment_differences(recorded: Mapping[str, Any], present: Mapping[str, Any]) -> list[str]:
+    """Each difference of software and hardware in a sentence, those that change bits most often first."""
+    order = (
+        "stream_scheme",
+        "blas",
+        "cpu_features",
+        "variables",
+        "packages.numpy",
+        "packages.scipy",
+        "processor",
+        "python",
+    )
+    found = differences(_comparable(recorded), _comparable(present))
+    return sorted(found, key=lambda line: next((i for i, key in enumerate(order) if line.startswith(key)), len(order)))
+
+
+def _comparable(environment: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in environment.items() if key != "code"}
+
+
+def code_differences(recorded: Mapping[str, Any], present: Mapping[str, Any]) -> list[str]:
+    """How the project's own code differs: commit, and uncommitted changes."""
+    lines = differences({"commit": recorded.get("commit")}, {"commit": present.get("commit")})
+    if recorded.get("diff", "") != present.get("diff", ""):
+        sizes = [f"{len(code.get('diff') or ''):,} characters of diff" for code in (recorded, present)]
+        lines.append(f"uncommitted changes: {sizes[0]} then, {sizes[1]} now")
+    return lines
+
+
+def differences(then: Any, now: Any, path: str = "") -> list[str]:
+    """Every leaf at which two nested plain values differ: "path: value then, value now"."""
+    if isinstance(then, Mapping) and isinstance(now, Mapping):
+        paths = {key: f"{path}.{key}" if path else printable(str(key)) for key in [*then, *now]}
+        return [line for key, below in paths.items() for line in differences(then.get(key), now.get(key), below)]
+    if then == now:
+        return []
+    if _are_names(then) and _are_names(now):
+        gone, new = sorted(set(then) - set(now)), sorted(set(now) - set(then))
+        return [f"{path}: {', '.join(gone) or 'nothing'} only then, {', '.join(new) or 'nothing'} only now"]
+    if _are_mappings(then) and _are_mappings(now) and len(then) == len(now):
+        return [
+            line for i, pair in enumerate(zip(then, now, strict=True)) for line in differences(*pair, f"{path}.{i}")
+        ]
+    return [f"{path}: {_brief(then)} then, {_brief(now)} now"]
+
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, list) and len(value) > 3 and all(isinstance(item, str) for item in value)
+
+
+def _are_mappings(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, Mapping) for item in value)
+
+
+def _brief(value: Any) -> str:
+    text = printable(value) if isinstance(value, str) else json.dumps(value, default=str)
+    return text if len(text) <= 100 else text[:99] + "…"

@@ -1,1 +1,0 @@
-"""The MLflow UI as a person sees it: a real server, a real browser."""

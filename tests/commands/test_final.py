@@ -1,0 +1,197 @@
+"""`make final` on a real study: one opening for each source of data, whatever split or study asks next."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline.commands import final as command
+from pipeline.config.commands import FinalConfig
+from pipeline.config.errors import ConfigError, DataError, RecordError, UserError
+from pipeline.config.trial import TrialConfig
+from pipeline.config.validation import parse
+from pipeline.data.arrays import load_arrays
+from pipeline.data.heldout import open_heldout
+from pipeline.data.prepare import prepare
+from pipeline.selection import test_set as the_test_set
+from pipeline.selection.evaluation import evaluate
+from pipeline.tracking.archive import Archive, Found
+from pipeline.tracking.recorder import Recorder
+from pipeline.tracking.registry import Registry
+from pipeline.tracking.store import connect
+
+
+def settings(store: Path, study: str = "first", **changes: Any) -> FinalConfig:
+    plain = {"study": study, "register": False, "tracking": {"store": str(store), "code_diff": False}}
+    return parse(FinalConfig, plain | changes)
+
+
+def finals(store: Path) -> list[Found]:
+    return sorted(Archive(None, "pipeline", store).runs("final"), key=lambda run: run.started_at)
+
+
+def forbid(*_: object) -> None:
+    raise AssertionError("the test set was read")
+
+
+def test_it_evaluates_the_recorded_parameters_and_says_that_the_winner_is_unconfirmed(
+    store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.final(settings(store)) == 0
+    shown = capsys.readouterr().out
+    assert "is unconfirmed" in shown
+    assert "This was the first opening" in shown
+    archive = Archive(None, "pipeline", store)
+    (run,) = finals(store)
+    record = archive.load(archive.best("first"))
+    assert run.tags["trial_run_id"] == archive.best("first").run_id
+    assert (run.tags["confirmed"], run.tags["opening"], run.status) == ("false", "1", "FINISHED")
+
+    config = parse(TrialConfig, record.config)
+    prepared = prepare(config.data, store)
+    test = open_heldout(prepared.heldout)
+    W = record.parameters
+    normal = load_arrays(prepared.path).folds[0].normalization
+    A = ((test.X - normal.mean) * normal.inv_std).T
+    Z = W["W2"] @ np.maximum(W["W1"] @ A + W["b1"], 0) + W["b2"]
+    assert run.metrics["test_error"] == np.mean((Z[0] > 0) != test.y)
+    assert run.metrics["test_cost"] == pytest.approx(np.mean(np.logaddexp(0, Z[0]) - test.y * Z[0]), rel=1e-5)
+    assert run.metrics["test_error_low"] < run.metrics["test_error"] < run.metrics["test_error_high"]
+    assert run.metrics["best_dev_error"] == record.summary["best_dev_error"]
+
+
+def test_a_second_opening_is_refused_also_for_another_study_on_another_split(store: Path) -> None:
+    command.final(settings(store))
+    for study in ("first", "second"):
+        with pytest.raises(UserError, match=r"has been opened once, last on .* for first/trial-000\d .*force=true"):
+            command.final(settings(store, study))
+    assert len(finals(store)) == 1
+
+
+def test_a_forced_opening_is_counted_and_shows_those_before_it(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command.final(settings(store))
+    assert command.final(settings(store, "second", force=True)) == 0
+    assert "This was opening 2 of the test set of this data" in capsys.readouterr().out
+    assert [run.tags["opening"] for run in finals(store)] == ["1", "2"]
+    with pytest.raises(UserError, match="has been opened 2 times"):
+        command.final(settings(store))
+
+
+def test_an_opening_is_remembered_though_its_run_is_deleted(store: Path) -> None:
+    command.final(settings(store))
+    connect(Archive(None, "pipeline", store).store).delete_run(finals(store)[0].run_id)
+    with pytest.raises(UserError, match="has been opened once"):
+        command.final(settings(store))
+
+
+def test_an_opening_in_another_experiment_of_the_store_counts(store: Path) -> None:
+    archive = Archive(None, "pipeline", store)
+    tags = {"test_opened": "true", "source_digest": archive.parent("first").tags["source_digest"], "study": "else"}
+    Recorder(None, "another", store).open_run("final", "final", tags)
+    with pytest.raises(UserError, match=r"has been opened once, last on .* for else/"):
+        command.final(settings(store))
+
+
+def test_an_opening_is_recorded_before_anyone_looks(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def crash(*_: object) -> None:
+        (run,) = finals(store)
+        assert run.tags["test_opened"] == "true"
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(the_test_set, "open_heldout", crash)
+    with pytest.raises(KeyboardInterrupt):
+        command.final(settings(store))
+    assert finals(store)[0].status == "KILLED"
+    with pytest.raises(UserError, match="has been opened once"):
+        command.final(settings(store))
+
+
+def test_test_rows_that_could_not_be_read_have_not_been_opened(store: Path) -> None:
+    record = Archive(None, "pipeline", store).load(Archive(None, "pipeline", store).best("first"))
+    (store / "heldout" / record.data["digest"] / "y.npy").write_bytes(b"torn")
+    with pytest.raises(DataError):
+        command.final(settings(store))
+    assert finals(store)[0].status == "FAILED"
+    shutil.rmtree(store / "heldout" / record.data["digest"])
+    assert command.final(settings(store)) == 0
+    assert finals(store)[-1].tags["opening"] == "1"
+
+
+def test_without_a_test_part_it_says_so_and_registers_the_model_when_asked(
+    store: Path, sweep_into: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep_into(store, "third", test="none")
+    monkeypatch.setattr(the_test_set, "open_heldout", forbid)
+    with pytest.raises(UserError, match=r"no test set to open, because the study was made with data.test=none"):
+        command.final(settings(store, "third"))
+    assert command.final(settings(store, "third", evaluate=False, register=True)) == 0
+    assert "models:/circles-classifier@champion" in capsys.readouterr().out
+    assert finals(store) == []
+
+
+def test_the_champion_is_the_trials_run_and_the_test_result_never_moves_it(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command.final(settings(store, register=True))
+    archive = Archive(None, "pipeline", store)
+    best = archive.best("first")
+    assert archive.find("models:/circles-classifier@champion").run_id == best.run_id
+    assert finals(store)[0].tags["model"] == "models:/circles-classifier@champion"
+    version = Registry(None, store).champion("circles-classifier")
+    assert version is not None
+    assert version.tags["dev_cost"] == repr(best.metrics["best_dev_cost"])
+
+    worse = archive.trials("first")[-1] if best.name != "trial-0002" else archive.trials("first")[0]
+    monkeypatch.setattr("pipeline.selection.candidates.ranked", lambda *_: [worse])
+    command.final(settings(store, register=True, evaluate=False))
+    assert archive.find("models:/circles-classifier@champion").run_id == best.run_id
+
+
+def test_the_confirmed_winner_goes_before_the_sweeps_best(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    archive, recorder = Archive(None, "pipeline", store), Recorder(None, "pipeline", store)
+    second = sorted(archive.trials("first"), key=lambda trial: trial.metrics["best_dev_cost"])[1]
+    run_id = recorder.open_run("confirm", "confirm", {"study": "first"}, parent=archive.parent("first").run_id)
+    tags = {"winner_run_id": second.run_id, "verdict": "It is confirmed.", "repeated": second.name}
+    recorder.annotate(run_id, tags)
+    command.final(settings(store))
+    (run,) = finals(store)
+    assert (run.tags["trial_run_id"], run.tags["confirmed"]) == (second.run_id, "true")
+    assert "Since then the study has found" in capsys.readouterr().out
+
+
+def test_after_cross_validation_one_network_is_trained_on_all_folds(
+    store: Path, sweep_into: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep_into(store, "folded", folds=3)
+    assert command.final(settings(store, "folded", register=True)) == 0
+    assert "trained on all 3 folds together" in capsys.readouterr().out
+    classifier = Registry(None, store).load("models:/circles-classifier@champion")
+    record = Archive(None, "pipeline", store).load(Archive(None, "pipeline", store).best("folded"))
+    assert not np.array_equal(classifier.parameters["W1"], record.parameters["fold1_W1"])
+    prepared = prepare(parse(TrialConfig, record.config).data, store)
+    test = open_heldout(prepared.heldout)
+    assert finals(store)[0].metrics["test_error"] == evaluate(classifier, test.X, test.y).error.value
+
+
+def test_recorded_parameters_that_do_not_give_the_recorded_dev_cost_are_refused_before_the_test_is_opened(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = Archive.load
+
+    def altered(self: Archive, run: Found) -> Any:
+        record = load(self, run)
+        record.parameters["b2"] = record.parameters["b2"] + np.float32(0.5)
+        return record
+
+    monkeypatch.setattr(Archive, "load", altered)
+    with pytest.raises(RecordError, match=r"give a dev cost of .* but .* was recorded"):
+        command.final(settings(store))
+    assert finals(store) == []
+
+
+def test_a_model_name_that_no_address_could_hold_is_refused(store: Path) -> None:
+    with pytest.raises(ConfigError, match="model must be 1 to 100 letters"):
+        command.final(settings(store, model="a/b"))

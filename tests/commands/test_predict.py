@@ -1,0 +1,95 @@
+"""`make predict`: a table in, a table out, and one sentence for whatever is wrong with either."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline.commands import predict as command
+from pipeline.commands.final import final
+from pipeline.config.commands import PredictConfig
+from pipeline.config.errors import ConfigError, DataError, RecordError, UserError
+from pipeline.config.validation import parse
+from pipeline.tracking.registry import Registry
+from tests.commands.test_final import settings as final_settings
+
+MODEL = "models:/circles-classifier@champion"
+
+
+@pytest.fixture
+def shipped(store: Path) -> Path:
+    """The store with a champion in it."""
+    final(final_settings(store, register=True, evaluate=False))
+    return store
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    X = np.random.default_rng(0).normal(size=(9, 2))
+    path = tmp_path / "new.csv"
+    pd.DataFrame({"who": list("abcdefghi"), "x2": X[:, 1], "x1": X[:, 0]}).to_csv(path, index=False)
+    return path
+
+
+def settings(store: Path, source: Path | None, target: Path | str | None, model: str | None = MODEL) -> PredictConfig:
+    given: dict[str, Any] = {"model": model, "input": source, "output": target}
+    plain = {key: None if value is None else str(value) for key, value in given.items()}
+    return parse(PredictConfig, plain | {"tracking": {"store": str(store)}})
+
+
+def test_each_row_gets_its_label_and_probabilities_in_order(
+    shipped: Path, table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    expected = Registry(None, shipped).load(MODEL).predict(pd.read_csv(table))
+    for name, read in (("out.csv", pd.read_csv), ("out.parquet", pd.read_parquet)):
+        assert command.predict(settings(shipped, table, tmp_path / name)) == 0
+        answer = read(tmp_path / name).astype({"label": str})
+        pd.testing.assert_frame_equal(answer, expected.astype({"label": str}), check_exact=True)
+    told = capsys.readouterr().err
+    assert "column 'who'" in told
+    assert "9 predictions" in told
+
+
+def test_the_terminal_gets_the_table_alone(shipped: Path, table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.predict(settings(shipped, table, "-")) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "label,probability_0,probability_1"
+    assert len(lines) == 10
+
+
+@pytest.mark.parametrize("missing", ["model", "input", "output"])
+def test_what_is_not_given_is_asked_for_with_an_example(store: Path, table: Path, missing: str) -> None:
+    given = {"model": MODEL, "source": table, "target": "-"} | {
+        {"model": "model", "input": "source", "output": "target"}[missing]: None
+    }
+    with pytest.raises(ConfigError, match=f"{missing} must be given.*make predict MODEL=models:/<name>@champion"):
+        command.predict(settings(store, **given))
+
+
+def test_a_place_that_cannot_be_written_is_refused(shipped: Path, table: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"output must end in .csv or .parquet, or be -, but is out.xlsx"):
+        command.predict(settings(shipped, table, "out.xlsx"))
+    with pytest.raises(ConfigError, match="output must be another file than input"):
+        command.predict(settings(shipped, table, table))
+    with pytest.raises(UserError, match="output must be a file that can be written"):
+        command.predict(settings(shipped, table, tmp_path / "nowhere" / "out.csv"))
+    assert list(tmp_path.glob(".out*")) == []
+
+
+def test_a_table_with_missing_or_wrong_columns_is_refused(shipped: Path, table: Path, tmp_path: Path) -> None:
+    path = tmp_path / "wrong.csv"
+    pd.read_csv(table).drop(columns="x2").to_csv(path, index=False)
+    with pytest.raises(DataError, match="The table lacks column 'x2', which the model was trained on"):
+        command.predict(settings(shipped, path, "-"))
+    pd.read_csv(table).assign(x2="far").to_csv(path, index=False)
+    with pytest.raises(DataError, match="Column 'x2' holds numbers, but also something else"):
+        command.predict(settings(shipped, path, "-"))
+
+
+def test_a_missing_model_or_file_is_refused(shipped: Path, table: Path, tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match=f"has no model models:/x@champion; it has {MODEL}"):
+        command.predict(settings(shipped, table, "-", "models:/x@champion"))
+    with pytest.raises(DataError, match="There is no file"):
+        command.predict(settings(shipped, tmp_path / "none.csv", "-"))
