@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from pipeline.selection.statistics import LEVEL, Mean, compare_all, mean_interval, paired_test
 from pipeline.tracking.archive import Found
 
@@ -101,9 +103,17 @@ class Confirmation:
     def _cells(self, row: Row) -> list[str]:
         broken = f" ({row.broken} of {len(self.seeds)} diverged or failed)" if row.broken else ""
         behind = "" if row.difference is None else _with_interval(row.difference)
-        p = "" if row.p is None or math.isnan(row.p) else "< 0.0001" if row.p < 1e-4 else f"{row.p:.4f}"
+        p = "" if row.p is None else self._p(row)
         cost, error = _with_interval(row.cost), _with_interval(row.error)
         return [row.trial, f"{row.sweep_value:.4g}", cost + broken, error, behind, p]
+
+    @staticmethod
+    def _p(row: Row) -> str:
+        """The adjusted p in words; differences without a spread cannot be tested."""
+        assert row.p is not None
+        if math.isnan(row.p):
+            return "" if row.broken else "too few to tell"
+        return "< 0.0001" if row.p < 1e-4 else f"{row.p:.4f}"
 
     def markdown(self) -> str:
         """The result as the description of its run."""
@@ -161,10 +171,22 @@ def _against_first(rows: list[Row], values: Mapping[str, Sequence[float]]) -> li
     first = rows[0]
     tested = []
     for row in rows[1:]:
-        difference = paired_test(values[first.trial], values[row.trial]).difference
         p = adjusted[frozenset((first.trial, row.trial))]
+        difference = _adjusted(values[first.trial], values[row.trial], len(adjusted), p)
         tested.append(Row(**{**row.__dict__, "difference": difference, "p": p}))
     return [first, *tested]
+
+
+def _adjusted(first: Sequence[float], other: Sequence[float], pairs: int, p: float) -> Mean:
+    """The mean difference with an interval adjusted as p is: it leaves out 0 exactly when the adjusted p is below 5 %.
+
+    A p that Holm's procedure raised m times belongs to an interval at the level 1 - α/m.
+    """
+    test = paired_test(first, other)
+    if not 0 < test.difference.half_width < math.inf:
+        return test.difference
+    times = pairs if test.p == 0 or p == 1 else min(pairs, p / test.p)
+    return mean_interval(np.subtract(other, first), comparisons=times)
 
 
 def _value(run: Found, name: str) -> float:

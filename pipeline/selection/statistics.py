@@ -1,4 +1,4 @@
-"""The statistics behind a choice: intervals of means and of proportions, and comparisons that share their seeds.
+"""The statistics behind a choice: intervals of means and of proportions, and comparisons that share their repeats.
 
 Plain functions of numbers; SciPy does the distributions.
 """
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 LEVEL = 0.95
 """Coverage of every interval; 1 - LEVEL is the probability of a false alarm in every test."""
@@ -34,8 +34,16 @@ class Mean:
         return self.mean + self.half_width
 
 
-def mean_interval(values: ArrayLike) -> Mean:
-    """Student's interval: mean ± t · s / √n, with s² = Σ (x - mean)² / (n - 1).
+def mean_interval(values: ArrayLike, *, overlap: float = 0.0, comparisons: float = 1.0) -> Mean:
+    """Interval of a mean of repeats: mean ± t · √((1/n + overlap) s²), with s² = Σ (x - mean)² / (n - 1).
+
+    Without overlap this is Student's interval for the mean over further repeats on the same rows. Repeats that divide
+    the same rows anew share most of their training rows, so their spread says too little about new rows; with
+    overlap = dev rows / training rows this is the corrected resampled t interval (Nadeau & Bengio 2003, section 5).
+
+    Parameters
+    ----------
+    comparisons : number of intervals that are to hold together; t is then taken at (1 - LEVEL) / comparisons.
 
     A single value has an infinite half-width; a value that is not finite makes both infinite.
     """
@@ -46,41 +54,57 @@ def mean_interval(values: ArrayLike) -> Mean:
         return Mean(math.inf, math.inf, x.size)
     if x.size < 2:
         return Mean(float(x.mean()), math.inf, x.size)
-    t = float(stats.t.ppf((1 + LEVEL) / 2, x.size - 1))
-    return Mean(float(x.mean()), t * float(x.std(ddof=1)) / math.sqrt(x.size), x.size)
+    t = float(stats.t.ppf(1 - (1 - LEVEL) / (2 * comparisons), x.size - 1))
+    return Mean(float(x.mean()), t * float(_standard_error(x, overlap)), x.size)
+
+
+def _standard_error(x: NDArray[np.float64], overlap: float) -> NDArray[np.float64]:
+    """√((1/n + overlap) s²) along the last axis, s² with n - 1."""
+    error: NDArray[np.float64] = np.sqrt((1 / x.shape[-1] + overlap) * x.var(axis=-1, ddof=1))
+    return error
 
 
 @dataclass(frozen=True)
 class PairedTest:
-    """How much larger one configuration's values are than another's under the same seeds.
+    """How much larger one configuration's values are than another's on the same repeats.
 
     Attributes
     ----------
     difference : mean of the differences with its interval.
-    p : of the two-sided paired t-test, before any adjustment.
+    p : of the two-sided paired t-test, before any adjustment; NaN where it cannot be told.
     """
 
     difference: Mean
     p: float
 
 
-def paired_test(first: ArrayLike, other: ArrayLike) -> PairedTest:
-    """Compare `other` with `first`, repetition by repetition: t = mean(d) √n / s(d), d = other - first.
+def paired_test(first: ArrayLike, other: ArrayLike, *, overlap: float = 0.0) -> PairedTest:
+    """Compare `other` with `first`, repeat by repeat: t = mean(d) / √((1/n + overlap) s²), d = other - first.
 
-    Differences that are all alike have no spread to test by: p is 1 if they are 0, else 0.
+    Differences that are all 0 give p = 1. Differences that are all alike and not 0 have no spread to test by, and one
+    difference has none either: these are too few to tell, p is NaN and the interval infinite.
     """
-    from scipy import stats
-
     a, b = (np.asarray(values, dtype=np.float64) for values in (first, other))
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         return PairedTest(Mean(math.inf, math.inf, a.size), math.nan)
     d = b - a
-    difference = mean_interval(d)
-    if d.size < 2:
-        return PairedTest(difference, 1.0)
-    if np.ptp(d) <= 1e-12 * float(np.abs(np.concatenate([a, b])).max()):
-        return PairedTest(difference, 1.0 if math.isclose(difference.mean, 0.0, abs_tol=1e-300) else 0.0)
-    return PairedTest(difference, float(stats.ttest_rel(b, a).pvalue))
+    if not d.any():
+        return PairedTest(Mean(0.0, 0.0, d.size), 1.0)
+    if d.size < 2 or np.ptp(d) <= 1e-12 * float(np.abs(np.concatenate([a, b])).max()):
+        return PairedTest(Mean(float(d.mean()), math.inf, d.size), math.nan)
+    return PairedTest(mean_interval(d, overlap=overlap), float(p_of_mean(d, overlap=overlap)))
+
+
+def p_of_mean(d: ArrayLike, *, overlap: float = 0.0) -> NDArray[np.float64]:
+    """Two-sided p of mean(d) = 0 along the last axis, by Student's t with n - 1 degrees of freedom.
+
+    `overlap` corrects for repeats that share training rows (`mean_interval`).
+    """
+    from scipy import stats
+
+    x = np.asarray(d, dtype=np.float64)
+    p: NDArray[np.float64] = 2 * stats.t.sf(np.abs(x.mean(axis=-1)) / _standard_error(x, overlap), x.shape[-1] - 1)
+    return p
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -96,19 +120,33 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def compare_all(values: Mapping[str, ArrayLike]) -> dict[frozenset[str], float]:
+def compare_all(values: Mapping[str, ArrayLike], *, overlap: float = 0.0) -> dict[frozenset[str], float]:
     """Adjusted p values of the paired tests between every two configurations, by the pair of their names.
 
     The configuration that will be called the first is itself picked by these numbers, so the tests against it are
     adjusted for all k (k - 1) / 2 pairs that it could have been picked from, not for k - 1.
     """
     pairs = [frozenset(pair) for pair in combinations(values, 2)]
-    tests = [paired_test(*(values[name] for name in sorted(pair))).p for pair in pairs]
+    tests = [paired_test(*(values[name] for name in sorted(pair)), overlap=overlap).p for pair in pairs]
     known = [index for index, p in enumerate(tests) if not math.isnan(p)]
     adjusted = dict.fromkeys(pairs, math.nan)
     for index, p in zip(known, holm([tests[index] for index in known]), strict=True):
         adjusted[pairs[index]] = p
     return adjusted
+
+
+def gain_interval(baseline: ArrayLike, values: ArrayLike, *, overlap: float = 0.0) -> Mean:
+    """By which fraction the mean of `values` is lower than that of `baseline`, on the same repeats, with its interval.
+
+    gain = 1 - R with R = mean(values) / mean(baseline); its standard error is that of the mean of
+    (values - R baseline) / mean(baseline), the first-order (delta method) error of a ratio of paired means.
+    A baseline of mean 0 or with a value that is not finite has no gain: the result is NaN.
+    """
+    a, b = (np.asarray(x, dtype=np.float64) for x in (baseline, values))
+    if not (np.isfinite(a).all() and np.isfinite(b).all()) or a.mean() == 0:
+        return Mean(math.nan, math.inf, a.size)
+    ratio = float(b.mean() / a.mean())
+    return Mean(1 - ratio, mean_interval((b - ratio * a) / a.mean(), overlap=overlap).half_width, a.size)
 
 
 @dataclass(frozen=True)
@@ -129,10 +167,13 @@ class Proportion:
 def proportion(count: float, n: int) -> Proportion:
     """Wilson's score interval (1927): (p + z²/2n ± z √(p(1 - p)/n + z²/4n²)) / (1 + z²/n).
 
-    `count` may be broken, as a mean over folds is.
+    SciPy computes it for whole counts; `count` may be broken, as a mean over folds is.
     """
     from scipy import stats
 
+    if float(count).is_integer():
+        found = stats.binomtest(int(count), n).proportion_ci(LEVEL, method="wilson")
+        return Proportion(count, n, 0.0 if count == 0 else float(found.low), 1.0 if count == n else float(found.high))
     z = float(stats.norm.ppf((1 + LEVEL) / 2))
     p, c = count / n, z * z / n
     half = z * math.sqrt(p * (1 - p) / n + c / (4 * n))

@@ -44,12 +44,33 @@ def test_a_first_that_cannot_be_told_from_another_is_not_called_better() -> None
 
 def test_the_difference_to_the_first_is_taken_seed_by_seed() -> None:
     first = noisy(0.08, 1)
-    result = confirmed({"trial-1": 0.1, "trial-2": 0.1}, {"trial-1": first, "trial-2": [x + 0.001 for x in first]})
+    behind = [x + 0.001 + 1e-5 * (-1) ** k for k, x in enumerate(first)]
+    result = confirmed({"trial-1": 0.1, "trial-2": 0.1}, {"trial-1": first, "trial-2": behind})
     difference = result.rows[1].difference
     assert difference is not None
     assert abs(difference.mean - 0.001) < 1e-12
-    assert difference.half_width < 1e-12
+    assert difference.half_width < 1e-5
     assert result.ties == []
+
+
+def test_equal_differences_are_too_few_to_tell() -> None:
+    first = noisy(0.08, 1)[:2]
+    result = confirmed({"trial-1": 0.1, "trial-2": 0.1}, {"trial-1": first, "trial-2": [x + 0.001 for x in first]})
+    assert result.table()[1][1][-1] == "too few to tell"
+    assert [row.trial for row in result.ties] == ["trial-2"]
+
+
+def test_an_interval_behind_the_first_leaves_out_zero_exactly_when_the_adjusted_p_is_small() -> None:
+    rng = np.random.default_rng(3)
+    told = set()
+    for _ in range(40):
+        values = {f"trial-{k}": list(rng.normal(0.08 + 0.002 * k, 0.005, 10)) for k in range(4)}
+        for row in confirmed(dict.fromkeys(values, 0.1), values).rows[1:]:
+            assert row.difference is not None
+            assert row.p is not None
+            assert (row.difference.low > 0) == (row.p < 0.05)
+            told.add(row.p < 0.05)
+    assert told == {True, False}
 
 
 def test_a_configuration_that_diverges_once_comes_behind_all_that_never_do() -> None:

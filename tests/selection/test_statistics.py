@@ -6,7 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from pipeline.selection.statistics import compare_all, gap, holm, mean_interval, paired_test, proportion
+from pipeline.selection.statistics import (
+    compare_all,
+    gain_interval,
+    gap,
+    holm,
+    mean_interval,
+    p_of_mean,
+    paired_test,
+    proportion,
+)
 
 
 def test_interval_of_a_mean_by_hand() -> None:
@@ -43,10 +52,77 @@ def test_pairing_sees_a_small_difference_under_large_common_variation() -> None:
     assert stats.ttest_ind(first, other).pvalue > 0.5
 
 
-def test_differences_that_are_all_alike_need_no_test() -> None:
-    assert paired_test([0.1, 0.2, 0.3], [0.1, 0.2, 0.3]).p == 1.0
-    assert paired_test([0.1, 0.2, 0.3], [0.2, 0.3, 0.4]).p == 0.0
+def test_differences_that_are_all_zero_give_p_one() -> None:
+    found = paired_test([0.1, 0.2, 0.3], [0.1, 0.2, 0.3])
+    assert (found.p, found.difference.mean) == (1.0, 0.0)
+
+
+def test_differences_that_are_all_alike_are_too_few_to_tell() -> None:
+    # Dev errors on the same dev part move in whole examples, so two or three differences are often equal by chance.
+    for other in ([0.2, 0.3, 0.4], [0.0, 0.1, 0.2]):
+        found = paired_test([0.1, 0.2, 0.3], other)
+        assert math.isnan(found.p)
+        assert found.difference.half_width == math.inf
+    assert math.isnan(paired_test([0.1], [0.2]).p)
     assert math.isnan(paired_test([0.1, 0.2], [0.1, math.inf]).p)
+
+
+def test_two_equal_configurations_judged_by_whole_errors_hardly_ever_differ() -> None:
+    rng = np.random.default_rng(4)
+    for repeats in (2, 3):
+        errors = rng.binomial(60, 0.02, (2000, 2, repeats)) / 60
+        alarms = [paired_test(first, other).p < 0.05 for first, other in errors]
+        assert np.mean(alarms) < 0.065
+
+
+def test_without_a_difference_one_test_in_twenty_rejects() -> None:
+    d = np.random.default_rng(5).normal(0, 1, (2000, 8))
+    assert abs(np.mean(p_of_mean(d) < 0.05) - 0.05) < 0.015
+
+
+def test_repeats_that_share_training_rows_reject_as_often_as_they_should() -> None:
+    # Nadeau & Bengio 2003: differences correlate by dev / (dev + train) rows, which a t-test mistakes for evidence.
+    rng, dev, train, repeats = np.random.default_rng(6), 60, 180, 8
+    correlation = dev / (dev + train)
+    common, own = rng.normal(0, 1, (2000, 1)), rng.normal(0, 1, (2000, repeats))
+    d = math.sqrt(correlation) * common + math.sqrt(1 - correlation) * own
+    assert np.mean(p_of_mean(d) < 0.05) > 0.2
+    assert abs(np.mean(p_of_mean(d, overlap=dev / train) < 0.05) - 0.05) < 0.015
+
+
+def test_corrected_test_by_hand() -> None:
+    # d = 1, 2, 3: s = 1, so t = 2 / √(1/3 + 1/3) = 2.449490 with 2 degrees of freedom
+    found = paired_test([1.0, 5.0, 2.0], [2.0, 7.0, 5.0], overlap=1 / 3)
+    assert found.p == pytest.approx(2 * stats.t.sf(2.449490, 2), abs=1e-6)
+    assert found.difference.half_width == pytest.approx(4.302653 * math.sqrt(2 / 3), abs=1e-5)
+
+
+def test_corrected_interval_is_wider_by_the_rows_that_repeats_share() -> None:
+    # √(1 + 8/3) = 1.915 times as wide with 8 repeats and a third as many dev rows as training rows
+    x = np.random.default_rng(7).normal(0, 1, 8)
+    assert mean_interval(x, overlap=1 / 3).half_width / mean_interval(x).half_width == pytest.approx(1.9149, abs=1e-4)
+
+
+def test_intervals_that_hold_together_are_those_of_bonferroni() -> None:
+    # t(1 - 0.05 / (2 · 10), 2) = 14.0890, by tables
+    assert mean_interval([1.0, 2.0, 3.0], comparisons=10).half_width == pytest.approx(14.0890 / math.sqrt(3), abs=1e-3)
+
+
+def test_gain_by_hand() -> None:
+    # Means 2 and 1: R = 0.5; residuals ±0.25 with s = 0.25 √2, so the standard error is 0.25; t(0.975, 1) = 12.7062.
+    found = gain_interval([1.0, 3.0], [1.0, 1.0])
+    assert found.mean == 0.5
+    assert found.half_width == pytest.approx(12.7062 * 0.25, abs=1e-4)
+    assert math.isnan(gain_interval([0.0, 0.0], [1.0, 1.0]).mean)
+    assert math.isnan(gain_interval([1.0, math.inf], [1.0, 1.0]).mean)
+
+
+def test_gain_covers_the_truth_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(8)
+    division = rng.normal(0, 0.01, (1000, 8))  # what a division does to both alike
+    baseline, values = (mean + division + rng.normal(0, 0.01, (1000, 8)) for mean in (0.12, 0.07))
+    found = [gain_interval(a, b) for a, b in zip(baseline, values, strict=True)]
+    assert abs(np.mean([f.low < 1 - 0.07 / 0.12 < f.high for f in found]) - 0.95) < 0.02
 
 
 def test_holm_by_hand() -> None:
@@ -78,6 +154,17 @@ def test_interval_of_a_proportion_is_wilsons(counts: tuple[int, int]) -> None:
     expected = stats.binomtest(count, n).proportion_ci(method="wilson")
     found = proportion(count, n)
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+def test_no_error_in_a_hundred_reaches_down_to_zero_exactly() -> None:
+    assert proportion(0, 100).low == 0.0
+    assert proportion(100, 100).high == 1.0
+
+
+def test_interval_of_a_broken_count_lies_between_those_of_its_neighbours() -> None:
+    ends = [proportion(count, 100) for count in (3, 3.5, 4)]
+    assert ends[0].low < ends[1].low < ends[2].low
+    assert ends[0].high < ends[1].high < ends[2].high
 
 
 def test_interval_of_a_gap_as_newcombe_published_it() -> None:
