@@ -171,7 +171,7 @@ def command_to_trial(folder: Path, name: str) -> float:
     command = [sys.executable, "-m", "pipeline", "sweep", *overrides, "study.baseline=false"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     tracking = configure(folder).tracking
-    archive = Archive(tracking.uri, tracking.experiment, folder)
+    archive = Archive(tracking)
     return archive.load(archive.find(f"{name}/trial-0000")).started_at - began
 
 

@@ -33,7 +33,7 @@ def confirm(config: ConfirmConfig) -> int:
     """Train what is missing of top × seeds, then judge; 0 when every training is there."""
     tracking = config.tracking
     store = Path(tracking.store)
-    archive = Archive(tracking.uri, tracking.experiment, store, tracking.artifacts)
+    archive = Archive(tracking)
     study = config.study or archive.latest_study()
     with hold(store / "studies" / f"{study}.confirm.lock", f"the confirmation of {study}"), terminable():
         parent = archive.parent(study)
@@ -42,7 +42,7 @@ def confirm(config: ConfirmConfig) -> int:
         prepared = prepare_data(archive, candidates, store, allow_path=config.allow_path)
         seeds = new_seeds(config.seeds, (int(run.params.get("seed", 0)) for run in archive.trials(study)))
         wanted = repeats({candidate.name: candidate.config for candidate in candidates}, seeds)
-        recorder = Recorder(tracking.uri, tracking.experiment, store, tracking.artifacts)
+        recorder = Recorder(tracking)
         run_id = recorder.open_run("confirm", "confirm", {"study": study}, parent=parent.run_id)
         try:
             todo = _missing(archive, run_id, wanted)

@@ -18,7 +18,7 @@ def main(arguments: Sequence[str]) -> int:
 def export(config: ExportConfig) -> int:
     """Write the folder, and print where it is."""
     tracking = config.tracking
-    archive = Archive(tracking.uri, tracking.experiment, Path(tracking.store), tracking.artifacts)
+    archive = Archive(tracking)
     run = archive.find(config.run, config.study)
     folder = Path(config.folder or Path(tracking.store) / "exports" / run.handle.replace("/", "-"))
     write_export(archive.load(run), folder, kind=run.kind, name=run.name, run_id=run.run_id)

@@ -35,7 +35,7 @@ def final(config: FinalConfig) -> int:
     """Evaluate and register; 0 when all that was asked for has been done."""
     tracking = config.tracking
     store = Path(tracking.store)
-    archive = Archive(tracking.uri, tracking.experiment, store, tracking.artifacts)
+    archive = Archive(tracking)
     study = config.study or archive.latest_study()
     with hold(store / "final.lock", "the test set"), terminable():
         choice = choose(archive, study)
@@ -46,12 +46,12 @@ def final(config: FinalConfig) -> int:
         arrays = load_arrays(prepared.path)
         finalist = Finalist(study, choice, candidate, prepared, arrays, winner(candidate, arrays, prepared))
         console.print(f"Study {study}: {choice.why}\nEvaluated and shipped: {finalist.winner.how}.")
-        recorder = Recorder(tracking.uri, tracking.experiment, store, tracking.artifacts)
+        recorder = Recorder(tracking)
         opened = open_test(finalist, archive, recorder, earlier) if config.evaluate else None
         if opened is not None:
             _print(opened)
         if config.register:
-            registry = Registry(tracking.uri, store, tracking.artifacts)
+            registry = Registry(tracking)
             model = ship(finalist, registry, name)
             if opened is not None:
                 _link(opened, model, registry, recorder)

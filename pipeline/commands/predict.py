@@ -31,7 +31,7 @@ def predict(config: PredictConfig) -> int:
     from pipeline.tracking.registry import Registry
 
     tracking = config.tracking
-    registry = Registry(tracking.uri, Path(tracking.store), tracking.artifacts)
+    registry = Registry(tracking)
     classifier = registry.load(model)
     table = read_columns(source)
     answer = classifier.predict(table)

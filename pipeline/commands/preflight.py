@@ -32,7 +32,7 @@ def preflight(config: TrainConfig) -> int:
     """
     tracking = config.tracking
     store = Path(tracking.store)
-    recorder = Recorder(tracking.uri, tracking.experiment, store, tracking.artifacts)
+    recorder = Recorder(tracking)
     prepared = prepare(config.data, store)
     trial = config.trial
     try:

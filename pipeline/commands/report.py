@@ -32,7 +32,7 @@ def report(config: ReportConfig) -> int:
     """
     logging.getLogger("optuna").setLevel(logging.WARNING)
     tracking = config.tracking
-    archive = Archive(tracking.uri, tracking.experiment, Path(tracking.store), tracking.artifacts)
+    archive = Archive(tracking)
     sweep = gather(archive, config.study or archive.latest_study())
     findings = find_limits(sweep)
     with tempfile.TemporaryDirectory() as folder:

@@ -78,7 +78,7 @@ def rerun(config: RerunConfig) -> int:
 def open_recorder(config: RerunConfig) -> Recorder:
     """The writer of reruns."""
     tracking = config.tracking
-    return Recorder(tracking.uri, tracking.experiment, Path(tracking.store), tracking.artifacts)
+    return Recorder(tracking)
 
 
 def find(config: RerunConfig) -> list[Original]:
@@ -88,7 +88,7 @@ def find(config: RerunConfig) -> list[Original]:
         meta = read_meta(folder)
         return [Original(str(meta.get("name") or folder.name), "", read_folder(folder), foreign=True)]
     tracking = config.tracking
-    archive = Archive(tracking.uri, tracking.experiment, Path(tracking.store), tracking.artifacts)
+    archive = Archive(tracking)
     if config.run == "all":
         found = [run for run in archive.children(config.study or archive.latest_study()) if run.outcome]
     else:

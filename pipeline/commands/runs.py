@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from pipeline.config.commands import RunsConfig
 from pipeline.console import compose
@@ -18,7 +17,7 @@ def main(arguments: Sequence[str]) -> int:
 def runs(config: RunsConfig) -> int:
     """Print the studies, the trials of the one named or else of the latest, and single runs."""
     tracking = config.tracking
-    archive = Archive(tracking.uri, tracking.experiment, Path(tracking.store), tracking.artifacts)
+    archive = Archive(tracking)
     studies = archive.studies()
     if studies and config.study is None:
         _list("Studies", [(run, [run.study, run.status]) for run in studies], ["study", "status"])

@@ -170,7 +170,7 @@ def make_sender(config: SweepConfig, study: optuna.Study, prepared: PreparedData
     store = Path(tracking.store)
 
     def recorder() -> Recorder:
-        return Recorder(tracking.uri, tracking.experiment, store, tracking.artifacts)
+        return Recorder(tracking)
 
     plain = asdict(config)
     tags = {"study_id": study_id(study), "data_digest": prepared.digest, "source_digest": prepared.source_digest}

@@ -42,7 +42,7 @@ def train(config: TrainConfig) -> int:
     """
     tracking = config.tracking
     store = Path(tracking.store)
-    recorder = Recorder(tracking.uri, tracking.experiment, store, tracking.artifacts)
+    recorder = Recorder(tracking)
     prepared = prepare(config.data, store)
     say_data(config, prepared)
     trial = config.trial

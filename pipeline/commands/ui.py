@@ -4,7 +4,6 @@ import os
 import socket
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from pipeline.config.commands import TrackingConfig, UiConfig
 from pipeline.config.errors import UserError
@@ -31,7 +30,7 @@ def ui(config: UiConfig) -> int:
         The port is taken, or the store cannot be opened.
     """
     tracking = config.tracking
-    recorder = Recorder(tracking.uri, tracking.experiment, Path(tracking.store), tracking.artifacts)
+    recorder = Recorder(tracking)
     path = offer_views(tracking, recorder)
     if recorder.store.kind == "server":
         console.print(f"The runs are on a tracking server; its UI is at {recorder.store.shown}{path}")
@@ -50,7 +49,7 @@ def ui(config: UiConfig) -> int:
 
 def offer_views(tracking: TrackingConfig, recorder: Recorder) -> str:
     """Save views of the run list for the sweeps there are; returns the page of the view of all runs."""
-    archive = Archive(tracking.uri, tracking.experiment, Path(tracking.store), tracking.artifacts)
+    archive = Archive(tracking)
     for key, value in views_of(archive.studies()).items():
         recorder.save_view(key, value)
     return link(recorder.experiment_id, ALL)

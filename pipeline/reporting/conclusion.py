@@ -21,7 +21,7 @@ def conclude(tracking: TrackingConfig, recorder: Recorder, study: str) -> list[F
     list of Finding
         What limits it, the main limit first.
     """
-    archive = Archive(tracking.uri, tracking.experiment, Path(tracking.store), tracking.artifacts)
+    archive = Archive(tracking)
     sweep = gather(archive, study)
     for key, value in views_of(archive.studies()).items():
         recorder.save_view(key, value)

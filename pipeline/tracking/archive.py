@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from pipeline.config.addresses import mask
+from pipeline.config.commands import TrackingConfig
 from pipeline.config.errors import RecordError, TrackingError, printable
 from pipeline.tracking import files, reading
 from pipeline.tracking.store import Store, connect, every_run, explain, local_path, quoted, resolve
@@ -59,16 +60,16 @@ def objective(parent: Found) -> str:
 
 
 class Archive:
-    """Reading access to one experiment; parameters as for `Recorder`."""
+    """Reading access to one experiment, which must exist."""
 
-    def __init__(self, uri: str | None, experiment: str, root: Path, artifacts: str | None = None) -> None:
-        self.store: Store = resolve(uri, root, artifacts)
+    def __init__(self, tracking: TrackingConfig) -> None:
+        self.store: Store = resolve(tracking)
         if self.store.kind == "embedded" and not self.store.database.exists():
             raise TrackingError(f"There are no runs yet: {self.store.root} holds no tracking store.")
         self._client: MlflowClient = connect(self.store)
-        found = self._guarded(self._client.get_experiment_by_name, experiment)
+        found = self._guarded(self._client.get_experiment_by_name, tracking.experiment)
         if found is None:
-            raise TrackingError(f"The tracking store {self.store.shown} has no experiment named {experiment}.")
+            raise TrackingError(f"The tracking store {self.store.shown} has no experiment named {tracking.experiment}.")
         self.experiment_id = str(found.experiment_id)
 
     # --- finding ---------------------------------------------------------------------------------------------------

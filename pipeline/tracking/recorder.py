@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 
+from pipeline.config.commands import TrackingConfig
 from pipeline.config.errors import TrackingError
 from pipeline.tracking import facts, files, views
 from pipeline.tracking.store import Store, connect, every_run, explain, local_path, quoted, resolve
@@ -31,23 +32,15 @@ NOTE = "mlflow.note.content"
 
 
 class Recorder:
-    """Synchronous, repeatable writes to one experiment.
+    """Synchronous, repeatable writes to one experiment, which is created when missing."""
 
-    Parameters
-    ----------
-    uri : tracking address; None is the embedded store under `root`.
-    experiment : name of the experiment, created when missing.
-    root : the local folder (`mlruns/`).
-    artifacts : where a new experiment keeps its files, if not where the store would put them.
-    """
-
-    def __init__(self, uri: str | None, experiment: str, root: Path, artifacts: str | None = None) -> None:
-        self.store: Store = resolve(uri, root, artifacts)
+    def __init__(self, tracking: TrackingConfig) -> None:
+        self.store: Store = resolve(tracking)
         self._client: MlflowClient = connect(self.store)
         self._runs: dict[str, dict[str, tuple[str, str]]] = {}  # parent → name → (run id, status)
         self._written: dict[str, dict[str, set[int]]] = {}  # run id → metric → the steps that are stored
         self._begun: set[str] = set()  # runs that this recorder has created, so that nothing of them is stored unknown
-        self._experiment_id, self._files = self._guarded(self._open_experiment, experiment)
+        self._experiment_id, self._files = self._guarded(self._open_experiment, tracking.experiment)
 
     def _open_experiment(self, name: str) -> tuple[str, Path | None]:
         """The experiment's id, and the folder of its runs' files if that is on this machine."""

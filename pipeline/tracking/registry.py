@@ -19,6 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from pipeline.config.commands import TrackingConfig
 from pipeline.config.errors import RecordError
 from pipeline.models.inference import DESCRIPTION, PARAMETERS, Classifier
 from pipeline.tracking import reading
@@ -68,10 +69,10 @@ class Registered:
 
 
 class Registry:
-    """The models of one tracking store; parameters as for `Recorder`."""
+    """The models of one tracking store."""
 
-    def __init__(self, uri: str | None, root: Path, artifacts: str | None = None) -> None:
-        self.store: Store = resolve(uri, root, artifacts)
+    def __init__(self, tracking: TrackingConfig) -> None:
+        self.store: Store = resolve(tracking)
         self._client = connect(self.store)
 
     # --- writing ---------------------------------------------------------------------------------------------------

@@ -17,12 +17,21 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import unquote, urlsplit
 
 from pipeline.config.addresses import mask, with_driver
+from pipeline.config.commands import TrackingConfig
 from pipeline.config.errors import TrackingError
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.tracking import MlflowClient
 
+_MLFLOW_SETTINGS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # `explain` reports errors in one sentence
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # the sender retries while training goes on
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+}
 DATABASE_SCHEMES = ("sqlite", "postgresql", "mysql", "mssql")
 SERVER_SCHEMES = ("http", "https")
 
@@ -55,15 +64,15 @@ class Store:
         return self.root / "mlflow.db"
 
 
-def resolve(uri: str | None, root: Path, artifacts: str | None = None) -> Store:
-    """Tell what kind of store `uri` means; None is the embedded one under `root`.
+def resolve(tracking: TrackingConfig) -> Store:
+    """Tell what kind of store `tracking.uri` means; null is the embedded one under `tracking.store`.
 
     Raises
     ------
     TrackingError
         The address has a scheme that is neither a database's nor a server's.
     """
-    root = root.resolve()
+    uri, root, artifacts = tracking.uri, Path(tracking.store).resolve(), tracking.artifacts
     local = str(root / "artifacts")
     if uri is None:
         return Store(f"sqlite:///{root / 'mlflow.db'}", "embedded", root, artifacts or local)
@@ -137,6 +146,8 @@ def connect(store: Store) -> "MlflowClient":
         The store cannot be used; the message says why.
     """
     check(store)
+    for name, value in _MLFLOW_SETTINGS.items():  # MLflow reads some when it is imported, others at each request
+        os.environ.setdefault(name, value)
     from mlflow.tracking import MlflowClient
 
     try:

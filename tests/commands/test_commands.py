@@ -10,6 +10,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from pipeline import __main__
+from pipeline.config.commands import TrackingConfig
 from pipeline.tracking.recorder import Recorder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,7 +21,7 @@ Refuse = Callable[[Sequence[str]], str]
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tracking store without runs."""
     store = tmp_path_factory.mktemp("template")
-    Recorder(None, "pipeline", store)
+    Recorder(TrackingConfig(store=str(store)))
     return store
 
 

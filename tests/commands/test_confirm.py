@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pipeline.commands import confirm as command
-from pipeline.config.commands import ConfirmConfig
+from pipeline.config.commands import ConfirmConfig, TrackingConfig
 from pipeline.config.errors import DataError, RecordError
 from pipeline.config.trial import TrialConfig
 from pipeline.config.validation import parse
@@ -26,7 +26,7 @@ def settings(store: Path, **changes: Any) -> ConfirmConfig:
 
 
 def confirmation(store: Path) -> tuple[Found, list[Found]]:
-    archive = Archive(None, "pipeline", store)
+    archive = Archive(TrackingConfig(store=str(store)))
     runs = [run for run in archive.below(archive.parent("first").run_id) if run.kind == "confirm"]
     assert len(runs) == 1
     return runs[0], archive.below(runs[0].run_id)
@@ -41,7 +41,7 @@ def test_the_best_are_repeated_on_the_same_new_seeds_and_a_second_call_trains_no
 ) -> None:
     assert command.confirm(settings(store)) == 0
     run, children = confirmation(store)
-    archive = Archive(None, "pipeline", store)
+    archive = Archive(TrackingConfig(store=str(store)))
     best = sorted(archive.trials("first"), key=lambda trial: trial.metrics["best_dev_cost"])[:2]
     assert sorted(child.name for child in children) == sorted(f"{t.name}-seed-{s}" for t in best for s in (1, 2))
     assert {child.kind for child in children} == {"confirmation"}
@@ -61,7 +61,7 @@ def test_the_best_are_repeated_on_the_same_new_seeds_and_a_second_call_trains_no
 def test_a_repetition_is_the_trial_itself_with_another_seed(store: Path) -> None:
     command.confirm(settings(store, top=1))
     _, children = confirmation(store)
-    archive = Archive(None, "pipeline", store)
+    archive = Archive(TrackingConfig(store=str(store)))
     config = parse(TrialConfig, archive.load(children[0]).config)
     assert config.seed == 1
     expected = run_trial(config, load_arrays(prepare(config.data, store).path))
@@ -158,4 +158,4 @@ def test_when_nothing_trains_to_its_end_no_winner_is_named_and_final_says_unconf
     run, children = confirmation(store)
     assert {child.status for child in children} == {"FAILED"}
     assert run.tags.get("winner_run_id", "") == ""
-    assert not choose(Archive(None, "pipeline", store), "first").confirmed
+    assert not choose(Archive(TrackingConfig(store=str(store))), "first").confirmed

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pipeline.commands import final as command
-from pipeline.config.commands import FinalConfig
+from pipeline.config.commands import FinalConfig, TrackingConfig
 from pipeline.config.errors import ConfigError, DataError, RecordError, UserError
 from pipeline.config.trial import TrialConfig
 from pipeline.config.validation import parse
@@ -30,7 +30,7 @@ def settings(store: Path, study: str = "first", **changes: Any) -> FinalConfig:
 
 
 def finals(store: Path) -> list[Found]:
-    return sorted(Archive(None, "pipeline", store).runs("final"), key=lambda run: run.started_at)
+    return sorted(Archive(TrackingConfig(store=str(store))).runs("final"), key=lambda run: run.started_at)
 
 
 def forbid(*_: object) -> None:
@@ -44,7 +44,7 @@ def test_it_evaluates_the_recorded_parameters_and_says_that_the_winner_is_unconf
     shown = capsys.readouterr().out
     assert "is unconfirmed" in shown
     assert "This was the first opening" in shown
-    archive = Archive(None, "pipeline", store)
+    archive = Archive(TrackingConfig(store=str(store)))
     (run,) = finals(store)
     record = archive.load(archive.best("first"))
     assert run.tags["trial_run_id"] == archive.best("first").run_id
@@ -82,15 +82,15 @@ def test_a_forced_opening_is_counted_and_shows_those_before_it(store: Path, caps
 
 def test_an_opening_is_remembered_though_its_run_is_deleted(store: Path) -> None:
     command.final(settings(store))
-    connect(Archive(None, "pipeline", store).store).delete_run(finals(store)[0].run_id)
+    connect(Archive(TrackingConfig(store=str(store))).store).delete_run(finals(store)[0].run_id)
     with pytest.raises(UserError, match="has been opened once"):
         command.final(settings(store))
 
 
 def test_an_opening_in_another_experiment_of_the_store_counts(store: Path) -> None:
-    archive = Archive(None, "pipeline", store)
+    archive = Archive(TrackingConfig(store=str(store)))
     tags = {"test_opened": "true", "source_digest": archive.parent("first").tags["source_digest"], "study": "else"}
-    Recorder(None, "another", store).open_run("final", "final", tags)
+    Recorder(TrackingConfig(experiment="another", store=str(store))).open_run("final", "final", tags)
     with pytest.raises(UserError, match=r"has been opened once, last on .* for else/"):
         command.final(settings(store))
 
@@ -110,7 +110,7 @@ def test_an_opening_is_recorded_before_anyone_looks(store: Path, monkeypatch: py
 
 
 def test_test_rows_that_could_not_be_read_have_not_been_opened(store: Path) -> None:
-    record = Archive(None, "pipeline", store).load(Archive(None, "pipeline", store).best("first"))
+    record = Archive(TrackingConfig(store=str(store))).load(Archive(TrackingConfig(store=str(store))).best("first"))
     (store / "heldout" / record.data["digest"] / "y.npy").write_bytes(b"torn")
     with pytest.raises(DataError):
         command.final(settings(store))
@@ -136,11 +136,11 @@ def test_the_champion_is_the_trials_run_and_the_test_result_never_moves_it(
     store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command.final(settings(store, register=True))
-    archive = Archive(None, "pipeline", store)
+    archive = Archive(TrackingConfig(store=str(store)))
     best = archive.best("first")
     assert archive.find("models:/circles-classifier@champion").run_id == best.run_id
     assert finals(store)[0].tags["model"] == "models:/circles-classifier@champion"
-    version = Registry(None, store).champion("circles-classifier")
+    version = Registry(TrackingConfig(store=str(store))).champion("circles-classifier")
     assert version is not None
     assert version.tags["dev_cost"] == repr(best.metrics["best_dev_cost"])
 
@@ -151,7 +151,7 @@ def test_the_champion_is_the_trials_run_and_the_test_result_never_moves_it(
 
 
 def test_the_confirmed_winner_goes_before_the_sweeps_best(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    archive, recorder = Archive(None, "pipeline", store), Recorder(None, "pipeline", store)
+    archive, recorder = Archive(TrackingConfig(store=str(store))), Recorder(TrackingConfig(store=str(store)))
     second = sorted(archive.trials("first"), key=lambda trial: trial.metrics["best_dev_cost"])[1]
     run_id = recorder.open_run("confirm", "confirm", {"study": "first"}, parent=archive.parent("first").run_id)
     tags = {"winner_run_id": second.run_id, "verdict": "It is confirmed.", "repeated": second.name}
@@ -168,8 +168,8 @@ def test_after_cross_validation_one_network_is_trained_on_all_folds(
     sweep_into(store, "folded", folds=3)
     assert command.final(settings(store, "folded", register=True)) == 0
     assert "trained on all 3 folds together" in capsys.readouterr().out
-    classifier = Registry(None, store).load("models:/circles-classifier@champion")
-    record = Archive(None, "pipeline", store).load(Archive(None, "pipeline", store).best("folded"))
+    classifier = Registry(TrackingConfig(store=str(store))).load("models:/circles-classifier@champion")
+    record = Archive(TrackingConfig(store=str(store))).load(Archive(TrackingConfig(store=str(store))).best("folded"))
     assert not np.array_equal(classifier.parameters["W1"], record.parameters["fold1_W1"])
     prepared = prepare(parse(TrialConfig, record.config).data, store)
     test = open_heldout(prepared.heldout)

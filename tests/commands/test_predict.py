@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.commands import predict as command
 from pipeline.commands.final import final
-from pipeline.config.commands import PredictConfig
+from pipeline.config.commands import PredictConfig, TrackingConfig
 from pipeline.config.errors import ConfigError, DataError, RecordError, UserError
 from pipeline.config.validation import parse
 from pipeline.tracking.registry import Registry
@@ -42,7 +42,7 @@ def settings(store: Path, source: Path | None, target: Path | str | None, model:
 def test_each_row_gets_its_label_and_probabilities_in_order(
     shipped: Path, table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    expected = Registry(None, shipped).load(MODEL).predict(pd.read_csv(table))
+    expected = Registry(TrackingConfig(store=str(shipped))).load(MODEL).predict(pd.read_csv(table))
     for name, read in (("out.csv", pd.read_csv), ("out.parquet", pd.read_parquet)):
         assert command.predict(settings(shipped, table, tmp_path / name)) == 0
         answer = read(tmp_path / name).astype({"label": str})

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.config.commands import TrackingConfig
 from pipeline.tracking.archive import Archive
 from pipeline.tracking.reading import read_json
 from tests.end_to_end.sweeps import SMALL, Stored, run, started, stored
@@ -60,7 +61,7 @@ def test_report_writes_one_file_from_the_tracking_store_alone_and_prints_its_pat
     assert page.count("data:image/png;base64,") == len(PICTURES)
     assert "The test set is unopened" in page
     assert "unconfirmed" in page
-    archive = Archive(None, "pipeline", swept)
+    archive = Archive(TrackingConfig(store=str(swept)))
     for trial in archive.children(archive.latest_study()):
         assert trial.run_id in page
     assert json.dumps(read_json(swept / "artifacts" / archive.studies()[0].run_id / "artifacts" / "sweep.json"))

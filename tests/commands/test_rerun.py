@@ -74,7 +74,7 @@ def put(recorder: Recorder, config: TrialConfig, name: str, parent: str, store: 
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study with one trial of each outcome, and a trial on a file of the user's own."""
     store = tmp_path_factory.mktemp("recorded") / "mlruns"
-    recorder = Recorder(None, EXPERIMENT, store)
+    recorder = Recorder(TrackingConfig(experiment=EXPERIMENT, store=str(store)))
     parent = recorder.open_sweep(STUDY, {})
     put(recorder, a_config(), "trial-0000", parent, store)
     put(recorder, a_config(num_epochs=60, patience=2, learning_rate=0.5), "trial-0001", parent, store)
@@ -106,7 +106,7 @@ def settings(store: Path, run: str, **changes: Any) -> RerunConfig:
 
 
 def folder_of(store: Path, name: str) -> Path:
-    archive = Archive(None, EXPERIMENT, store)
+    archive = Archive(TrackingConfig(experiment=EXPERIMENT, store=str(store)))
     return store / "artifacts" / archive.find(f"{STUDY}/{name}").run_id / "artifacts"
 
 
@@ -139,7 +139,7 @@ def test_a_whole_study_is_audited_with_a_line_for_each_run(store: Path, capsys: 
 
 def test_a_rerun_is_tracked_and_linked_and_marks_the_original(store: Path) -> None:
     assert rerun(settings(store, f"{STUDY}/trial-0002", track=True)) == 0
-    archive = Archive(None, EXPERIMENT, store)
+    archive = Archive(TrackingConfig(experiment=EXPERIMENT, store=str(store)))
     original = archive.find(f"{STUDY}/trial-0002")
     [repeated] = [run for run in archive.runs("rerun") if run.tags["rerun_of"] == original.run_id]
     assert repeated.tags["verdict"] == original.tags["rerun_verdict"] == "identical"
@@ -176,7 +176,11 @@ def test_a_source_that_is_away_is_not_needed_while_the_store_has_its_arrays(
     (store.parent / "table.csv").unlink()
     assert rerun(settings(store, f"{STUDY}/trial-0004")) == 0
     assert "identical" in said(capsys)
-    arrays = store / "arrays" / str(Archive(None, EXPERIMENT, store).load(found(store)).data["digest"])
+    arrays = (
+        store
+        / "arrays"
+        / str(Archive(TrackingConfig(experiment=EXPERIMENT, store=str(store))).load(found(store)).data["digest"])
+    )
     hidden = arrays.rename(arrays.with_name("hidden"))
     try:
         with pytest.raises(DataError, match=r"There is no file .*table\.csv"):
@@ -186,7 +190,7 @@ def test_a_source_that_is_away_is_not_needed_while_the_store_has_its_arrays(
 
 
 def found(store: Path) -> Found:
-    return Archive(None, EXPERIMENT, store).find(f"{STUDY}/trial-0004")
+    return Archive(TrackingConfig(experiment=EXPERIMENT, store=str(store))).find(f"{STUDY}/trial-0004")
 
 
 def test_an_edited_configuration_differs_and_says_where(store: Path, capsys: pytest.CaptureFixture[str]) -> None:

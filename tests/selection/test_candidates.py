@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.config.commands import TrackingConfig
 from pipeline.config.errors import RecordError
 from pipeline.selection.candidates import choose, load, objective, ranked
 from pipeline.tracking.archive import Archive, Found
@@ -55,7 +56,7 @@ def test_a_study_without_completed_trials_has_no_best() -> None:
 
 
 def test_without_a_confirmation_the_best_trial_is_taken_and_said_to_be_unconfirmed(store: Path) -> None:
-    archive = Archive(None, "pipeline", store)
+    archive = Archive(TrackingConfig(store=str(store)))
     choice = choose(archive, "first")
     assert choice.run == archive.best("first")
     assert not choice.confirmed
@@ -63,7 +64,7 @@ def test_without_a_confirmation_the_best_trial_is_taken_and_said_to_be_unconfirm
 
 
 def test_a_record_of_another_version_is_told_in_a_sentence(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    archive = Archive(None, "pipeline", store)
+    archive = Archive(TrackingConfig(store=str(store)))
     record = archive.load(archive.best("first"))
     record.config["model"]["wings"] = 2
     monkeypatch.setattr(Archive, "load", lambda self, run: record)

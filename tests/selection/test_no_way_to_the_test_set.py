@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import pipeline
+from pipeline.config.commands import TrackingConfig
 from pipeline.config.trial import TrialConfig
 from pipeline.config.validation import parse
 from pipeline.data.prepare import prepare
@@ -99,7 +100,7 @@ def test_a_worker_opens_no_test_row_and_does_not_miss_them(store: Path) -> None:
 
 
 def test_the_arrays_of_a_trial_hold_no_test_row(store: Path) -> None:
-    record = Archive(None, "pipeline", store).load(Archive(None, "pipeline", store).best("first"))
+    record = Archive(TrackingConfig(store=str(store))).load(Archive(TrackingConfig(store=str(store))).best("first"))
     prepared = prepare(parse(TrialConfig, record.config).data, store)
     seen, kept = np.load(prepared.path / "rows.npy"), np.load(prepared.heldout / "rows.npy")
     assert not set(seen) & set(kept)

@@ -9,7 +9,7 @@ from pipeline.commands.confirm import confirm
 from pipeline.commands.final import final
 from pipeline.commands.predict import predict
 from pipeline.commands.sweep import sweep
-from pipeline.config.commands import ConfirmConfig, FinalConfig, PredictConfig, SweepConfig
+from pipeline.config.commands import ConfirmConfig, FinalConfig, PredictConfig, SweepConfig, TrackingConfig
 from pipeline.config.errors import UserError
 from pipeline.config.validation import parse
 from pipeline.tracking.archive import Archive
@@ -38,5 +38,5 @@ def test_confirm_final_and_predict_work_on_what_the_server_holds_alone(tmp_path:
         given |= {"input": str(tmp_path / "new.csv"), "output": str(tmp_path / "out.csv")}
         assert predict(parse(PredictConfig, given)) == 0
         assert len(pd.read_csv(tmp_path / "out.csv")) == 2
-        (run,) = Archive(server.address, "pipeline", tmp_path / "six").runs("final")
+        (run,) = Archive(TrackingConfig(uri=server.address, store=str(tmp_path / "six"))).runs("final")
         assert run.tags["model"] == "models:/circles-classifier@champion"

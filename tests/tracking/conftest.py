@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.config.commands import TrackingConfig
 from pipeline.config.trial import ModelConfig, TrialConfig
 from pipeline.gradcheck.report import GradientReport
 from pipeline.tracking.archive import Archive
@@ -20,7 +21,7 @@ EXPERIMENT = "tests"
 @pytest.fixture(scope="session")
 def template_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("template")
-    Recorder(None, "unused", root)
+    Recorder(TrackingConfig(experiment="unused", store=str(root)))
     return root
 
 
@@ -35,12 +36,12 @@ def root(template_store: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def recorder(root: Path) -> Recorder:
-    return Recorder(None, EXPERIMENT, root)
+    return Recorder(TrackingConfig(experiment=EXPERIMENT, store=str(root)))
 
 
 @pytest.fixture
 def archive(recorder: Recorder, root: Path) -> Archive:
-    return Archive(None, EXPERIMENT, root)
+    return Archive(TrackingConfig(experiment=EXPERIMENT, store=str(root)))
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 from mlflow.tracking import MlflowClient
 
+from pipeline.config.commands import TrackingConfig
 from pipeline.config.errors import RecordError, TrackingError
 from pipeline.tracking import files
 from pipeline.tracking.archive import Archive, Found
@@ -118,11 +119,11 @@ def test_a_store_that_has_been_moved_is_still_read(
     recorder: Recorder, make_record: MakeRecord, root: Path, tmp_path: Path
 ) -> None:
     run_id = recorder.write(make_record(), kind="train", name="train")
-    here = Archive(None, "tests", root)
+    here = Archive(TrackingConfig(experiment="tests", store=str(root)))
     assert not here.is_foreign(here.find(run_id))
     shutil.copytree(root, tmp_path / "elsewhere")
     shutil.rmtree(root)
-    archive = Archive(None, "tests", tmp_path / "elsewhere")
+    archive = Archive(TrackingConfig(experiment="tests", store=str(tmp_path / "elsewhere")))
     assert archive.load(archive.find(run_id)).outcome == "completed"
     assert archive.is_foreign(archive.find(run_id))
 
@@ -212,13 +213,13 @@ def test_a_hostile_server_is_refused(
 
 def test_an_empty_folder_has_no_runs_and_stays_empty(tmp_path: Path) -> None:
     with pytest.raises(TrackingError, match="no runs yet"):
-        Archive(None, "tests", tmp_path)
+        Archive(TrackingConfig(experiment="tests", store=str(tmp_path)))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_unknown_experiment_is_named(root: Path) -> None:
     with pytest.raises(TrackingError, match="no experiment named other"):
-        Archive(None, "other", root)
+        Archive(TrackingConfig(experiment="other", store=str(root)))
 
 
 def test_an_unknown_study_is_refused_with_those_that_exist(archive: Archive, run_ids: dict[str, str]) -> None:

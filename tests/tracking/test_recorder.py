@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from mlflow.tracking import MlflowClient
 
+from pipeline.config.commands import TrackingConfig
 from pipeline.config.errors import TrackingError
 from pipeline.tracking import files
 from pipeline.tracking.recorder import Recorder
@@ -131,7 +132,7 @@ def test_writing_a_record_again_changes_nothing_also_from_another_process(
 ) -> None:
     record, parent = make_record(), recorder.open_sweep(STUDY, {})
     first = write_trial(recorder, record, parent)
-    other = Recorder(None, "tests", root)
+    other = Recorder(TrackingConfig(experiment="tests", store=str(root)))
     assert other.open_sweep(STUDY, {}) == parent
     assert write_trial(other, record, parent) == first
     assert write_trial(recorder, record, parent) == first
@@ -173,7 +174,7 @@ def test_a_write_cut_off_anywhere_is_continued_in_place(
         patch.setattr(owner, stage, dies)
         with pytest.raises(TrackingError, match="cut off"):
             write_trial(recorder, record, parent)
-    again = Recorder(None, "tests", root)
+    again = Recorder(TrackingConfig(experiment="tests", store=str(root)))
     run_id = write_trial(again, record, again.open_sweep(STUDY, {}))
     assert_curves_are_stored(client, run_id, record)
     assert client.get_run(run_id).info.status == "FINISHED"
@@ -188,7 +189,9 @@ def test_curves_that_grew_while_training_are_completed_without_doubling(
     for until in (5, 5, 11):
         recorder.progress(run_id, {name: values[: until + 1] for name, values in record.curves.items()})
     assert steps(client, run_id, "dev_cost") == list(range(12))
-    again = Recorder(None, "tests", root)  # as after a crash, with the trial under way once more
+    again = Recorder(
+        TrackingConfig(experiment="tests", store=str(root))
+    )  # as after a crash, with the trial under way once more
     parent = again.open_sweep(STUDY, {})
     assert again.open_run("trial", "trial-0007", {"study": STUDY}, parent=parent) == run_id
     again.progress(run_id, {name: values[:14] for name, values in record.curves.items()})
@@ -201,7 +204,7 @@ def test_metrics_of_an_earlier_process_are_not_doubled_whichever_is_written_firs
 ) -> None:
     parent = recorder.open_sweep(STUDY, {})
     recorder.annotate(parent, metrics={"best_dev_cost": 0.5, "trials": 4.0}, step=4)
-    again = Recorder(None, "tests", root)
+    again = Recorder(TrackingConfig(experiment="tests", store=str(root)))
     again.annotate(parent, metrics={"best_dev_cost": 0.5}, step=4)
     again.annotate(parent, metrics={"trials": 4.0}, step=4)
     again.annotate(parent, metrics={"trials": 6.0}, step=6)

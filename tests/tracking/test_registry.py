@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pipeline.config.commands import TrackingConfig
 from pipeline.config.errors import RecordError, TrackingError
 from pipeline.data.arrays import Normalization
 from pipeline.models.inference import Classifier
@@ -56,7 +57,7 @@ def run_id(recorder: Recorder, make_record: Callable[..., TrialRecord]) -> str:
 
 @pytest.fixture
 def registry(recorder: Recorder, root: Path) -> Registry:
-    return Registry(None, root)
+    return Registry(TrackingConfig(store=str(root)))
 
 
 @pytest.fixture
@@ -172,7 +173,7 @@ def test_the_same_parameters_are_registered_once(register) -> None:
 def test_a_store_that_was_moved_is_still_read(register, root: Path, tmp_path: Path) -> None:
     register(0, 0.1)
     moved = root.rename(tmp_path / "elsewhere")
-    answer = Registry(None, moved).load(f"models:/{NAME}@champion").predict(a_table())
+    answer = Registry(TrackingConfig(store=str(moved))).load(f"models:/{NAME}@champion").predict(a_table())
     pd.testing.assert_frame_equal(answer, a_classifier(0).predict(a_table()), check_exact=True)
 
 
@@ -193,7 +194,7 @@ def test_a_model_whose_files_were_tampered_with_runs_nothing_and_is_refused(regi
     register(0, 0.1)
     (folder,) = root.rglob("artifacts/classifier")
     (folder.parents[1] / "served_model.py").write_text("raise SystemExit('the code of a record was run')")
-    registry = Registry(None, root)
+    registry = Registry(TrackingConfig(store=str(root)))
     registry.load(f"models:/{NAME}@champion")
     for name, content in (("parameters.npz", b"PK no archive"), ("classifier.json", b'{"format": 1}')):
         (folder / name).write_bytes(content)
@@ -203,7 +204,7 @@ def test_a_model_whose_files_were_tampered_with_runs_nothing_and_is_refused(regi
 
 def test_a_registry_that_cannot_be_reached_is_told_in_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(TrackingError, match="No tracking server answers"):
-        Registry("http://127.0.0.1:9", tmp_path)
+        Registry(TrackingConfig(uri="http://127.0.0.1:9", store=str(tmp_path)))
 
 
 def test_the_processs_own_tracking_address_is_left_alone(register, monkeypatch: pytest.MonkeyPatch) -> None:

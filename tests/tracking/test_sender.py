@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
+from pipeline.config.commands import TrackingConfig
 from pipeline.config.errors import TrackingError
 from pipeline.tracking import files
 from pipeline.tracking.recorder import Recorder
@@ -222,7 +223,7 @@ def test_a_trial_that_is_cut_off_is_marked_killed(
 def test_a_run_that_an_earlier_crash_left_running_is_marked_killed_too(
     recorder: Recorder, root: Path, tmp_path: Path
 ) -> None:
-    crashed = Recorder(None, "tests", root)
+    crashed = Recorder(TrackingConfig(experiment="tests", store=str(root)))
     crashed.open_run("trial", "trial-0005", {"study": STUDY}, parent=crashed.open_sweep(STUDY, {}))
     sender = Sender(lambda: recorder, tmp_path / "outbox", study=STUDY, config={}).start()
     sender.close(PATIENCE_S)

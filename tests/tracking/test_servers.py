@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
+from pipeline.config.commands import TrackingConfig
 from pipeline.config.errors import TrackingError
 from pipeline.tracking import files
 from pipeline.tracking.archive import Archive
@@ -38,12 +39,14 @@ def test_a_record_goes_to_a_server_and_comes_back_from_it_alone(
     server: TrackingServer, make_record: MakeRecord, tmp_path: Path
 ) -> None:
     record = make_record(epochs=300)
-    recorder = Recorder(server.address, "round trip", tmp_path / "here")
+    recorder = Recorder(TrackingConfig(uri=server.address, experiment="round trip", store=str(tmp_path / "here")))
     parent = recorder.open_sweep(STUDY, {"seed": 1})
     run_id = recorder.write(record, kind="trial", name="trial-0000", parent=parent, tags={"study": STUDY})
     recorder.write(record, kind="trial", name="trial-0000", parent=parent, tags={"study": STUDY})
     assert_every_step_once(server.address, run_id, record)
-    archive = Archive(server.address, "round trip", tmp_path / "another machine")
+    archive = Archive(
+        TrackingConfig(uri=server.address, experiment="round trip", store=str(tmp_path / "another machine"))
+    )
     back = archive.load(archive.find("best"))
     assert files.digests(back) == files.digests(record)
     assert (back.config, back.environment) == (record.config, record.environment)
@@ -63,7 +66,7 @@ def test_a_server_killed_in_the_middle_and_started_again_loses_and_doubles_nothi
 
     with tracking_server(tmp_path / "server") as server:
         sender = Sender(
-            lambda: Recorder(server.address, "killed", tmp_path / "here"),
+            lambda: Recorder(TrackingConfig(uri=server.address, experiment="killed", store=str(tmp_path / "here"))),
             tmp_path / "outbox",
             study=STUDY,
             config={},
@@ -88,7 +91,7 @@ def test_a_server_killed_in_the_middle_and_started_again_loses_and_doubles_nothi
 
 def test_a_server_that_is_gone_is_told_in_one_sentence(make_record: MakeRecord, tmp_path: Path) -> None:
     with tracking_server(tmp_path / "server") as server:
-        recorder = Recorder(server.address, "gone", tmp_path)
+        recorder = Recorder(TrackingConfig(uri=server.address, experiment="gone", store=str(tmp_path)))
     with pytest.raises(TrackingError, match="cannot be used") as refusal:
         recorder.write(make_record(), kind="train", name="train")
     assert "\n" not in str(refusal.value)
@@ -100,9 +103,9 @@ def test_a_postgresql_database_keeps_runs_with_the_files_beside_it(make_record: 
     pytest.importorskip("psycopg2", reason="psycopg2 is an optional extra")
     record = make_record(epochs=300)
     with postgresql() as address:
-        recorder = Recorder(address, "database", tmp_path / "mlruns")
+        recorder = Recorder(TrackingConfig(uri=address, experiment="database", store=str(tmp_path / "mlruns")))
         parent = recorder.open_sweep(STUDY, {})
         run_id = recorder.write(record, kind="trial", name="trial-0000", parent=parent, tags={"study": STUDY})
         assert_every_step_once(recorder.store.uri, run_id, record)
-        archive = Archive(address, "database", tmp_path / "mlruns")
+        archive = Archive(TrackingConfig(uri=address, experiment="database", store=str(tmp_path / "mlruns")))
         assert files.digests(archive.load(archive.find(f"{STUDY}/trial-0000"))) == files.digests(record)

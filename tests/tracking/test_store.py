@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.config.commands import TrackingConfig
 from pipeline.config.errors import TrackingError
 from pipeline.tracking import store
 from pipeline.tracking.recorder import Recorder
@@ -27,22 +28,22 @@ from pipeline.tracking.recorder import Recorder
     ],
 )
 def test_an_address_tells_the_kind_of_store(tmp_path: Path, uri: str | None, kind: str) -> None:
-    assert store.resolve(uri, tmp_path).kind == kind
+    assert store.resolve(TrackingConfig(uri=uri, store=str(tmp_path))).kind == kind
 
 
 def test_local_addresses_are_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    embedded = store.resolve(None, Path("mlruns"))
+    embedded = store.resolve(TrackingConfig())
     assert embedded.uri == f"sqlite:///{tmp_path}/mlruns/mlflow.db"
     assert embedded.artifacts == f"{tmp_path}/mlruns/artifacts"
-    assert store.resolve("sqlite:///a.db", Path("mlruns")).uri == f"sqlite:///{tmp_path}/a.db"
-    assert store.resolve("http://x:5000", Path("mlruns")).artifacts is None
+    assert store.resolve(TrackingConfig(uri="sqlite:///a.db")).uri == f"sqlite:///{tmp_path}/a.db"
+    assert store.resolve(TrackingConfig(uri="http://x:5000")).artifacts is None
 
 
 @pytest.mark.parametrize("uri", ["mlruns", "file:///data/x", "ftp://ann:hunter2@x", "databricks"])
 def test_an_address_of_another_kind_is_refused(tmp_path: Path, uri: str) -> None:
     with pytest.raises(TrackingError, match="must be null or start with") as refusal:
-        store.resolve(uri, tmp_path)
+        store.resolve(TrackingConfig(uri=uri, store=str(tmp_path)))
     assert "hunter2" not in str(refusal.value)
 
 
@@ -50,13 +51,13 @@ def test_an_address_of_another_kind_is_refused(tmp_path: Path, uri: str) -> None
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(TrackingError, match="must be writable"):
-        Recorder(None, "tests", tmp_path / "mlruns")
+        Recorder(TrackingConfig(experiment="tests", store=str(tmp_path / "mlruns")))
 
 
 def test_a_file_in_place_of_the_folder_is_told(tmp_path: Path) -> None:
     (tmp_path / "mlruns").write_text("")
     with pytest.raises(TrackingError, match="must be writable, but is not: File exists"):
-        Recorder(None, "tests", tmp_path / "mlruns")
+        Recorder(TrackingConfig(experiment="tests", store=str(tmp_path / "mlruns")))
 
 
 def test_an_address_where_nothing_answers_is_told(tmp_path: Path) -> None:
@@ -64,7 +65,7 @@ def test_an_address_where_nothing_answers_is_told(tmp_path: Path) -> None:
         unused.bind(("127.0.0.1", 0))
         address = f"http://ann:hunter2@127.0.0.1:{unused.getsockname()[1]}"
         with pytest.raises(TrackingError, match="No tracking server answers") as refusal:
-            Recorder(address, "tests", tmp_path)
+            Recorder(TrackingConfig(uri=address, experiment="tests", store=str(tmp_path)))
     assert "hunter2" not in str(refusal.value)
 
 
@@ -73,13 +74,13 @@ def test_a_database_of_another_version_is_told(root: Path) -> None:
         connection.execute("UPDATE alembic_version SET version_num = 'ffffffffffff'")
         connection.commit()
     with pytest.raises(TrackingError, match="another version of MLflow"):
-        Recorder(None, "tests", root)
+        Recorder(TrackingConfig(experiment="tests", store=str(root)))
 
 
 def test_a_file_that_is_no_database_is_told(root: Path) -> None:
     (root / "mlflow.db").write_bytes(b"something else " * 1000)
     with pytest.raises(TrackingError, match="no SQLite database"):
-        Recorder(None, "tests", root)
+        Recorder(TrackingConfig(experiment="tests", store=str(root)))
 
 
 def test_the_store_is_made_whole_and_lets_readers_in_while_writing(template_store: Path) -> None:
@@ -90,8 +91,9 @@ def test_the_store_is_made_whole_and_lets_readers_in_while_writing(template_stor
 
 def test_two_processes_may_start_on_an_empty_folder_at_once(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from pipeline.tracking.recorder import Recorder\n"
-        "Recorder(None, 'tests', Path(sys.argv[1])).open_sweep('study-' + sys.argv[2], {})"
+        "import sys; from pipeline.config.commands import TrackingConfig; "
+        "from pipeline.tracking.recorder import Recorder\n"
+        "Recorder(TrackingConfig(experiment='tests', store=sys.argv[1])).open_sweep('study-' + sys.argv[2], {})"
     )
     commands = [[sys.executable, "-c", code, str(tmp_path), str(number)] for number in range(2)]
     running = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for command in commands]
