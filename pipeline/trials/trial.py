@@ -10,7 +10,10 @@ It can be carried out in segments, in different processes, and gives the same bi
 """
 
 import math
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache, lru_cache
 from pathlib import Path
@@ -334,16 +337,25 @@ def _named_parameters(segment: Segment) -> dict[str, np.ndarray]:
 
 def _examples(arrays: TrialArrays, fold: Fold, part: str, dtype: str) -> Examples:
     """The examples of a part, kept for the trial's next segment and for the next trial on the same arrays."""
-    key = (id(arrays), id(fold), part, dtype)
-    if key not in _KEPT:
-        while len(_KEPT) >= 2 * len(arrays.folds):
-            _KEPT.pop(next(iter(_KEPT)))
-        _KEPT[key] = (arrays, Examples(arrays.X, arrays.y, getattr(fold, part), fold.normalization, dtype))
-    return _KEPT[key][1]
+    kept, key = _KEPT.examples, (id(arrays), id(fold), part, dtype)
+    if key not in kept:
+        while len(kept) >= 2 * len(arrays.folds):
+            kept.pop(next(iter(kept)))
+        kept[key] = (arrays, Examples(arrays.X, arrays.y, getattr(fold, part), fold.normalization, dtype))
+    return kept[key][1]
 
 
-_KEPT: dict[tuple[int, int, str, str], tuple[TrialArrays, Examples]] = {}
-"""By the identity of the arrays, which are kept too, so that no other arrays can come to have the same."""
+class _Kept(threading.local):
+    """Each thread's own examples, since a batch is a view of a buffer that the next batch overwrites.
+
+    They are found by the identity of the arrays, which are kept too, so that no other arrays can have the same.
+    """
+
+    def __init__(self) -> None:
+        self.examples: dict[tuple[int, int, str, str], tuple[TrialArrays, Examples]] = {}
+
+
+_KEPT = _Kept()
 
 
 @cache
@@ -351,9 +363,28 @@ def _controller() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def _one_thread() -> Any:
+class _Pinned:
+    """BLAS's limit of one thread, which belongs to the process: set by the first trial, lifted after the last."""
+
+    lock = threading.Lock()
+    trials = 0
+    limits: Any = None
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
     """Pin BLAS to one thread: faster with several workers, and the same bits whatever the number of cores."""
-    return _controller().limit(limits=1, user_api="blas")
+    with _Pinned.lock:
+        if _Pinned.trials == 0:
+            _Pinned.limits = _controller().limit(limits=1, user_api="blas")
+        _Pinned.trials += 1
+    try:
+        yield
+    finally:
+        with _Pinned.lock:
+            _Pinned.trials -= 1
+            if _Pinned.trials == 0:
+                _Pinned.limits.restore_original_limits()
 
 
 MOVED: dict[Path, Path] = {}

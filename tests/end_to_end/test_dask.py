@@ -16,9 +16,9 @@ from tests.servers import free_port
 distributed = pytest.importorskip("distributed", reason="Dask is an optional extra")
 
 
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
-    """A scheduler and three worker processes that do not share the coordinator's working directory."""
+@pytest.fixture(params=[1, 2], ids=["one thread", "two threads"])
+def cluster(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
+    """A scheduler and three workers of one or two threads, which do not share the coordinator's working directory."""
     address = f"tcp://127.0.0.1:{free_port()}"
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": tmp_path, "env": environment}
@@ -26,7 +26,8 @@ def cluster(tmp_path: Path) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]
     scheduler = subprocess.Popen(
         [*dask, "scheduler", "--host", "127.0.0.1", "--port", address.rsplit(":", 1)[1], "--no-dashboard"], **quiet
     )
-    command = [*dask, "worker", address, "--nthreads", "1", "--no-dashboard", "--no-nanny", "--host", "127.0.0.1"]
+    threads = ("--nthreads", str(request.param))
+    command = [*dask, "worker", address, *threads, "--no-dashboard", "--no-nanny", "--host", "127.0.0.1"]
     workers = [subprocess.Popen(command, **quiet) for _ in range(3)]
     try:
         with distributed.Client(address, timeout="60s") as client:
@@ -43,7 +44,7 @@ def test_a_sweep_on_a_cluster_survives_a_killed_worker(
     tmp_path: Path, cluster: tuple[str, list[subprocess.Popen[bytes]]]
 ) -> None:
     address, workers = cluster
-    dask = ("workers=dask", f"workers.address={address}", "workers.count=3")
+    dask = ("workers=dask", f"workers.address={address}", "workers.count=6")
     with started(tmp_path, "sweep", *SMALL, "study.trials=16", *dask) as process:
         assert wait_for_lines(process, tmp_path, 40)
         workers[0].send_signal(signal.SIGKILL)

@@ -1,6 +1,8 @@
 """A trial is a pure function, and where it is cut changes no bit of it."""
 
 import pickle
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +77,38 @@ def test_a_trial_cut_by_the_clock_in_every_epoch_gives_the_same_bits(arrays: Tri
     while segment.record is None:
         segment = advance(config(), arrays, segment, seconds=0.0)
     assert_same_bits(run_trial(config(), arrays), segment.record)
+
+
+def test_trials_in_several_threads_of_one_process_give_the_same_bits_as_one_after_the_other(
+    arrays: TrialArrays, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = [config(batch_size=8) for _ in range(4)]
+    for seed, each in enumerate(settings):
+        each.seed = seed
+    alone = [run_trial(each, arrays) for each in settings]
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(2) as threads:
+            together = list(threads.map(lambda each: run_trial(each, arrays), settings))
+    finally:
+        sys.setswitchinterval(before)
+    for one, other in zip(alone, together, strict=True):
+        assert_same_bits(one, other)
+
+
+def test_blas_stays_pinned_to_one_thread_until_the_last_of_several_trials_has_ended() -> None:
+    def threads() -> set[int]:
+        return {library["num_threads"] for library in trial._controller().info() if library["user_api"] == "blas"}
+
+    before = threads()
+    first, second = trial._one_thread(), trial._one_thread()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert threads() == {1}
+    second.__exit__(None, None, None)
+    assert threads() == before
 
 
 def test_folds_carried_out_one_by_one_give_the_same_bits(three_folds: TrialArrays) -> None:
