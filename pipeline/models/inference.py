@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.data.arrays import Normalization
+from pipeline.data.arrays import CACHE_VALUES, Normalization, row_blocks
 from pipeline.data.batches import normalize
 from pipeline.data.encoding import Recipe, encode
-from pipeline.nn.architecture import Architecture, Regularization
+from pipeline.nn.activations import ACTIVATIONS
+from pipeline.nn.architecture import Architecture
 from pipeline.nn.costs import OUTPUTS
-from pipeline.nn.network import Network
 from pipeline.nn.parameters import Parameters
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ FORMAT = 1
 """Version of the two files below; readers refuse what they do not know."""
 
 DESCRIPTION, PARAMETERS = "classifier.json", "parameters.npz"
-CHUNK = 128  # examples that go through the network at a time
 LABEL = "label"
 
 
@@ -79,36 +78,37 @@ class Classifier:
         P = np.empty((len(X), len(self.classes)))
         predict = OUTPUTS[self.architecture.output].predict
         for rows, Z in self._logits(X):
-            count = rows.stop - rows.start
-            numbers[rows] = predict(Z)[:count]
-            P[rows] = probabilities(Z, self.architecture.output)[:count]
+            numbers[rows] = predict(Z.T)
+            P[rows] = probabilities(Z, self.architecture.output)
         return numbers, P
 
     def cost(self, X: npt.NDArray[Any], y: npt.NDArray[Any]) -> float:
         """Mean cross-entropy of raw rows (m, n_x) with class numbers (m,), from the logits, natural logarithm."""
         total = 0.0
         for rows, Z in self._logits(X):
-            labels = y[rows]
-            z = Z[:, : len(labels)].astype(np.float64)
+            labels, z = y[rows], Z.astype(np.float64)
             if self.architecture.output == "sigmoid":
-                total += float(np.sum(np.logaddexp(0.0, z[0]) - labels * z[0]))
+                total += float(np.sum(np.logaddexp(0.0, z[:, 0]) - labels * z[:, 0]))
             else:
-                total += float(np.sum(np.logaddexp.reduce(z, axis=0) - z[labels, np.arange(len(labels))]))
+                total += float(np.sum(np.logaddexp.reduce(z, axis=1) - z[np.arange(len(labels)), labels]))
         return total / len(y)
 
     def _logits(self, X: npt.NDArray[Any]) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
-        """Z[L] : (n_L, CHUNK) for one chunk of rows after the other; dropout is off.
+        """Z[L] transposed, (rows, n_L), for one block of rows after the other; dropout is off.
 
-        The last chunk is filled up to the size of the others, because products and sums of another size round
-        otherwise: so a row gets the same bits whatever else is in its table.
+        Each row has matrix-vector products of its own, z = W a + b, because in a product of many rows OpenBLAS rounds
+        a row by its place and the number of rows: so a row gets the same bits whatever else is in its table.
         """
-        theta = Parameters.of(self.architecture.layer_sizes, self.parameters)
-        network = Network(self.architecture, Regularization(m=1), dtype=theta.theta.dtype, max_batch=CHUNK)
-        block = np.zeros((CHUNK, X.shape[1]), theta.theta.dtype)
-        for start in range(0, len(X), CHUNK):
-            rows = slice(start, min(start + CHUNK, len(X)))
-            normalize(X[rows], self.normalization, block[: rows.stop - start])
-            yield rows, network.forward(block.T, theta)
+        parameters = Parameters.of(self.architecture.layer_sizes, self.parameters)
+        hidden = [ACTIVATIONS[name] for name in self.architecture.activations]
+        for rows in row_blocks(len(X), max(self.architecture.layer_sizes), CACHE_VALUES):
+            A = np.empty(X[rows].shape, parameters.theta.dtype)
+            normalize(X[rows], self.normalization, A)
+            for layer, W in parameters.W.items():
+                A = np.matvec(W, A) + parameters.b[layer].T
+                if layer <= len(hidden):
+                    hidden[layer - 1].forward(A, np.empty_like(A))
+            yield rows, A
 
     def save(self, folder: Path) -> None:
         """Write the two files that `load` reads."""
@@ -148,14 +148,14 @@ class Classifier:
 
 
 def probabilities(Z: npt.NDArray[Any], output: str) -> npt.NDArray[np.float64]:
-    """Probabilities (m, C) from the logits Z (n_L, m), in float64.
+    """Probabilities (m, C) from the logits Z (m, n_L), in float64.
 
     softmax: exp(z_k - max z) / Σ_j exp(z_j - max z);  sigmoid: 1 / (1 + exp(-z)) = (1 + tanh(z / 2)) / 2 for class 1.
     """
     z = Z.astype(np.float64)
     if output == "sigmoid":
-        tanh = np.tanh(0.5 * z[0])
-        return np.stack([0.5 * (1.0 - tanh), 0.5 * (1.0 + tanh)], axis=1)
-    e = np.exp(z - z.max(axis=0))
-    P: npt.NDArray[np.float64] = (e / e.sum(axis=0)).T
+        tanh = np.tanh(0.5 * z)
+        return np.hstack([0.5 * (1.0 - tanh), 0.5 * (1.0 + tanh)])
+    e = np.exp(z - z.max(axis=1, keepdims=True))
+    P: npt.NDArray[np.float64] = e / e.sum(axis=1, keepdims=True)
     return P

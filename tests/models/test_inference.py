@@ -1,6 +1,7 @@
 """A classifier gives what the network gave in training, to the same bits whatever else is asked at the same time."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from pipeline.config.trial import DataConfig, TrialConfig
 from pipeline.config.validation import parse
 from pipeline.data.arrays import TrialArrays, load_arrays
 from pipeline.data.prepare import PreparedData, prepare
-from pipeline.models.inference import CHUNK, Classifier, probabilities
+from pipeline.models.inference import Classifier, probabilities
 from pipeline.trials.parts import architecture_of
 from pipeline.trials.record import TrialRecord
 from pipeline.trials.trial import run_trial
@@ -50,12 +51,21 @@ def test_on_the_dev_part_it_gives_the_dev_cost_and_error_of_training(trained) ->
     )
 
 
-def test_a_row_gets_the_same_bits_whatever_table_it_is_in(trained) -> None:
+@pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid"])
+def test_a_row_gets_the_same_bits_whatever_table_it_is_in(trained, activation: str) -> None:
     classifier, arrays, _ = trained
-    table = frame(classifier, arrays.X[: 2 * CHUNK + 17])
-    together = classifier.predict(table)
-    for rows in (slice(0, 1), slice(5, 8), slice(CHUNK - 1, CHUNK + 1), slice(100, 100 + CHUNK)):
-        pd.testing.assert_frame_equal(classifier.predict(table.iloc[rows]), together.iloc[rows], check_exact=True)
+    layers = replace(classifier.architecture, activations=(activation,))
+    classifier = replace(classifier, architecture=layers)
+    together = classifier.predict(frame(classifier, arrays.X[:300]))
+    for rows in (slice(0, 1), slice(299, 300), slice(5, 8), slice(31, 33), slice(100, 228)):
+        alone = classifier.predict(frame(classifier, arrays.X[rows])).set_index(together.index[rows])
+        pd.testing.assert_frame_equal(alone, together.iloc[rows], check_exact=True)
+
+
+def test_a_row_gets_the_same_bits_at_every_place(trained) -> None:
+    classifier, arrays, _ = trained
+    _, P = classifier.classify(np.repeat(arrays.X[:1], 130, axis=0))
+    assert len({row.tobytes() for row in P}) == 1
 
 
 def test_probabilities_sum_to_one_and_the_label_has_the_largest(trained) -> None:
@@ -109,7 +119,7 @@ def test_files_of_another_format_or_that_do_not_fit_together_are_refused(trained
 
 @pytest.mark.parametrize("output", ["softmax", "sigmoid"])
 def test_extreme_logits_give_probabilities_of_zero_and_one(output: str) -> None:
-    Z = np.array([[1e4, -1e4], [-1e4, 1e4]]) if output == "softmax" else np.array([[-1e4, 1e4]])
+    Z = np.array([[1e4, -1e4], [-1e4, 1e4]]) if output == "softmax" else np.array([[-1e4], [1e4]])
     assert probabilities(Z, output).tolist() == [[1.0, 0.0], [0.0, 1.0]]
 
 

@@ -100,7 +100,7 @@ def test_a_model_carries_its_signature_an_example_and_pinned_requirements(tmp_pa
 
 def test_a_model_needs_nothing_of_the_project_but_what_it_carries() -> None:
     names = {path.relative_to(ROOT).as_posix() for path in needed(ROOT / "models" / "inference.py")}
-    assert {"models/inference.py", "nn/network.py", "data/encoding.py", "__init__.py"} <= names
+    assert {"models/inference.py", "nn/parameters.py", "data/encoding.py", "__init__.py"} <= names
     assert not [name for name in names if name.startswith(("tracking", "search", "selection", "training", "trial"))]
 
 
