@@ -13,9 +13,8 @@ from pipeline.console import compose
 from pipeline.console.display import console, table
 from pipeline.console.interruption import terminable
 from pipeline.data.arrays import load_arrays
-from pipeline.search.lock import hold
 from pipeline.selection.candidates import choose, load, prepare_data
-from pipeline.selection.opening import Finalist, Opened, open_test, permitted
+from pipeline.selection.opening import Finalist, Opened, end_dead, lock_of, open_test, permitted
 from pipeline.selection.winner import example_rows, winner
 from pipeline.tracking.archive import Archive
 from pipeline.tracking.files import digest
@@ -35,19 +34,19 @@ def final(config: FinalConfig) -> int:
     """Evaluate and register; 0 when all that was asked for has been done."""
     tracking = config.tracking
     store = Path(tracking.store)
-    archive = Archive(tracking)
-    study = config.study or archive.latest_study()
-    with hold(store / "final.lock", "the test set"), terminable():
-        choice = choose(archive, study)
-        candidate = load(archive, choice.run)
-        name = model_name(config.model, candidate.config)
-        prepared = prepare_data(archive, [candidate], store, allow_path=config.allow_path)
-        earlier = permitted(archive, prepared, force=config.force) if config.evaluate else []
+    archive, recorder = Archive(tracking), Recorder(tracking)
+    end_dead(recorder, store)
+    study = config.study or only_study(archive)
+    choice = choose(archive, study)
+    candidate = load(archive, choice.run)
+    name = model_name(config.model, candidate.config)
+    prepared = prepare_data(archive, [candidate], store, allow_path=config.allow_path)
+    with lock_of(store, prepared.source_digest), terminable():
+        permission = permitted(archive, prepared, force=config.force) if config.evaluate else None
         arrays = load_arrays(prepared.path)
         finalist = Finalist(study, choice, candidate, prepared, arrays, winner(candidate, arrays, prepared))
         console.print(f"Study {study}: {choice.why}\nEvaluated and shipped: {finalist.winner.how}.")
-        recorder = Recorder(tracking)
-        opened = open_test(finalist, archive, recorder, earlier) if config.evaluate else None
+        opened = open_test(finalist, archive, recorder, permission) if permission else None
         if opened is not None:
             _print(opened)
         if config.register:
@@ -57,6 +56,21 @@ def final(config: FinalConfig) -> int:
                 _link(opened, model, registry, recorder)
             _print_model(model, registry)
     return 0
+
+
+def only_study(archive: Archive) -> str:
+    """The store's one study: of several, the one whose test set is to be opened must be named.
+
+    Raises
+    ------
+    ConfigError
+        There are several.
+    """
+    latest, names = archive.latest_study(), sorted({run.study for run in archive.studies()})
+    if len(names) > 1:
+        shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+        raise ConfigError(f"study must be given, because the store has several ({shown}): make final STUDY={latest}.")
+    return latest
 
 
 def model_name(given: str | None, config: TrialConfig) -> str:

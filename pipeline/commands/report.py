@@ -69,4 +69,4 @@ def test_set(archive: Archive, sweep: Sweep) -> str:
     examples = sweep.data.get("examples") or {}
     if sweep.config["data"]["test"] == "none" or not examples.get("test", 1):
         return "There is no test set: the data were split without one."
-    return test_set_sentence(openings(archive.store, str(sweep.parent.tags.get("source_digest", ""))))
+    return test_set_sentence(openings(archive.store, str(sweep.parent.tags.get("source_digest", ""))).counted)

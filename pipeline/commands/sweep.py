@@ -11,6 +11,7 @@ import optuna
 from optuna.trial import TrialState
 
 from pipeline.config.commands import SweepConfig
+from pipeline.config.errors import UserError
 from pipeline.config.trial import TrialConfig
 from pipeline.config.validation import parse
 from pipeline.console import compose
@@ -19,6 +20,7 @@ from pipeline.console.data import say_data
 from pipeline.console.display import SweepProgress, console
 from pipeline.console.interruption import terminable
 from pipeline.data.prepare import PreparedData, prepare
+from pipeline.data.recognition import present_rows
 from pipeline.search.coordinator import Coordinator, Plan, run_name
 from pipeline.search.executors import check_workers, open_executor
 from pipeline.search.lock import Check, claim
@@ -121,7 +123,11 @@ def test_set(sender: Sender, prepared: PreparedData) -> str:
         return "There is no test set: the data were split without one."
     if sender.trouble:
         return f"Whether the test set has been opened cannot be told now: {sender.trouble}"
-    return test_set_sentence(openings(sender.recorder.store, prepared.source_digest))
+    try:
+        found = openings(sender.recorder.store, prepared.source_digest, lambda: present_rows(prepared))
+    except UserError as error:  # the results are to be shown all the same
+        return f"Whether the test set has been opened cannot be told now: {error}"
+    return test_set_sentence(found.counted)
 
 
 def baseline(config: SweepConfig) -> TrialConfig:

@@ -156,7 +156,7 @@ class ConfirmConfig(Strict):
 class FinalConfig(Strict):
     """`make final`: whose test, and what to register."""
 
-    study: str | None = None  # null: the latest sweep
+    study: str | None = None  # null: the store's only study; of several one must be named
     evaluate: bool = True  # false: leave the test set alone and only register the model
     force: bool = False  # open a test set again that was opened before
     allow_path: bool = False  # read the data file that a study from elsewhere names

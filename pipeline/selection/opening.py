@@ -1,23 +1,37 @@
 """Opening the test set: permission, a record of it before anyone looks, the evaluation, and what it means in words.
 
-Every opening is a run of kind `final`; `pipeline.tracking.openings` counts them.
+Every opening is a run of kind `final`; `pipeline.tracking.openings` counts them. An opening is announced with hashes of
+its rows, takes its number from the server, and looks only if no other announcement has a lower one.
 """
 
 import tempfile
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pipeline.config.errors import DataError, UserError
+from pipeline.config.errors import DataError, StudyError, UserError
 from pipeline.data.arrays import TrialArrays
 from pipeline.data.prepare import PreparedData
+from pipeline.data.recognition import PresentRows, present_rows
+from pipeline.search.lock import Check, hold
 from pipeline.selection.candidates import Candidate, Choice
 from pipeline.selection.evaluation import Evaluation, gap_sentence
 from pipeline.selection.pictures import draw_confusion
 from pipeline.selection.test_set import evaluate_on_test
 from pipeline.selection.winner import Winner
 from pipeline.tracking.archive import Archive
-from pipeline.tracking.openings import Opening, openings
+from pipeline.tracking.openings import (
+    ROWS,
+    History,
+    Opening,
+    is_numbered,
+    left_running,
+    openings,
+    take_number,
+    whose,
+    write_rows,
+)
 from pipeline.tracking.recorder import NOTE, Recorder
 
 
@@ -40,7 +54,12 @@ class Opened:
     run_id: str
     finalist: Finalist
     result: Evaluation
-    earlier: list[Opening]
+    history: History
+
+    @property
+    def earlier(self) -> list[Opening]:
+        """The openings before this one."""
+        return self.history.counted
 
     @property
     def headline(self) -> str:
@@ -60,6 +79,7 @@ class Opened:
             gap_sentence(self.finalist.winner.dev_error, self.result.error),
             f"Test rows with a category that no training row had: {unseen}." if unseen else "",
             self._history(),
+            *(opening.doubt for opening in self.history.doubtful),
         ]
         return [remark for remark in remarks if remark]
 
@@ -83,8 +103,36 @@ class Opened:
         return "\n".join(lines)
 
 
-def permitted(archive: Archive, prepared: PreparedData, *, force: bool) -> list[Opening]:
-    """The earlier openings of this data's test set, if another is allowed.
+def lock_of(store: Path, source_digest: str) -> AbstractContextManager[Check]:
+    """Hold the test set of one data set for this process, among those that use the same local folder.
+
+    Raises
+    ------
+    StudyError
+        Another living process holds it.
+    """
+    return hold(store / "locks" / f"final-{source_digest}.lock", "the test set of these data")
+
+
+def end_dead(recorder: Recorder, root: Path) -> None:
+    """End the runs of openings whose process was killed; such an opening counts if it had taken its number."""
+    for run_id, source_digest in left_running(recorder.store).items():
+        with suppress(StudyError), lock_of(root, source_digest):
+            if not is_numbered(recorder.store, run_id):
+                recorder.annotate(run_id, {"test_opened": "false"})
+            recorder.close(run_id, "KILLED")
+
+
+@dataclass(frozen=True)
+class Permission:
+    """That a test set may be opened: its rows by their hashes, and whether earlier openings are no hindrance."""
+
+    rows: PresentRows
+    force: bool
+
+
+def permitted(archive: Archive, prepared: PreparedData, *, force: bool) -> Permission:
+    """Permission to open this data's test set.
 
     Raises
     ------
@@ -96,7 +144,12 @@ def permitted(archive: Archive, prepared: PreparedData, *, force: bool) -> list[
             "There is no test set to open, because the study was made with data.test=none; "
             'make final ARGS="evaluate=false" registers its model all the same.'
         )
-    earlier = openings(archive.store, prepared.source_digest)
+    rows = present_rows(prepared)
+    _refuse_opened(openings(archive.store, prepared.source_digest, lambda: rows).counted, force=force)
+    return Permission(rows, force)
+
+
+def _refuse_opened(earlier: list[Opening], *, force: bool) -> None:
     if earlier and not force:
         times = "once" if len(earlier) == 1 else f"{len(earlier)} times"
         raise UserError(
@@ -104,30 +157,33 @@ def permitted(archive: Archive, prepared: PreparedData, *, force: bool) -> list[
             'looking would make its error look too good; ARGS="force=true" opens it again and counts that, '
             'ARGS="evaluate=false" registers the model without opening it.'
         )
-    return earlier
 
 
-def open_test(finalist: Finalist, archive: Archive, recorder: Recorder, earlier: list[Opening]) -> Opened:
+def open_test(finalist: Finalist, archive: Archive, recorder: Recorder, permission: Permission) -> Opened:
     """Record the opening, and only then look; whatever happens after the look, the opening stays recorded."""
-    run_id = _announce(finalist, archive, recorder, len(earlier) + 1)
-    status = "FAILED"
+    run_id = _announce(finalist, archive, recorder)
+    status, looked = "FAILED", False
     try:
+        history = _in_turn(run_id, finalist, recorder, permission)
+        looked = True
         result = evaluate_on_test(finalist.winner.classifier, finalist.prepared.heldout)
-        opened = Opened(run_id, finalist, result, earlier)
+        opened = Opened(run_id, finalist, result, history)
         _record(opened, recorder)
         status = "FINISHED"
     except DataError:
-        recorder.annotate(run_id, {"test_opened": "false"})  # no row of it could be read
+        looked = False  # no row of it could be read
         raise
     except KeyboardInterrupt:
         status = "KILLED"
         raise
     finally:
+        if not looked:
+            recorder.annotate(run_id, {"test_opened": "false"})
         recorder.close(run_id, status)
     return opened
 
 
-def _announce(finalist: Finalist, archive: Archive, recorder: Recorder, opening: int) -> str:
+def _announce(finalist: Finalist, archive: Archive, recorder: Recorder) -> str:
     candidate, prepared = finalist.candidate, finalist.prepared
     parent = archive.parent(finalist.study).run_id
     number = 1 + sum(run.kind == "final" for run in archive.below(parent))
@@ -140,10 +196,29 @@ def _announce(finalist: Finalist, archive: Archive, recorder: Recorder, opening:
         "data_digest": prepared.digest,
         "test_opened": "true",
         "opened_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "opening": str(opening),
+        "opened_from": whose(recorder.store),
     }
     name = "final" if number == 1 else f"final-{number}"
     return recorder.open_run("final", name, tags, asdict(candidate.config), parent=parent)
+
+
+def _in_turn(run_id: str, finalist: Finalist, recorder: Recorder, permission: Permission) -> History:
+    """Every earlier opening, once this one has its number, after which every later one will find it.
+
+    Raises
+    ------
+    UserError
+        Somebody else has announced an opening of the same rows since the permission was given, with a lower number.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        write_rows(Path(folder) / ROWS, permission.rows.held_out)
+        recorder.write_file(run_id, Path(folder) / ROWS)
+    number = take_number(recorder.store, run_id)
+    found = openings(recorder.store, finalist.prepared.source_digest, lambda: permission.rows)
+    earlier = [o for o in found.counted if o.run_id != run_id and (o.order is None or o.order < number)]
+    _refuse_opened(earlier, force=permission.force)
+    recorder.annotate(run_id, {"opening_number": number, "opening": len(earlier) + 1})
+    return History(earlier, [opening for opening in found.doubtful if opening.run_id != run_id])
 
 
 def _record(opened: Opened, recorder: Recorder) -> None:

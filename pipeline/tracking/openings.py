@@ -1,15 +1,35 @@
-"""The register of opened test sets: a run of kind `final` in the tracking store for each, found by the source's digest.
+"""The register of opened test sets: a run of kind `final` in the tracking store for each.
 
-It looks through every experiment of the store, and at deleted runs too: what has been seen stays seen.
+An opening concerns a data set if it was made of the same source, or if it showed rows that are held out now. Every
+experiment of the store is searched, and deleted runs too: what has been seen stays seen.
 """
 
-from dataclasses import dataclass
+import hashlib
+import re
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.tracking.store import Store, connect, explain
+import numpy as np
+
+from pipeline.config.errors import RecordError, TrackingError, UserError
+from pipeline.data.recognition import HashedRows, Overlap, PresentRows
+from pipeline.tracking import files, reading
+from pipeline.tracking.store import Store, connect, explain, quoted
 
 if TYPE_CHECKING:
+    from mlflow.entities import Run
     from mlflow.tracking import MlflowClient
+
+REGISTER = "test-set-openings"
+"""A registered model without a model: its versions, which the server numbers, put the openings in order."""
+ROWS = "test_rows.npz"
+_NAMES = re.compile("columns|cells")
+_MAX_BYTES = 2**30
 
 
 @dataclass(frozen=True)
@@ -18,8 +38,11 @@ class Opening:
 
     Attributes
     ----------
+    order : the server's number; None for those that were recorded before there were numbers.
     opened_at : by the clock of whoever opened it, in ISO 8601, UTC.
     test_error : what was seen; None when the evaluation did not come to its end.
+    overlap : how many of the rows held out now it showed; None when it was recognised by the source alone.
+    trouble : why its rows cannot be compared; empty when they can.
     """
 
     run_id: str
@@ -28,23 +51,65 @@ class Opening:
     opened_at: str
     data_digest: str
     test_error: float | None
+    order: int | None = None
+    overlap: Overlap | None = None
+    trouble: str = ""
 
     @property
     def sentence(self) -> str:
         """When, for what, and what it showed."""
         when = self.opened_at.replace("T", " ").replace("+00:00", " UTC")
         seen = "" if self.test_error is None else f", which showed a test error of {self.test_error:.2%}"
-        return f"on {when} for {self.study}/{self.trial} (run {self.run_id}){seen}"
+        rows = (
+            f", with {self.overlap.shared:,} of the {self.overlap.held_out:,} rows held out now" if self.overlap else ""
+        )
+        return f"on {when} for {self.study}/{self.trial} (run {self.run_id}){rows}{seen}"
+
+    @property
+    def doubt(self) -> str:
+        """Why it cannot be told whether this opening showed rows that are held out now."""
+        if self.overlap is None:
+            return f"Whether the test set opened {self.sentence} had the same rows cannot be told: {self.trouble}"
+        return (
+            f"{self.overlap.shared:,} of the {self.overlap.held_out:,} rows held out now equal rows of the test set "
+            f"opened on {self.opened_at[:10]} for {self.study}/{self.trial} (run {self.run_id}). That is not counted "
+            f"as an opening: rows repeat so much that about {self.overlap.by_chance:,.0f} would by chance."
+        )
 
 
-def openings(store: Store, source_digest: str) -> list[Opening]:
-    """Every opening of a test set drawn from the data with this digest, under whatever split and study, in order."""
+@dataclass(frozen=True)
+class History:
+    """The openings that concern a data set, in order, and those of which that cannot be told."""
+
+    counted: list[Opening] = field(default_factory=list)
+    doubtful: list[Opening] = field(default_factory=list)
+
+
+def openings(store: Store, source_digest: str, rows: Callable[[], PresentRows] | None = None) -> History:
+    """Every opening of a test set that was drawn from this source, or that held 10 % of the rows held out now.
+
+    An announcement under way that has no number yet does not count: it will find the present one before it looks.
+
+    Parameters
+    ----------
+    rows : gives the present rows, if there are others to compare them with; without it the source alone counts.
+    """
     client = connect(store)
     try:
-        found = _search(client, source_digest)
+        order = _numbers(client)
+        found = [(run, _opening(run, order)) for run in _finals(client, "tags.test_opened = 'true'")]
+        found = [(run, opening) for run, opening in found if not _has_yet_to_be_numbered(run, opening)]
+        counted = [opening for run, opening in found if run.data.tags.get("source_digest") == source_digest]
+        others = [(run, o) for run, o in found if o not in counted and "opened_from" in run.data.tags]
+        present = rows() if rows and others else None
+        compared = [_compared(client, store, run, opening, present) for run, opening in others] if present else []
+    except UserError:
+        raise
     except Exception as error:
         raise explain(error, store) from error
-    return sorted(found, key=lambda opening: opening.opened_at)
+    counted += [opening for opening in compared if opening.overlap and opening.overlap.is_certain]
+    doubtful = [o for o in compared if o.trouble or (o.overlap and o.overlap.is_large and not o.overlap.is_certain)]
+    return History(sorted(counted, key=_place), sorted(doubtful, key=_place))
 
 
 def test_set_sentence(found: list[Opening]) -> str:
@@ -55,26 +120,123 @@ def test_set_sentence(found: list[Opening]) -> str:
     return f"The test set has been opened {times}: {'; '.join(opening.sentence for opening in found)}."
 
 
-def _search(client: "MlflowClient", source_digest: str) -> list[Opening]:
-    from mlflow.entities import ViewType
+def take_number(store: Store, run_id: str) -> int:
+    """The place of an announced opening among all of the store, given by the server whatever the clocks say."""
+    from mlflow.exceptions import MlflowException
 
-    condition = f"tags.kind = 'final' and tags.test_opened = 'true' and tags.source_digest = '{source_digest}'"
-    experiments = [e.experiment_id for e in client.search_experiments(view_type=ViewType.ALL)]
-    found, token = [], None
+    client = connect(store)
+    about = "Not a model: its versions put the openings of test sets in order. Leave them as they are."
+    try:
+        with suppress(MlflowException):  # made before, or by somebody else just now; if neither, the version fails
+            client.create_registered_model(REGISTER, description=about)
+        return int(client.create_model_version(REGISTER, f"runs:/{run_id}/{ROWS}", run_id).version)
+    except Exception as error:
+        raise explain(error, store) from error
+
+
+def whose(store: Store) -> str:
+    """Names this machine and folder, without showing either: the tag `opened_from` of what is announced here."""
+    return hashlib.sha256(f"{socket.gethostname()} {store.root}".encode()).hexdigest()[:16]
+
+
+def left_running(store: Store) -> dict[str, str]:
+    """Openings announced from this folder that have not ended, as run id → source digest."""
+    client = connect(store)
+    try:
+        runs = list(_finals(client, "attributes.status = 'RUNNING'"))
+    except Exception as error:
+        raise explain(error, store) from error
+    own = whose(store)
+    return {
+        str(run.info.run_id): run.data.tags.get("source_digest", "")
+        for run in runs
+        if store.kind == "embedded" or run.data.tags.get("opened_from") == own
+    }
+
+
+def is_numbered(store: Store, run_id: str) -> bool:
+    """Whether an opening came as far as to take its number, after which it may have looked."""
+    return run_id in _numbers(connect(store))
+
+
+def _place(opening: Opening) -> tuple[int, str]:
+    return opening.order or 0, opening.opened_at
+
+
+def _numbers(client: "MlflowClient") -> dict[str, int]:
+    found, token = dict[str, int](), None
     while True:
-        page = client.search_runs(experiments, condition, ViewType.ALL, max_results=1000, page_token=token)
-        for run in page:
-            tags = run.data.tags
-            found.append(
-                Opening(
-                    run_id=str(run.info.run_id),
-                    study=tags.get("study", ""),
-                    trial=tags.get("trial_name", ""),
-                    opened_at=tags.get("opened_at", ""),
-                    data_digest=tags.get("data_digest", ""),
-                    test_error=run.data.metrics.get("test_error"),
-                )
-            )
+        page = client.search_model_versions(f"name={quoted(REGISTER)}", page_token=token)
+        found |= {str(version.run_id): int(version.version) for version in page}
         token = page.token
         if not token:
             return found
+
+
+def _finals(client: "MlflowClient", condition: str) -> Iterator["Run"]:
+    from mlflow.entities import ViewType
+
+    experiments = None
+    while True:
+        page = client.search_experiments(view_type=ViewType.ALL, page_token=experiments)
+        ids, token = [experiment.experiment_id for experiment in page], None
+        while ids:
+            runs = client.search_runs(
+                ids, f"tags.kind = 'final' and {condition}", ViewType.ALL, max_results=1000, page_token=token
+            )
+            yield from runs
+            token = runs.token
+            if not token:
+                break
+        experiments = page.token
+        if not experiments:
+            return
+
+
+def _opening(run: "Run", order: dict[str, int]) -> Opening:
+    tags, run_id = run.data.tags, str(run.info.run_id)
+    own = tags.get("opening_number", "")
+    return Opening(
+        run_id=run_id,
+        study=tags.get("study", ""),
+        trial=tags.get("trial_name", ""),
+        opened_at=tags.get("opened_at", ""),
+        data_digest=tags.get("data_digest", ""),
+        test_error=run.data.metrics.get("test_error"),
+        order=order.get(run_id, int(own) if own.isdecimal() else None),
+    )
+
+
+def _has_yet_to_be_numbered(run: "Run", opening: Opening) -> bool:
+    return "opened_from" in run.data.tags and run.info.status == "RUNNING" and opening.order is None
+
+
+def _compared(client: "MlflowClient", store: Store, run: "Run", opening: Opening, rows: PresentRows) -> Opening:
+    """The opening with what its rows and the present ones share."""
+    try:
+        return replace(opening, overlap=rows.overlap(_opened_rows(client, store, run)))
+    except (RecordError, TrackingError) as error:
+        return replace(opening, trouble=str(error))
+
+
+def _opened_rows(client: "MlflowClient", store: Store, run: "Run") -> HashedRows:
+    run_id = str(run.info.run_id)
+    with tempfile.TemporaryDirectory() as staging:
+        path = store.root / "artifacts" / run_id / "artifacts" / ROWS
+        if store.kind == "server" or not path.is_file():
+            try:
+                path = Path(client.download_artifacts(run_id, ROWS, staging))
+            except Exception as error:
+                raise explain(error, store) from error
+        arrays = reading.read_arrays(path, _NAMES, _MAX_BYTES)
+    columns, cells = arrays.get("columns"), arrays.get("cells")
+    if columns is None or cells is None or columns.dtype != np.uint64 or cells.dtype != np.uint16:
+        raise RecordError(f"{ROWS} of run {run_id} does not hold hashed rows.")
+    if columns.ndim != 1 or cells.ndim != 2 or cells.shape[1] != len(columns):
+        raise RecordError(f"{ROWS} of run {run_id} has {cells.shape} cells for {columns.shape} columns.")
+    return HashedRows(columns, cells)
+
+
+def write_rows(path: Path, rows: HashedRows) -> None:
+    """Write the hashes of the rows that are about to be opened, for `openings` to compare with later ones."""
+    files.write_arrays(path, {"columns": rows.columns, "cells": rows.cells})

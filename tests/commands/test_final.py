@@ -2,20 +2,23 @@
 
 import shutil
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from pipeline.commands import final as command
 from pipeline.config.commands import FinalConfig, TrackingConfig
-from pipeline.config.errors import ConfigError, DataError, RecordError, UserError
+from pipeline.config.errors import ConfigError, DataError, RecordError, StudyError, UserError
 from pipeline.config.trial import TrialConfig
 from pipeline.config.validation import parse
 from pipeline.data.arrays import load_arrays
 from pipeline.data.heldout import open_heldout
 from pipeline.data.prepare import prepare
+from pipeline.selection import opening
 from pipeline.selection import test_set as the_test_set
 from pipeline.selection.evaluation import evaluate
 from pipeline.tracking.archive import Archive, Found
@@ -24,7 +27,7 @@ from pipeline.tracking.registry import Registry
 from pipeline.tracking.store import connect
 
 
-def settings(store: Path, study: str = "first", **changes: Any) -> FinalConfig:
+def settings(store: Path, study: str | None = "first", **changes: Any) -> FinalConfig:
     plain = {"study": study, "register": False, "tracking": {"store": str(store), "code_diff": False}}
     return parse(FinalConfig, plain | changes)
 
@@ -110,14 +113,164 @@ def test_an_opening_is_recorded_before_anyone_looks(store: Path, monkeypatch: py
 
 
 def test_test_rows_that_could_not_be_read_have_not_been_opened(store: Path) -> None:
-    record = Archive(TrackingConfig(store=str(store))).load(Archive(TrackingConfig(store=str(store))).best("first"))
+    archive = Archive(TrackingConfig(store=str(store)))
+    record = archive.load(archive.best("first"))
     (store / "heldout" / record.data["digest"] / "y.npy").write_bytes(b"torn")
     with pytest.raises(DataError):
         command.final(settings(store))
-    assert finals(store)[0].status == "FAILED"
+    assert finals(store) == []
     shutil.rmtree(store / "heldout" / record.data["digest"])
     assert command.final(settings(store)) == 0
     assert finals(store)[-1].tags["opening"] == "1"
+
+
+def test_nor_those_that_are_damaged_between_the_announcement_and_the_look(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreadable(*_: object) -> None:
+        raise DataError("The test rows cannot be read.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(the_test_set, "open_heldout", unreadable)
+        with pytest.raises(DataError):
+            command.final(settings(store))
+    assert finals(store)[0].status == "FAILED"
+    command.final(settings(store))
+    assert [run.tags["test_opened"] for run in finals(store)] == ["false", "true"]
+
+
+def test_an_opening_counts_for_the_same_rows_without_a_column(
+    store: Path, sweep_into: Callable[..., int], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"id": np.arange(100), "x1": rng.normal(size=100), "x2": rng.normal(size=100)})
+    table.assign(label=(table.x1 > 0).astype(int)).to_csv(tmp_path / "table.csv", index=False)
+    file = {"name": "file", "source": "file", "path": str(tmp_path / "table.csv"), "target": "label", "examples": None}
+    sweep_into(store, "with", **file)
+    command.final(settings(store, "with"))
+    capsys.readouterr()
+    sweep_into(store, "without", **file, drop=["id"])
+    assert "The test set has been opened once" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"opened once, last .* with/trial-000\d .* with 20 of the 20 rows held out now"):
+        command.final(settings(store, "without"))
+    assert command.final(settings(store, "first")) == 0
+
+
+def test_rows_that_repeat_so_much_that_chance_would_match_are_said(
+    store: Path, sweep_into: Callable[..., int], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for seed in (0, 1):
+        bits = np.random.default_rng(seed).integers(0, 2, (100, 3))
+        table = pd.DataFrame(bits, columns=["a", "b", "label"])
+        table.to_csv(tmp_path / f"{seed}.csv", index=False)
+        file = {"name": "file", "source": "file", "path": str(tmp_path / f"{seed}.csv"), "target": "label"}
+        sweep_into(store, f"bits-{seed}", **file, examples=None)
+        capsys.readouterr()
+        command.final(settings(store, f"bits-{seed}"))
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "This was the first opening" in shown
+    assert "of the 20 rows held out now equal rows of the test set opened on" in shown
+    assert "That is not counted as an opening: rows repeat so much" in shown
+
+
+@pytest.fixture
+def two_stores(store: Path, tmp_path: Path) -> Callable[[str], FinalConfig]:
+    """Settings of two people, each with a local folder, on one tracking store."""
+    shutil.copytree(store, tmp_path / "other")
+    shared = {"uri": f"sqlite:///{store / 'mlflow.db'}", "artifacts": str(store / "artifacts"), "code_diff": False}
+    folders = {"one": store, "other": tmp_path / "other"}
+    return lambda who: settings(store, tracking={**shared, "store": str(folders[who])})
+
+
+@pytest.mark.parametrize("late", ["one", "other"])
+@pytest.mark.parametrize(
+    ("pause", "first"), [("_announce", "other"), ("take_number", "other"), ("evaluate_on_test", "one")]
+)
+def test_of_two_at_once_the_first_in_the_servers_order_looks_whatever_the_clocks_say(
+    two_stores: Callable[[str], FinalConfig], store: Path, monkeypatch: pytest.MonkeyPatch, late: str, pause: str, first: str
+) -> None:
+    """`one` pauses before a step, and `other` goes all the way meanwhile; `late` has a clock an hour behind."""
+    who, looked, refused = ["one"], [], []
+    step, look = getattr(opening, pause), opening.evaluate_on_test
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:
+            return datetime.now(tz) - timedelta(hours=who[-1] == late)
+
+    def looking(*given: Any) -> Any:
+        looked.append(who[-1])
+        return look(*given)
+
+    def run(name: str) -> None:
+        try:
+            command.final(two_stores(name))
+        except UserError as error:
+            assert "has been opened once" in str(error)
+            refused.append(name)
+
+    def paused(*given: Any) -> Any:
+        if who == ["one"]:
+            who.append("other")
+            run("other")
+            who.append("one")
+        return (looking if step is look else step)(*given)
+
+    monkeypatch.setattr(opening, "datetime", Clock)
+    monkeypatch.setattr(opening, "evaluate_on_test", looking)
+    monkeypatch.setattr(opening, pause, paused)
+    run("one")
+    assert looked == [first]
+    assert {*refused, first} == {"one", "other"}
+    assert [run.tags["study"] for run in finals(store) if run.tags["test_opened"] == "true"] == ["first"]
+    assert {run.status for run in finals(store)} <= {"FINISHED", "FAILED"}
+
+
+@pytest.mark.parametrize(("numbered", "opened"), [(False, "false"), (True, "true")])
+def test_an_opening_whose_process_was_killed_is_ended_and_counts_once_it_had_its_number(
+    store: Path, numbered: bool, opened: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a kill leaves: a run that is announced, numbered or not, and RUNNING for ever."""
+    with monkeypatch.context() as patched:
+        patched.setattr(opening, "evaluate_on_test", forbid)
+        patched.setattr(Recorder, "close", lambda *_: None)
+        patched.setattr(Recorder, "annotate", lambda *_: None)
+        if not numbered:
+            patched.setattr(opening, "take_number", forbid)
+        with pytest.raises(AssertionError):
+            command.final(settings(store))
+    assert finals(store)[0].status == "RUNNING"
+    if numbered:
+        with pytest.raises(UserError, match="has been opened once"):
+            command.final(settings(store))
+    else:
+        assert command.final(settings(store)) == 0
+    assert (finals(store)[0].status, finals(store)[0].tags["test_opened"]) == ("KILLED", opened)
+
+
+def test_an_opening_under_way_is_not_ended(store: Path) -> None:
+    digest = Archive(TrackingConfig(store=str(store))).parent("first").tags["source_digest"]
+    tags = {"test_opened": "true", "source_digest": digest, "study": "else"}
+    run_id = Recorder(TrackingConfig(store=str(store))).open_run("final", "final", tags)
+    with opening.lock_of(store, digest):
+        opening.end_dead(Recorder(TrackingConfig(store=str(store))), store)
+        assert Archive(TrackingConfig(store=str(store))).find(run_id).status == "RUNNING"
+    opening.end_dead(Recorder(TrackingConfig(store=str(store))), store)
+    assert Archive(TrackingConfig(store=str(store))).find(run_id).status == "KILLED"
+
+
+def test_two_data_sets_are_opened_side_by_side_and_one_is_not(store: Path) -> None:
+    digest = Archive(TrackingConfig(store=str(store))).parent("first").tags["source_digest"]
+    with opening.lock_of(store, "0" * 32):
+        assert command.final(settings(store, evaluate=False)) == 0
+    with opening.lock_of(store, digest), pytest.raises(StudyError, match="the test set of these data is held by"):
+        command.final(settings(store, evaluate=False))
+
+
+def test_of_several_studies_one_must_be_named(store: Path) -> None:
+    with pytest.raises(ConfigError, match=r"study must be given, because the store has several \(first, second\)"):
+        command.final(settings(store, None))
+    assert finals(store) == []
 
 
 def test_without_a_test_part_it_says_so_and_registers_the_model_when_asked(
