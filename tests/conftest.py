@@ -24,7 +24,7 @@ def quiet_optuna() -> None:
     logging.getLogger("optuna").setLevel(logging.WARNING)
 
 
-def sweep_config(store: Path, name: str, **data: object) -> SweepConfig:
+def sweep_config(store: Path, name: str, /, **data: object) -> SweepConfig:
     return parse(
         SweepConfig,
         {
@@ -66,4 +66,4 @@ def store(swept: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def sweep_into() -> Callable[..., int]:
     """Sweeps a further study: (store, name, **data values)."""
-    return lambda store, name, **data: sweep(sweep_config(store, name, **data))
+    return lambda store, name, /, **data: sweep(sweep_config(store, name, **data))

@@ -25,7 +25,6 @@ from pipeline.tracking.openings import (
     ROWS,
     History,
     Opening,
-    is_numbered,
     left_running,
     openings,
     take_number,
@@ -116,11 +115,11 @@ def lock_of(store: Path, source_digest: str) -> AbstractContextManager[Check]:
 
 def end_dead(recorder: Recorder, root: Path) -> None:
     """End the runs of openings whose process was killed; such an opening counts if it had taken its number."""
-    for run_id, source_digest in left_running(recorder.store).items():
-        with suppress(StudyError), lock_of(root, source_digest):
-            if not is_numbered(recorder.store, run_id):
-                recorder.annotate(run_id, {"test_opened": "false"})
-            recorder.close(run_id, "KILLED")
+    for opening in left_running(recorder.store):
+        with suppress(StudyError), lock_of(root, opening.source_digest):
+            if not opening.may_have_looked:
+                recorder.annotate(opening.run_id, {"test_opened": "false"})
+            recorder.close(opening.run_id, "KILLED")
 
 
 @dataclass(frozen=True)

@@ -139,24 +139,28 @@ def whose(store: Store) -> str:
     return hashlib.sha256(f"{socket.gethostname()} {store.root}".encode()).hexdigest()[:16]
 
 
-def left_running(store: Store) -> dict[str, str]:
-    """Openings announced from this folder that have not ended, as run id → source digest."""
+@dataclass(frozen=True)
+class Unended:
+    """An opening whose run is still RUNNING; without a number, it cannot have looked."""
+
+    run_id: str
+    source_digest: str
+    may_have_looked: bool
+
+
+def left_running(store: Store) -> list[Unended]:
+    """Openings announced from this folder that have not ended, those of earlier versions included."""
     client = connect(store)
     try:
-        runs = list(_finals(client, "attributes.status = 'RUNNING'"))
+        order = _numbers(client)
+        runs = [(run, _opening(run, order)) for run in _finals(client, "attributes.status = 'RUNNING'")]
     except Exception as error:
         raise explain(error, store) from error
-    own = whose(store)
-    return {
-        str(run.info.run_id): run.data.tags.get("source_digest", "")
-        for run in runs
-        if store.kind == "embedded" or run.data.tags.get("opened_from") == own
-    }
-
-
-def is_numbered(store: Store, run_id: str) -> bool:
-    """Whether an opening came as far as to take its number, after which it may have looked."""
-    return run_id in _numbers(connect(store))
+    return [
+        Unended(opening.run_id, run.data.tags.get("source_digest", ""), not _has_yet_to_be_numbered(run, opening))
+        for run, opening in runs
+        if store.kind == "embedded" or run.data.tags.get("opened_from") == whose(store)
+    ]
 
 
 def _place(opening: Opening) -> tuple[int, str]:
