@@ -101,7 +101,7 @@ def carry_out(config: SweepConfig, study: optuna.Study, space: Space, prepared: 
             leave(config, sender, study, "FAILED")
         raise
     left = leave(config, sender, study, "FINISHED")
-    children = {} if sender.trouble else sender.recorder.children(sender.parent or "")
+    children = {} if left or sender.recorder is None else sender.recorder.children(sender.parent or "")
     run_ids = {number: run_id for number, (run_id, _) in children.items()}
     exhausted = len(asked(study)) >= trials_possible(config, space)
     return print_end(
@@ -121,7 +121,7 @@ def test_set(sender: Sender, prepared: PreparedData) -> str:
     """Whether anybody has looked at the test set of these data, as far as the store can be asked."""
     if not prepared.description["examples"].get("test"):
         return "There is no test set: the data were split without one."
-    if sender.trouble:
+    if sender.recorder is None:
         return f"Whether the test set has been opened cannot be told now: {sender.trouble}"
     try:
         found = openings(sender.recorder.store, prepared.source_digest, lambda: present_rows(prepared))
@@ -167,7 +167,7 @@ class Tracker:
 
     def progress(self, number: int, segment: Segment) -> None:
         """A trial is under way and has curves to show."""
-        self._sender.progress(run_name(number), segment.curves)
+        self._sender.progress(run_name(number), segment.curves, segment.started_at, segment.total_s)
 
 
 def make_sender(config: SweepConfig, study: optuna.Study, prepared: PreparedData) -> Sender:
@@ -181,13 +181,16 @@ def make_sender(config: SweepConfig, study: optuna.Study, prepared: PreparedData
     plain = asdict(config)
     tags = {"study_id": study_id(study), "data_digest": prepared.digest, "source_digest": prepared.source_digest}
     name = study.study_name
-    return Sender(recorder, store / "outbox" / name, study=name, config=plain, tags=tags)
+    outbox = store / "outbox" / name
+    told = (run_name(trial.number) for trial in asked(study) if trial.state.is_finished())
+    tracked = sum(not (outbox / f"{run}.npz").exists() for run in told)
+    return Sender(recorder, outbox, study=name, config=plain, tags=tags, tracked=tracked)
 
 
 def leave(config: SweepConfig, sender: Sender, study: optuna.Study, status: str) -> str:
     """Send what is left and end the parent run; returns a sentence on what could not be sent."""
     left = sender.close(IMPATIENT_S if status == "KILLED" else PATIENT_S)
-    if sender.parent is not None and not sender.trouble:
+    if sender.parent is not None and sender.recorder is not None and not sender.trouble:
         if status != "FAILED":  # the study may be what failed
             sender.recorder.annotate(sender.parent, **standing_metrics(study, objective_names(config)[0]))
             if status == "FINISHED" and not left.names:
@@ -195,7 +198,7 @@ def leave(config: SweepConfig, sender: Sender, study: optuna.Study, status: str)
         sender.recorder.close(sender.parent, status)
     if left.names:
         return f"{len(left.names)} finished runs wait in {sender.outbox} for the tracking store: {left.reason}"
-    return ""
+    return f"The sweep's run could not be ended in the tracking store: {left.reason}" if left.reason else ""
 
 
 def standing_metrics(study: optuna.Study, objective: str) -> dict[str, Any]:
@@ -210,6 +213,8 @@ def illustrate(config: SweepConfig, sender: Sender) -> None:
     """Give the parent run its pictures and its description; a finished sweep does not fail for want of them."""
     from pipeline.reporting.conclusion import conclude
 
+    if sender.recorder is None:
+        return
     try:
         conclude(config.tracking, sender.recorder, sender.study)
     except Exception as error:

@@ -17,6 +17,7 @@ from pipeline.console.interruption import terminable
 from pipeline.data.arrays import load_arrays
 from pipeline.data.prepare import PreparedData, prepare
 from pipeline.reporting.layers_picture import draw_layers
+from pipeline.tracking.points import Span
 from pipeline.tracking.recorder import Recorder
 from pipeline.trials.environment import code_version
 from pipeline.trials.record import TrialRecord
@@ -77,7 +78,8 @@ def _carry_out(trial: TrialConfig, prepared: PreparedData, recorder: Recorder, r
         segment = advance(trial, arrays, segment, seconds=REPORT_S)
         if segment.record is not None:
             return segment.record
-        recorder.progress(run_id, segment.curves)
+        curves = segment.curves
+        recorder.progress(run_id, curves, Span.of(curves, segment.started_at, segment.total_s))
 
 
 def _print(record: TrialRecord, run_id: str) -> None:

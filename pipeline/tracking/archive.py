@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from pipeline.config.addresses import mask
 from pipeline.config.commands import TrackingConfig
 from pipeline.config.errors import RecordError, TrackingError, printable
-from pipeline.tracking import files, reading
-from pipeline.tracking.store import Store, connect, every_run, explain, local_path, quoted, resolve
+from pipeline.tracking import facts, files, reading
+from pipeline.tracking.places import MOVED_AT, UPLOADED, as_folder
+from pipeline.tracking.store import Store, connect, every_run, explain, quoted, resolve
 from pipeline.trials.record import TrialRecord
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ PARENT = "mlflow.parentRunId"
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
 _HANDLE = re.compile(r"(?P<study>[^']+)/(?P<name>[A-Za-z][A-Za-z0-9_-]*)")
 _ALIAS = re.compile(r"models:/[^/']+@[^/']+")
-_UPLOADED = "mlflow-artifacts:"
 MEASURES = ("dev_cost", "dev_error")
 
 
@@ -49,7 +49,7 @@ class Found:
     @property
     def handle(self) -> str:
         """The name a person can type: `<study>/trial-0007`, or the id where there is no study."""
-        return f"{self.study}/{self.name}" if self.study and self.kind in ("trial", "baseline") else self.run_id
+        return facts.handle(self.kind, self.study, self.name, self.run_id)
 
 
 def objective(parent: Found) -> str:
@@ -71,6 +71,7 @@ class Archive:
         if found is None:
             raise TrackingError(f"The tracking store {self.store.shown} has no experiment named {tracking.experiment}.")
         self.experiment_id = str(found.experiment_id)
+        self._moved_at = _milliseconds(found.tags.get(MOVED_AT))
 
     # --- finding ---------------------------------------------------------------------------------------------------
 
@@ -204,17 +205,19 @@ class Archive:
             return reading.read_json(Path(staging) / name)
 
     def is_foreign(self, run: Found) -> bool:
-        """Whether a run was not recorded in this very place: on a server, or in a store that has been moved here."""
-        path, base = local_path(run.artifact_uri), local_path(self.store.artifacts or "")
+        """Whether a run was not recorded in this very place: on a server, or in a store that was moved here since."""
+        path, base = as_folder(run.artifact_uri), as_folder(self.store.artifacts or "")
         if self.store.kind == "server" or path is None or base is None:
+            return True
+        if 1000 * run.started_at < self._moved_at:
             return True
         return not path.resolve().is_relative_to(base.resolve())
 
     def _local_folder(self, run: Found) -> Path | None:
         """The run's folder where the store is on this machine, also if `mlruns/` has been moved since."""
-        path = local_path(run.artifact_uri)
+        path = as_folder(run.artifact_uri)
         if path is None:
-            if run.artifact_uri.startswith(_UPLOADED) and self.store.kind == "server":
+            if run.artifact_uri.startswith(UPLOADED) and self.store.kind == "server":
                 return None
             if self.store.artifacts and run.artifact_uri.startswith(self.store.artifacts.rstrip("/") + "/"):
                 return None
@@ -222,7 +225,7 @@ class Archive:
                 f"Run {run.run_id} keeps its files at {mask(run.artifact_uri)}, which is outside the store; "
                 f"to trust that place, set tracking.artifacts to it."
             )
-        base = local_path(self.store.artifacts or "") if self.store.artifacts else None
+        base = as_folder(self.store.artifacts or "") if self.store.artifacts else None
         if base is None or not path.resolve().is_relative_to(base.resolve()):
             path = (base or self.store.root / "artifacts") / run.run_id / "artifacts"
         if not path.is_dir():
@@ -248,6 +251,10 @@ class Archive:
             return read(*arguments, **named)
         except Exception as error:
             raise explain(error, self.store) from error
+
+
+def _milliseconds(text: str | None) -> int:
+    return int(text) if text and text.isdecimal() else 0
 
 
 def _found(run: "Run") -> Found:

@@ -52,6 +52,11 @@ def _steps(values: np.ndarray, *, every: bool) -> list[int]:
     return [step for step in steps if step <= last and (step or not math.isnan(values[0]))]
 
 
+def points(record: TrialRecord) -> dict[str, dict[int, float]]:
+    """Every metric point of a record, by name and step: its curves, and at step 0 the numbers that sum it up."""
+    return curve_points(record.curves, norms=True) | {name: {0: value} for name, value in metrics(record).items()}
+
+
 def metrics(record: TrialRecord) -> dict[str, float]:
     """Numbers that sum a run up; the run list shows and sorts by them."""
     numbers: dict[str, Any] = dict(record.summary)
@@ -86,6 +91,15 @@ def tag(value: Any) -> str:
     """A tag's text: masked, and no longer than MLflow takes."""
     text = str(masked(value)) if isinstance(value, str) else json.dumps(masked(value))
     return text if len(text) <= MAX_TAG else text[: MAX_TAG - 1] + "…"
+
+
+NAMED = ("trial", "baseline")
+"""Kinds of runs whose name is unique in their study."""
+
+
+def handle(kind: str, study: str, name: str, run_id: str) -> str:
+    """What a person types as RUN: `<study>/trial-0007`, or the id of a run whose name is not unique."""
+    return f"{study}/{name}" if study and kind in NAMED else run_id
 
 
 def description(record: TrialRecord, kind: str, name: str, handle: str) -> str:

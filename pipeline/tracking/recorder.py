@@ -5,10 +5,12 @@ is continued in place.
 """
 
 import json
+import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -17,11 +19,13 @@ import numpy as np
 from pipeline.config.commands import TrackingConfig
 from pipeline.config.errors import TrackingError
 from pipeline.tracking import facts, files, views
-from pipeline.tracking.store import Store, connect, every_run, explain, local_path, quoted, resolve
+from pipeline.tracking.places import files_folder
+from pipeline.tracking.points import Curves, Points, Span
+from pipeline.tracking.store import Store, connect, every_run, explain, quoted, resolve
 from pipeline.trials.record import TrialRecord
 
 if TYPE_CHECKING:
-    from mlflow.entities import Metric, Run
+    from mlflow.entities import Run
     from mlflow.tracking import MlflowClient
 
 P = ParamSpec("P")
@@ -29,6 +33,21 @@ T = TypeVar("T")
 
 PARENT = "mlflow.parentRunId"
 NOTE = "mlflow.note.content"
+ENDED = ("FINISHED", "FAILED")
+"""Status of a run whose record is stored whole; a KILLED one was cut off."""
+
+
+@dataclass
+class Child:
+    """What is known of a run in the store; `started_ms` since 1970-01-01 UTC."""
+
+    run_id: str
+    status: str
+    started_ms: int
+
+
+Siblings = dict[str, Child]
+"""The runs below one parent, by name."""
 
 
 class Recorder:
@@ -37,9 +56,8 @@ class Recorder:
     def __init__(self, tracking: TrackingConfig) -> None:
         self.store: Store = resolve(tracking)
         self._client: MlflowClient = connect(self.store)
-        self._runs: dict[str, dict[str, tuple[str, str]]] = {}  # parent → name → (run id, status)
-        self._written: dict[str, dict[str, set[int]]] = {}  # run id → metric → the steps that are stored
-        self._begun: set[str] = set()  # runs that this recorder has created, so that nothing of them is stored unknown
+        self._runs: dict[str, Siblings] = {}  # by parent
+        self._points = Points(self._client)
         self._experiment_id, self._files = self._guarded(self._open_experiment, tracking.experiment)
 
     def _open_experiment(self, name: str) -> tuple[str, Path | None]:
@@ -50,8 +68,7 @@ class Recorder:
             found = self._client.get_experiment(made)
         if found.lifecycle_stage == "deleted":
             self._client.restore_experiment(found.experiment_id)
-        folder = local_path(found.artifact_location) if self.store.kind != "server" else None
-        return str(found.experiment_id), folder
+        return str(found.experiment_id), files_folder(self._client, self.store, found)
 
     @property
     def experiment_id(self) -> str:
@@ -64,45 +81,61 @@ class Recorder:
 
     # --- sweeps ----------------------------------------------------------------------------------------------------
 
-    def open_sweep(self, study: str, config: Mapping[str, Any], tags: Mapping[str, str] | None = None) -> str:
-        """The parent run of `study`: found by its tag and set back to running, or created."""
-        return self._guarded(self._open_sweep, study, config, tags or {})
+    def open_sweep(
+        self, study: str, config: Mapping[str, Any], tags: Mapping[str, str] | None = None, *, tracked: int = 0
+    ) -> str:
+        """The parent run of `study`: found by its tag and set back to running, or created.
 
-    def _open_sweep(self, study: str, config: Mapping[str, Any], tags: Mapping[str, str]) -> str:
-        found = self._search(f"tags.kind = 'sweep' and tags.study = {quoted(study)}")
+        Parameters
+        ----------
+        tracked : how many trials of the study earlier calls have tracked; if any, the run must exist.
+        """
+        return self._guarded(self._open_sweep, study, config, tags or {}, tracked)
+
+    def _open_sweep(self, study: str, config: Mapping[str, Any], tags: Mapping[str, str], tracked: int) -> str:
         words = {"kind": "sweep", "study": study, "mlflow.source.name": "pipeline sweep", **tags}
-        if found:
-            run = found[-1]  # the newest come first
-            if run.data.tags.get("study_id", tags.get("study_id")) != tags.get("study_id"):
-                raise TrackingError(
-                    f"the tracking store {self.store.shown} holds another sweep called {study}; "
-                    "give this one another study.name."
-                )
+        run = self._find_sweep(study, tags.get("study_id"))
+        if run is not None:
             self._client.update_run(run.info.run_id, status="RUNNING")
+        elif tracked:
+            raise TrackingError(
+                f"The study {study} has {tracked} finished trials, but the tracking store {self.store.shown} has no "
+                "run of it: restore the store (mlflow.db) or the tracking.* settings that it was swept with, or begin "
+                "anew with study.fresh=true."
+            )
         else:
             run = self._create(study, words, time.time())
         run_id = str(run.info.run_id)
         params = facts.params(config)
         there = {*run.data.params, *views.searched(params)}  # a searched value is the trials' own
-        fresh = {key: value for key, value in params.items() if key not in there}
-        self._log(run_id, params=fresh, tags=words if found else {})
+        self._log(run_id, params={key: value for key, value in params.items() if key not in there}, tags=words)
         self.write_json(run_id, "sweep.json", config)
         self._runs[run_id] = self._load_children(run_id)
         return run_id
 
+    def _find_sweep(self, study: str, study_id: str | None) -> "Run | None":
+        """The oldest run of a sweep of this name, unless it is of another study."""
+        found = self._search(f"tags.kind = 'sweep' and tags.study = {quoted(study)}")
+        if found and found[-1].data.tags.get("study_id", study_id) != study_id:
+            raise TrackingError(
+                f"the tracking store {self.store.shown} holds another sweep called {study}; "
+                "give this one another study.name."
+            )
+        return found[-1] if found else None
+
     def children(self, parent: str) -> dict[int, tuple[str, str]]:
         """(run id, status) of every trial of a sweep, by trial number."""
         known = self._guarded(self._children, parent)
-        return {int(name.rsplit("-", 1)[1]): run for name, run in known.items() if name.startswith("trial-")}
+        trials = {name: run for name, run in known.items() if name.startswith("trial-")}
+        return {int(name.rsplit("-", 1)[1]): (run.run_id, run.status) for name, run in trials.items()}
 
-    def _children(self, parent: str) -> dict[str, tuple[str, str]]:
+    def _children(self, parent: str) -> Siblings:
         if parent not in self._runs:
             self._runs[parent] = self._load_children(parent)
         return self._runs[parent]
 
-    def _load_children(self, parent: str) -> dict[str, tuple[str, str]]:
-        runs = self._search(f"tags.`{PARENT}` = {quoted(parent)}")
-        return {str(run.info.run_name): (str(run.info.run_id), str(run.info.status)) for run in runs}
+    def _load_children(self, parent: str) -> Siblings:
+        return _by_name(self._search(f"tags.`{PARENT}` = {quoted(parent)}"))
 
     # --- runs ------------------------------------------------------------------------------------------------------
 
@@ -113,51 +146,51 @@ class Recorder:
         tags: Mapping[str, str] | None = None,
         params: Mapping[str, Any] | None = None,
         parent: str | None = None,
+        started_at: float | None = None,
     ) -> str:
-        """A running run: the child `name` of `parent` if it exists, else a new one."""
-        return self._guarded(self._open_with_params, kind, name, tags or {}, params or {}, parent)
+        """A running run: the child `name` of `parent` if it exists, else a new one, started now if not told."""
+        return self._guarded(self._open, kind, name, tags or {}, params or {}, parent, started_at or time.time())
 
-    def _open_with_params(
-        self, kind: str, name: str, tags: Mapping[str, str], params: Mapping[str, Any], parent: str | None
-    ) -> str:
-        siblings = self._children(parent) if parent else {}
-        run_id, _ = self._open_run(kind, name, tags, siblings, parent, time.time())
-        self._log(run_id, params=facts.params(params))
-        return run_id
-
-    def _open_run(
+    def _open(
         self,
         kind: str,
         name: str,
         tags: Mapping[str, str],
-        siblings: dict[str, tuple[str, str]],
+        params: Mapping[str, Any],
         parent: str | None,
         started_at: float,
-    ) -> tuple[str, bool]:
-        """The run's id, and whether it is new."""
-        if name in siblings:
-            run_id, status = siblings[name]
-            if status != "RUNNING":
-                self._client.update_run(run_id, status="RUNNING")
-        else:
+    ) -> str:
+        siblings = self._children(parent) if parent else {}
+        run = self._open_run(kind, name, tags, siblings, parent, started_at)
+        self._log(run.run_id, params=facts.params(params))
+        return run.run_id
+
+    def _open_run(
+        self, kind: str, name: str, tags: Mapping[str, str], siblings: Siblings, parent: str | None, started_at: float
+    ) -> Child:
+        """The run called `name`, created if it is not among the siblings, and running."""
+        run = siblings.get(name)
+        if run is None:
             words = {"kind": kind, "mlflow.source.name": f"pipeline {kind}", "mlflow.source.type": "LOCAL", **tags}
-            words |= {PARENT: parent} if parent else {}
-            run_id, status = str(self._create(name, words, started_at).info.run_id), "NEW"
-            self._begun.add(run_id)
-        siblings[name] = (run_id, "RUNNING")
-        return run_id, status == "NEW"
+            info = self._create(name, words | ({PARENT: parent} if parent else {}), started_at).info
+            run = siblings[name] = Child(str(info.run_id), "RUNNING", int(info.start_time))
+            self._points.begin(run.run_id)
+        elif run.status != "RUNNING":
+            self._client.update_run(run.run_id, status="RUNNING")
+            run.status = "RUNNING"
+        return run
 
     def _create(self, name: str, tags: Mapping[str, str], started_at: float) -> "Run":
         words = {key: facts.tag(value) for key, value in tags.items()}
         return self._client.create_run(self._experiment_id, round(started_at * 1000), words, name)
 
-    def progress(self, run_id: str, curves: Mapping[str, np.ndarray], already: int = 0) -> None:
+    def progress(self, run_id: str, curves: Mapping[str, np.ndarray], span: Span, already: int = 0) -> None:
         """Append the points of growing curves from step `already` on; those that are stored are left out."""
         points = {
             name: {step: value for step, value in steps.items() if step >= already}
             for name, steps in facts.curve_points(curves, norms=False).items()
         }
-        self._guarded(self._write_now, run_id, points, {})
+        self._guarded(self._write_points, run_id, points, span, {})
 
     def write(
         self,
@@ -180,28 +213,27 @@ class Recorder:
         return self._guarded(self._write, record, kind, name, parent, words)
 
     def _write(self, record: TrialRecord, kind: str, name: str, parent: str | None, tags: dict[str, str]) -> str:
-        siblings = self._children(parent) if parent else self._with_key(name, tags.get("record_key"))
-        if name in siblings and siblings[name][1] in ("FINISHED", "FAILED"):
-            return siblings[name][0]
-        known = f"{tags['study']}/{name}" if kind in ("trial", "baseline") and "study" in tags else ""
-        tags |= facts.tags(record) | ({NOTE: facts.description(record, kind, name, known)} if known else {})
-        run_id, new = self._open_run(kind, name, tags, siblings, parent, record.started_at)
-        points = facts.curve_points(record.curves, norms=True)
-        points |= {metric: {0: value} for metric, value in facts.metrics(record).items()}
-        missing = self._missing(run_id, points, _clock(record))
-        note = {} if known else {NOTE: facts.description(record, kind, name, run_id)}
-        self._log(run_id, missing, facts.params(record.config), note if new else tags | note)
-        self._write_files(run_id, record, kind, name)
-        self._write_data(run_id, record.data)
-        status = facts.TERMINAL.get(record.outcome, "FINISHED")
-        self._client.set_terminated(run_id, status, round((record.started_at + record.duration_s) * 1000))
-        siblings[name] = (run_id, status)
-        self._forget(run_id)
-        return run_id
+        siblings = self._children(parent) if parent else self._with_key(tags.get("record_key"), name)
+        if name in siblings and siblings[name].status in ENDED:
+            return siblings[name].run_id
+        run = self._open_run(kind, name, tags, siblings, parent, record.started_at)
+        handle = facts.handle(kind, tags.get("study", ""), name, run.run_id)
+        words = tags | facts.tags(record) | {NOTE: facts.description(record, kind, name, handle)}
+        span = Span(record.started_at, record.started_at + record.duration_s, record.stop_epoch)
+        metrics = self._points.missing(run.run_id, facts.points(record), span, run.started_ms)
+        self._log(run.run_id, metrics, facts.params(record.config), words)
+        self._write_files(run.run_id, record, kind, name)
+        self._write_data(run.run_id, record.data)
+        run.status = facts.TERMINAL.get(record.outcome, "FINISHED")
+        ended = max(round(1000 * span.ended), self._points.latest(run.run_id), run.started_ms)
+        self._client.set_terminated(run.run_id, run.status, ended)
+        self._points.forget(run.run_id)
+        return run.run_id
 
-    def _with_key(self, name: str, key: str | None) -> dict[str, tuple[str, str]]:
+    def _with_key(self, key: str | None, name: str) -> Siblings:
+        """The run that an earlier try wrote under this key, whatever it is called now."""
         runs = self._search(f"tags.record_key = {quoted(key)}") if key else []
-        return dict.fromkeys([name], (str(runs[0].info.run_id), str(runs[0].info.status))) if runs else {}
+        return dict.fromkeys([name], _child(runs[0])) if runs else {}
 
     def close(self, run_id: str, status: str = "FINISHED") -> None:
         """End a run with `status` FINISHED, FAILED or KILLED."""
@@ -209,10 +241,10 @@ class Recorder:
 
     def end_cut_off(self, parent: str) -> None:
         """Mark every child of a sweep that is still running as KILLED; writing its record later continues it."""
-        for name, (run_id, status) in list(self._guarded(self._children, parent).items()):
-            if status == "RUNNING":
-                self.close(run_id, "KILLED")
-                self._runs[parent][name] = (run_id, "KILLED")
+        for run in self._guarded(self._children, parent).values():
+            if run.status == "RUNNING":
+                self.close(run.run_id, "KILLED")
+                run.status = "KILLED"
 
     def annotate(
         self,
@@ -223,11 +255,16 @@ class Recorder:
     ) -> None:
         """Set tags, and metrics at `step`, of a run that exists."""
         points = {name: {step: value} for name, value in (metrics or {}).items()}
-        self._guarded(self._write_now, run_id, points, tags or {})
+        now = time.time()
+        self._guarded(self._write_points, run_id, points, Span(now, now, step), tags or {})
 
-    def write_file(self, run_id: str, path: Path, folder: str | None = None) -> None:
+    def write_file(self, run_id: str, path: Path, folder: str = "") -> None:
         """Keep a local file, a picture or a report, with a run."""
-        self._guarded(self._client.log_artifact, run_id, str(path), folder)
+        self._guarded(self._write_copy, run_id, path, folder)
+
+    def write_json(self, run_id: str, name: str, value: Any) -> None:
+        """Keep plain values as a JSON file with a run."""
+        self._guarded(self._write_text, run_id, name, json.dumps(files.masked(value), indent=1, ensure_ascii=False))
 
     def save_view(self, key: str, value: str) -> None:
         """Offer a view of the run list in the UI; `pipeline.tracking.views` makes the value."""
@@ -235,38 +272,13 @@ class Recorder:
 
     # --- the writes themselves -------------------------------------------------------------------------------------
 
-    def _write_now(self, run_id: str, points: Mapping[str, Mapping[int, float]], tags: Mapping[str, Any]) -> None:
-        now = round(time.time() * 1000)
-        self._log(run_id, self._missing(run_id, points, lambda _: now), {}, tags)
-
-    def _missing(
-        self, run_id: str, points: Mapping[str, Mapping[int, float]], clock: Callable[[int], int]
-    ) -> list["Metric"]:
-        """The points that the run does not have yet; `clock` gives the time of a step in ms."""
-        from mlflow.entities import Metric
-
-        stored = self._stored_steps(run_id, points)
-        return [
-            Metric(name, value, clock(step), step)
-            for name, steps in points.items()
-            for step, value in steps.items()
-            if step not in stored[name]
-        ]
-
-    def _stored_steps(self, run_id: str, names: Iterable[str]) -> dict[str, set[int]]:
-        """The steps of each metric that are stored; of a run that was not begun here, the store is asked once."""
-        known = self._written.setdefault(run_id, {})
-        unknown = [name for name in names if name not in known]
-        there = self._client.get_run(run_id).data.metrics if unknown and run_id not in self._begun else {}
-        for name in unknown:
-            history = self._client.get_metric_history(run_id, name) if name in there else []
-            known[name] = {point.step for point in history}
-        return known
+    def _write_points(self, run_id: str, points: Curves, span: Span, tags: Mapping[str, Any]) -> None:
+        self._log(run_id, self._points.missing(run_id, points, span), {}, tags)
 
     def _log(
         self,
         run_id: str,
-        metrics: Sequence["Metric"] = (),
+        metrics: list[Any] | None = None,
         params: Mapping[str, str] | None = None,
         tags: Mapping[str, Any] | None = None,
     ) -> None:
@@ -275,28 +287,29 @@ class Recorder:
 
         pairs = [Param(key, value) for key, value in (params or {}).items()]
         words = [RunTag(key, facts.tag(value)) for key, value in (tags or {}).items()]
-        self._client.log_batch(run_id, metrics, pairs, words)
-        for metric in metrics:  # `_missing` has made an entry for each
-            self._written[run_id][metric.key].add(metric.step)
+        self._client.log_batch(run_id, metrics or [], pairs, words)
+        self._points.add(run_id, metrics or [])
 
     def _write_files(self, run_id: str, record: TrialRecord, kind: str, name: str) -> None:
         with self._folder(run_id) as folder:
             files.write_folder(record, folder, kind=kind, name=name)
 
-    def write_json(self, run_id: str, name: str, value: Any) -> None:
-        """Keep plain values as a JSON file with a run."""
-        self._guarded(self._write_text, run_id, name, json.dumps(files.masked(value), indent=1, ensure_ascii=False))
-
     def _write_text(self, run_id: str, name: str, text: str) -> None:
         with self._folder(run_id) as folder:
-            folder.mkdir(parents=True, exist_ok=True)
             files.write_bytes(folder / name, text.encode())
+
+    def _write_copy(self, run_id: str, path: Path, below: str) -> None:
+        with self._folder(run_id) as folder:
+            (folder / below).mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, folder / below / path.name)
 
     @contextmanager
     def _folder(self, run_id: str) -> Iterator[Path]:
         """Where to write a run's files: its own folder if that is local, else one that is uploaded at the end."""
         if self._files is not None:
-            yield self._files / run_id / "artifacts"
+            folder = self._files / run_id / "artifacts"
+            folder.mkdir(parents=True, exist_ok=True)
+            yield folder
             return
         with tempfile.TemporaryDirectory() as staging:
             yield Path(staging)
@@ -322,22 +335,20 @@ class Recorder:
     def _search(self, condition: str) -> list["Run"]:
         return every_run(self._client, self._experiment_id, condition)
 
-    def _forget(self, *run_ids: str) -> None:
-        for run_id in run_ids:
-            self._written.pop(run_id, None)
-            self._begun.discard(run_id)
-
     def _guarded(self, write: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
         """Call `write`; if it fails, forget what is known of the store, since the write may have arrived or not."""
         try:
             return write(*arguments, **named)
         except Exception as error:
             self._runs.clear()
-            self._forget(*self._written, *self._begun)
+            self._points.forget()
             raise explain(error, self.store) from error
 
 
-def _clock(record: TrialRecord) -> Callable[[int], int]:
-    """The time of a step in ms: the epochs spread evenly over the run, and the same if the write is repeated."""
-    last = max(record.stop_epoch, 1)
-    return lambda step: round((record.started_at + record.duration_s * min(step / last, 1.0)) * 1000)
+def _by_name(runs: list["Run"]) -> Siblings:
+    """Children by name; of two with one name the older counts, which is the one that is continued."""
+    return {str(run.info.run_name): _child(run) for run in runs}
+
+
+def _child(run: "Run") -> Child:
+    return Child(str(run.info.run_id), str(run.info.status), int(run.info.start_time))

@@ -23,7 +23,8 @@ from pipeline.config.commands import TrackingConfig
 from pipeline.config.errors import RecordError
 from pipeline.models.inference import DESCRIPTION, PARAMETERS, Classifier
 from pipeline.tracking import reading
-from pipeline.tracking.store import Store, connect, explain, local_path, resolve
+from pipeline.tracking.places import as_folder, files_folder
+from pipeline.tracking.store import Store, connect, explain, resolve
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -127,6 +128,7 @@ class Registry:
             from mlflow.models import Model
 
         experiment = self._guarded(self._client.get_run, run_id).info.experiment_id
+        self._guarded(files_folder, self._client, self.store, self._client.get_experiment(experiment))
         model = self._guarded(
             self._client.create_logged_model, experiment, "model", run_id, dict(tags), None, "classifier"
         )
@@ -217,7 +219,7 @@ class Registry:
     def _files(self, found: "ModelVersion") -> Iterator[Path]:
         """The folder with the classifier's two files: the store's own if it is on this machine, else a copy."""
         uri = self._guarded(self._client.get_model_version_download_uri, found.name, found.version)
-        place = local_path(uri)
+        place = as_folder(uri)
         if place is not None:
             moved = self._moved(found, place)
             yield (moved or place) / "artifacts" / "classifier"
@@ -232,7 +234,7 @@ class Registry:
 
     def _moved(self, found: "ModelVersion", place: Path) -> Path | None:
         """Where the model's files are if `mlruns/` was moved since."""
-        base = local_path(self.store.artifacts or "") if self.store.artifacts else None
+        base = as_folder(self.store.artifacts or "") if self.store.artifacts else None
         if place.is_dir() or base is None:
             return None
         return base.joinpath(*place.parts[-3:]) if place.parts[-3] == "models" else None

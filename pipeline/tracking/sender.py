@@ -15,11 +15,14 @@ from typing import Any
 import numpy as np
 
 from pipeline.config.errors import RecordError, TrackingError, UserError
+from pipeline.tracking.points import Span
 from pipeline.tracking.recorder import Recorder
 from pipeline.trials.record import TrialRecord
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0
 PROGRESS_EVERY_S = 2.0
+ENDING_S = 1.0
+"""How long a closed sender may take to notice that it is to stop trying."""
 TRIES = 5
 """A record that is refused so often while others pass is set aside, and stays in the outbox."""
 
@@ -31,7 +34,7 @@ class Left:
     Attributes
     ----------
     names : the records that are still in the outbox.
-    reason : a sentence on the last trouble; empty when there was none.
+    reason : a sentence on what went wrong; empty when all is done.
     """
 
     names: tuple[str, ...]
@@ -46,6 +49,7 @@ class Sender:
     open_recorder : makes the `Recorder`; called in the thread, and again until it succeeds.
     outbox : folder of this study's record files, `<run name>.npz`.
     study, config, tags : of the parent run.
+    tracked : how many of the study's trials earlier calls have tracked.
     on_sent : called in the thread with (name, run id) when a record has arrived.
     progress_every_s, first_wait_s : seconds between two updates of growing curves, and before the first retry.
     """
@@ -58,6 +62,7 @@ class Sender:
         study: str,
         config: Mapping[str, Any],
         tags: Mapping[str, str] | None = None,
+        tracked: int = 0,
         on_sent: Callable[[str, str], None] = lambda name, run_id: None,
         progress_every_s: float = PROGRESS_EVERY_S,
         first_wait_s: float = FIRST_WAIT_S,
@@ -66,14 +71,15 @@ class Sender:
         self.parent: str | None = None
         self.run_ids: dict[str, str] = {}
         self._open_recorder, self._config, self._tags, self._on_sent = open_recorder, config, dict(tags or {}), on_sent
+        self._tracked = tracked
         self._recorder: Recorder | None = None
         self._wake = threading.Condition()
         self._queue: OrderedDict[str, int] = OrderedDict()  # name → tries
         self._aside: dict[str, str] = {}  # name → why it was refused
-        self._growing: dict[str, dict[str, np.ndarray]] = {}  # run name → its latest curves
+        self._growing: dict[str, tuple[dict[str, np.ndarray], Span]] = {}  # run name → its latest curves
         self._begun: dict[str, str] = {}  # run name → run id, of the runs that were opened for progress
         self._progress_every_s, self._first_wait_s = progress_every_s, first_wait_s
-        self._last_progress = time.monotonic()
+        self._last_progress = self._last_done = time.monotonic()
         self._trouble, self._closing, self._dropping, self._retried = "", False, False, False
         self._thread = threading.Thread(target=self._work, name="sender", daemon=True)
 
@@ -83,8 +89,11 @@ class Sender:
         self._thread.start()
         return self
 
-    def opened(self, timeout_s: float = 60.0) -> str:
-        """Wait for the parent run, so that a store that cannot be used is told before anything is trained.
+    def opened(self, timeout_s: float = 600.0) -> str:
+        """Wait for the parent run, so that a store that cannot be used is reported before anything is trained.
+
+        A server that does not answer is reported after its own time-out of some seconds. The limit here is for what
+        has none, a lock for instance, and is far beyond what opening a local store takes on a loaded machine.
 
         Raises
         ------
@@ -98,10 +107,9 @@ class Sender:
         return self.parent
 
     @property
-    def recorder(self) -> Recorder:
-        """The recorder, for writes of the same process once the sender is closed."""
-        assert self._recorder is not None, "the sender has not been opened"
-        return self._recorder
+    def recorder(self) -> Recorder | None:
+        """The recorder, for further writes once the sender is closed; None while its thread may still be writing."""
+        return None if self._thread.is_alive() else self._recorder
 
     def pending(self) -> list[str]:
         """Names of the records in the outbox."""
@@ -111,14 +119,20 @@ class Sender:
         """Send the record `outbox/<name>.npz`; returns at once."""
         with self._wake:
             self._growing.pop(name, None)
+            self._aside.pop(name, None)
             self._queue.setdefault(name, 0)
             self._wake.notify_all()
 
-    def progress(self, name: str, curves: Mapping[str, np.ndarray]) -> None:
-        """Show the curves of a running trial when time allows; only the latest are kept."""
+    def progress(self, name: str, curves: Mapping[str, np.ndarray], started_at: float, elapsed_s: float) -> None:
+        """Show the curves of a running trial when time allows; only the latest are kept.
+
+        Parameters
+        ----------
+        started_at, elapsed_s : when the trial began, in seconds since 1970-01-01 UTC, and its seconds of work so far.
+        """
         with self._wake:
             if name not in self._queue and name not in self.run_ids:
-                self._growing[name] = dict(curves)
+                self._growing[name] = (dict(curves), Span.of(curves, started_at, elapsed_s))
 
     @property
     def trouble(self) -> str:
@@ -130,18 +144,27 @@ class Sender:
         """How many records are still to be sent."""
         return len(self._queue) + len(self._aside)
 
-    def close(self, timeout_s: float = 30.0) -> Left:
-        """Send what is left, for at most `timeout_s`; runs of trials that were cut off become KILLED."""
+    def close(self, patience_s: float = 30.0) -> Left:
+        """Send what is left, until nothing has arrived for `patience_s`.
+
+        Runs of trials that were cut off become KILLED. Afterwards `recorder` can be used, unless the thread still waits
+        for an answer of the store.
+        """
         with self._wake:
-            self._closing = True
+            self._closing, self._last_done = True, time.monotonic()
             self._wake.notify_all()
-        if self._thread.is_alive():  # a sender that was never started has nothing to send
-            self._thread.join(timeout_s)
-        self._dropping = True
+        while self._thread.is_alive() and (left_s := self._last_done + patience_s - time.monotonic()) > 0:
+            self._thread.join(left_s)
         with self._wake:
+            self._dropping = True
             self._wake.notify_all()
-        names = tuple(dict.fromkeys([*self._queue, *self._aside]))
-        return Left(names, next(iter(self._aside.values()), self._trouble) if names else "")
+            names = tuple(dict.fromkeys([*self._queue, *self._aside]))
+            reason = next(iter(self._aside.values()), self._trouble)
+        if self._thread.is_alive():
+            self._thread.join(ENDING_S)
+        if names or self._thread.is_alive():
+            return Left(names, reason or f"nothing arrived within {patience_s:g} s.")
+        return Left((), "")
 
     # --- the thread ------------------------------------------------------------------------------------------------
 
@@ -165,7 +188,7 @@ class Sender:
         if self._recorder is None:
             self._recorder = self._open_recorder()
         if self.parent is None:
-            parent = self._recorder.open_sweep(self.study, self._config, self._tags)
+            parent = self._recorder.open_sweep(self.study, self._config, self._tags, tracked=self._tracked)
             with self._wake:
                 self.parent = parent
                 self._wake.notify_all()
@@ -211,6 +234,7 @@ class Sender:
         with self._wake:
             self._queue.pop(name, None)
             self._begun.pop(name, None)
+            self._last_done = time.monotonic()
 
     def _identity(self, name: str) -> tuple[str, dict[str, str]]:
         """Kind and tags of a run by its name: trials are numbered, the baseline is a kind of its own."""
@@ -219,7 +243,8 @@ class Sender:
 
     def _count_failure(self, name: str, error: Exception) -> None:
         """Let others pass after a failure, and set a record aside that fails while the store itself works."""
-        refused = self._queue[name] + 1 >= TRIES and self._store_works()
+        tries = TRIES if isinstance(error, RecordError) else self._queue[name] + 1  # a damaged file stays damaged
+        refused = tries >= TRIES and self._store_works()
         with self._wake:  # asking the store may take long, so it is done before: training must not wait here
             self._queue[name] += 1
             self._queue.move_to_end(name)
@@ -240,11 +265,12 @@ class Sender:
         with self._wake:
             growing, self._growing = self._growing, {}
         self._last_progress = time.monotonic()
-        for name, curves in growing.items():
+        for name, (curves, span) in growing.items():
             if name not in self._begun:
                 kind, tags = self._identity(name)
-                self._begun[name] = self._recorder.open_run(kind, name, tags, parent=self.parent)
-            self._recorder.progress(self._begun[name], curves)
+                run_id = self._recorder.open_run(kind, name, tags, parent=self.parent, started_at=span.began)
+                self._begun[name] = run_id
+            self._recorder.progress(self._begun[name], curves, span)
 
     def _end_cut_off(self) -> None:
         """No run stays RUNNING when the sweep stops, nor one of an earlier crash; a resumed sweep continues them."""

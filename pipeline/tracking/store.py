@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from pipeline.config.addresses import mask, with_driver
 from pipeline.config.commands import TrackingConfig
@@ -130,9 +130,9 @@ def _check_answers(store: Store, timeout_s: float = 5.0) -> None:
 
 
 @contextmanager
-def lock(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on `path`; the system releases it when the process ends, however it ends."""
-    with path.open("a") as file:
+def exclusively(store: Store) -> Iterator[None]:
+    """Keep other processes from changing the layout of the local store; a process that ends releases the lock."""
+    with (store.root / ".store.lock").open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
@@ -151,7 +151,7 @@ def connect(store: Store) -> "MlflowClient":
     from mlflow.tracking import MlflowClient
 
     try:
-        with lock(store.root / ".store.lock"):
+        with exclusively(store):
             if store.kind == "embedded" and not store.database.exists():
                 _create(store)
             client = MlflowClient(tracking_uri=store.uri, registry_uri=store.uri)
@@ -210,13 +210,6 @@ def _schema_sentence(text: str, store: Store) -> str:
         f"The database {store.shown} was made by another version of MLflow than the installed {VERSION}: install that "
         f"version, or, if it is older, back the database up and run `mlflow db upgrade` ({text[:150]})."
     )
-
-
-def local_path(uri: str) -> Path | None:
-    """The local folder that an artifact address means; None when it is not a local one."""
-    if uri.startswith("file://"):
-        return Path(unquote(urlsplit(uri).path))
-    return None if "://" in uri or ":/" in uri else Path(uri)
 
 
 def every_run(client: "MlflowClient", experiment_id: str, condition: str) -> list["Run"]:

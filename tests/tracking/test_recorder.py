@@ -13,6 +13,7 @@ from mlflow.tracking import MlflowClient
 from pipeline.config.commands import TrackingConfig
 from pipeline.config.errors import TrackingError
 from pipeline.tracking import files
+from pipeline.tracking.points import Span
 from pipeline.tracking.recorder import Recorder
 from pipeline.trials.record import TrialRecord
 
@@ -31,6 +32,12 @@ def write_trial(recorder: Recorder, record: TrialRecord, parent: str, name: str 
 
 def steps(client: MlflowClient, run_id: str, name: str) -> list[int]:
     return [point.step for point in client.get_metric_history(run_id, name)]
+
+
+def grow(recorder: Recorder, run_id: str, record: TrialRecord, until: int, *, elapsed_s: float = 1.0) -> None:
+    """Show the curves of a trial under way up to an epoch."""
+    curves = {name: values[: until + 1] for name, values in record.curves.items()}
+    recorder.progress(run_id, curves, Span.of(curves, record.started_at, elapsed_s))
 
 
 def assert_curves_are_stored(client: MlflowClient, run_id: str, record: TrialRecord) -> None:
@@ -147,7 +154,7 @@ def test_a_run_without_a_parent_is_known_again_by_its_key(
     assert ids[0] == ids[1] != ids[2]
 
 
-STAGES = ("_open_run", "_missing", "_log", "_write_files", "_write_data", "set_terminated")
+STAGES = ("_open_run", "_log", "_write_files", "_write_data", "set_terminated")
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -187,16 +194,58 @@ def test_curves_that_grew_while_training_are_completed_without_doubling(
     record, parent = make_record(epochs=20), recorder.open_sweep(STUDY, {})
     run_id = recorder.open_run("trial", "trial-0007", {"study": STUDY}, parent=parent)
     for until in (5, 5, 11):
-        recorder.progress(run_id, {name: values[: until + 1] for name, values in record.curves.items()})
+        grow(recorder, run_id, record, until)
     assert steps(client, run_id, "dev_cost") == list(range(12))
     again = Recorder(
         TrackingConfig(experiment="tests", store=str(root))
     )  # as after a crash, with the trial under way once more
     parent = again.open_sweep(STUDY, {})
     assert again.open_run("trial", "trial-0007", {"study": STUDY}, parent=parent) == run_id
-    again.progress(run_id, {name: values[:14] for name, values in record.curves.items()})
+    grow(again, run_id, record, 13)
     assert write_trial(again, record, parent) == run_id
     assert_curves_are_stored(client, run_id, record)
+
+
+def times_of(client: MlflowClient, run_id: str) -> list[int]:
+    """Times of a run's points in ms, in the order of their steps, whatever the metric."""
+    names = client.get_run(run_id).data.metrics
+    points = [point for name in names for point in client.get_metric_history(run_id, name)]
+    return [point.timestamp for point in sorted(points, key=lambda point: (point.step, point.timestamp))]
+
+
+def test_the_points_of_a_run_are_spread_over_the_time_it_took(
+    recorder: Recorder, client: MlflowClient, make_record: MakeRecord
+) -> None:
+    run_id = recorder.write(make_record(epochs=4), kind="train", name="train")
+    history = client.get_metric_history(run_id, "dev_cost")
+    assert [(point.step, point.timestamp - 1_700_000_000_000) for point in history] == [
+        (0, 0),
+        (1, 500),
+        (2, 1000),
+        (3, 1500),
+        (4, 2000),
+    ]
+
+
+@pytest.mark.parametrize("clock_s", [-3600.0, 0.0, 7.0])
+def test_times_never_run_backwards_also_when_a_trial_is_trained_again_by_another_clock(
+    recorder: Recorder, client: MlflowClient, make_record: MakeRecord, root: Path, clock_s: float
+) -> None:
+    record, parent = make_record(epochs=20), recorder.open_sweep(STUDY, {})
+    run_id = recorder.open_run("trial", "trial-0007", {"study": STUDY}, parent=parent, started_at=record.started_at)
+    grow(recorder, run_id, record, 5, elapsed_s=0.4)
+    again = Recorder(TrackingConfig(experiment="tests", store=str(root)))
+    again.open_sweep(STUDY, {})
+    record = dataclasses.replace(record, started_at=record.started_at + clock_s)
+    grow(again, run_id, record, 11, elapsed_s=1.2)
+    write_trial(again, record, parent)
+    info, times = client.get_run(run_id).info, times_of(client, run_id)
+    assert info.start_time == 1_700_000_000_000
+    assert times == sorted(times)
+    assert info.start_time <= times[0] <= times[-1] <= info.end_time
+    if clock_s == 0.0:
+        history = client.get_metric_history(run_id, "dev_cost")
+        assert [point.timestamp - info.start_time for point in history[5:12:6]] == [400, 1200]
 
 
 def test_metrics_of_an_earlier_process_are_not_doubled_whichever_is_written_first(
@@ -250,6 +299,13 @@ def test_a_sweep_is_found_again_and_runs_again(recorder: Recorder, client: Mlflo
     assert run.info.status == "RUNNING"
     assert run.data.tags["kind"] == "sweep"
     assert run.data.params["study.trials"] == "5"
+
+
+def test_a_store_that_has_lost_the_trials_of_a_study_is_refused(recorder: Recorder) -> None:
+    with pytest.raises(TrackingError, match=r"digits-0123abcd has 4 finished trials, .* has no run of it: restore"):
+        recorder.open_sweep(STUDY, {}, tracked=4)
+    parent = recorder.open_sweep(STUDY, {})
+    assert recorder.open_sweep(STUDY, {}, tracked=4) == parent
 
 
 def test_another_study_of_the_same_name_is_refused(recorder: Recorder, client: MlflowClient) -> None:

@@ -5,6 +5,8 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Thread
+from types import SimpleNamespace
 
 import pytest
 from mlflow.tracking import MlflowClient
@@ -131,6 +133,69 @@ def test_what_could_not_be_sent_is_told_at_the_end_and_stays_in_the_outbox(
     assert sender.pending() == ["trial-0000"]
 
 
+def test_the_end_waits_as_long_as_records_arrive(
+    sender: Sender, recorder: Recorder, make_record: MakeRecord, arrived: Arrivals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of three records takes 20 s of the test's clock, with a patience of 30 s."""
+    sender.opened(PATIENCE_S)
+    now, go_on, inner = [0.0], threading.Semaphore(0), recorder.write
+
+    def write(*arguments: object, **named: object) -> str:
+        assert go_on.acquire(timeout=PATIENCE_S)
+        return inner(*arguments, **named)  # type: ignore[arg-type]
+
+    def join(timeout: float) -> None:
+        now[0] += 20.0
+        go_on.release()
+        if len(arrived.names) < 2:
+            arrived.wait_for(len(arrived.names) + 1)
+        else:
+            Thread.join(sender._thread, PATIENCE_S)
+
+    monkeypatch.setattr(recorder, "write", write)
+    for number in range(3):
+        put(sender, make_record(number), f"trial-{number:04d}")
+    monkeypatch.setattr("pipeline.tracking.sender.time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(sender._thread, "join", join)
+    assert sender.close(30.0).names == ()
+    assert now[0] == 60.0
+
+
+def test_no_other_thread_gets_a_recorder_that_is_still_writing(
+    sender: Sender, recorder: Recorder, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hangs, answers = threading.Event(), threading.Event()
+
+    def write(*arguments: object, **named: object) -> str:
+        hangs.set()
+        assert answers.wait(PATIENCE_S)
+        return "0" * 32
+
+    monkeypatch.setattr(recorder, "write", write)
+    monkeypatch.setattr("pipeline.tracking.sender.ENDING_S", 0.01)
+    put(sender, make_record(), "trial-0000")
+    assert hangs.wait(PATIENCE_S)
+    left = sender.close(0.01)
+    assert left.names == ("trial-0000",)
+    assert left.reason == "nothing arrived within 0.01 s."
+    assert sender.recorder is None
+    answers.set()
+    sender._thread.join(PATIENCE_S)
+    assert sender.recorder is not None
+
+
+def test_a_record_that_was_damaged_and_is_made_anew_is_sent(
+    sender: Sender, recorder: Recorder, make_record: MakeRecord, arrived: Arrivals
+) -> None:
+    (sender.outbox / "trial-0000.npz").write_bytes(b"half a file")
+    sender.submit("trial-0000")
+    with sender._wake:
+        assert sender._wake.wait_for(lambda: sender._aside, PATIENCE_S)
+    put(sender, make_record(), "trial-0000")
+    arrived.wait_for(1)
+    assert sender.close(PATIENCE_S).names == ()
+
+
 def test_a_damaged_record_does_not_hold_up_the_others(
     sender: Sender, recorder: Recorder, make_record: MakeRecord
 ) -> None:
@@ -178,7 +243,7 @@ def test_training_never_waits_for_a_store_that_hangs(
     (sender.outbox / "trial-0000.npz").write_bytes(b"half a file")
     sender.submit("trial-0000")
     assert asked.wait(PATIENCE_S)
-    sender.progress("trial-0001", make_record(1).curves)
+    sender.progress("trial-0001", make_record(1).curves, 1.7e9, 1.0)
     put(sender, make_record(1), "trial-0001")
     submitted.set()
     assert sender.close(PATIENCE_S).names == ("trial-0000",)
@@ -197,7 +262,7 @@ def test_curves_grow_while_a_trial_runs_and_are_completed_when_it_ends(
 
     monkeypatch.setattr(recorder, "progress", progress)
     record = make_record(epochs=20)
-    sender.progress("trial-0000", {name: values[:8] for name, values in record.curves.items()})
+    sender.progress("trial-0000", {name: values[:8] for name, values in record.curves.items()}, 1.7e9, 1.0)
     assert shown.wait(PATIENCE_S)
     assert children(recorder, sender) == ["trial-0000 RUNNING"]
     put(sender, record, "trial-0000")
@@ -214,7 +279,7 @@ def test_a_trial_that_is_cut_off_is_marked_killed(
     shown = threading.Event()
     inner = recorder.progress
     monkeypatch.setattr(recorder, "progress", lambda *arguments: (inner(*arguments), shown.set()))
-    sender.progress("trial-0000", make_record().curves)
+    sender.progress("trial-0000", make_record().curves, 1.7e9, 1.0)
     assert shown.wait(PATIENCE_S)
     sender.close(PATIENCE_S)
     assert children(recorder, sender) == ["trial-0000 KILLED"]

@@ -1,0 +1,90 @@
+"""Where the files of an experiment's runs are: under the store that was given, wherever it was made.
+
+MLflow keeps absolute addresses in its database. An experiment of a store that was moved, or that somebody else made,
+would have files written to another place than the store; that is either mended here or refused.
+"""
+
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from pipeline.config.addresses import mask
+from pipeline.config.errors import TrackingError
+from pipeline.tracking.store import Store, exclusively
+
+if TYPE_CHECKING:
+    from mlflow.entities import Experiment
+    from mlflow.tracking import MlflowClient
+
+UPLOADED = "mlflow-artifacts:"
+"""Scheme of files that a tracking server keeps itself."""
+
+MOVED_AT = "moved_at"
+"""Tag of an experiment whose store has been moved: since when it is here, in ms; earlier runs were made elsewhere."""
+
+_ADDRESSES = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "storage_location"),
+)
+
+
+def as_folder(address: str) -> Path | None:
+    """The local folder that an artifact address means; None when it is not a local one."""
+    if address.startswith("file://"):
+        return Path(unquote(urlsplit(address).path))
+    return None if "://" in address or ":/" in address else Path(address)
+
+
+def files_folder(client: "MlflowClient", store: Store, experiment: "Experiment") -> Path | None:
+    """The local folder for the files of an experiment's runs; None where they are uploaded.
+
+    An embedded store that was moved is told so in its database, so that the UI finds the files too.
+
+    Raises
+    ------
+    TrackingError
+        The experiment keeps its files in a place that the configuration does not name.
+    """
+    location = str(experiment.artifact_location)
+    if store.kind == "server" and location.startswith(UPLOADED):
+        return None
+    if not _same_place(location, store.artifacts):
+        if store.kind != "embedded" or not _has_moved(store, location, str(experiment.experiment_id)):
+            raise TrackingError(
+                f"The experiment {experiment.name} of {store.shown} keeps its files in {mask(location)}; set "
+                "tracking.artifacts to that place to write there, or tracking.experiment to another name."
+            )
+        _move(store, location)
+        client.set_experiment_tag(experiment.experiment_id, MOVED_AT, str(round(1000 * time.time())))
+    return None if store.kind == "server" else as_folder(str(store.artifacts))
+
+
+def _same_place(location: str, wanted: str | None) -> bool:
+    folders = [as_folder(address) for address in (location, wanted or "") if address]
+    if len(folders) == 2 and None not in folders:
+        return folders[0].resolve() == folders[1].resolve()  # type: ignore[union-attr]
+    return wanted is not None and location.rstrip("/") == wanted.rstrip("/")
+
+
+def _has_moved(store: Store, location: str, experiment_id: str) -> bool:
+    """Whether the experiment's files lie under the store itself, though its database names another place."""
+    if as_folder(location) is None or store.artifacts != str(store.root / "artifacts"):
+        return False
+    with closing(sqlite3.connect(store.database)) as connection:
+        runs = connection.execute("SELECT run_uuid FROM runs WHERE experiment_id = ?", (experiment_id,)).fetchall()
+    return not runs or any((Path(store.artifacts) / str(run_id)).is_dir() for (run_id,) in runs)
+
+
+def _move(store: Store, before: str) -> None:
+    """Replace the old place by the present one in every address of the embedded store's database."""
+    with exclusively(store), closing(sqlite3.connect(store.database, timeout=30.0)) as connection, connection:
+        for table, column in _ADDRESSES:
+            connection.execute(
+                f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column} || '/', 1, ?) = ?",
+                (store.artifacts, len(before) + 1, len(before) + 1, f"{before}/"),
+            )
