@@ -19,6 +19,9 @@ import numpy.typing as npt
 
 from pipeline.data.arrays import Fold, digest_arrays
 
+_REMEMBERED = {"digest": str, "source_digest": str, "description": dict, "recipe": dict}
+"""What `prepared/<key>.json` holds."""
+
 
 def directories(store: Path, digest: str) -> tuple[Path, Path]:
     """Where the trial arrays and the test rows of a digest are."""
@@ -29,7 +32,10 @@ def find(store: Path, key: str) -> dict[str, Any] | None:
     """What was remembered under the key, if its arrays are still there and unchanged; changed ones are removed."""
     try:
         found: dict[str, Any] = json.loads((store / "prepared" / f"{key}.json").read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+        kinds = {name: type(found[name]) for name in _REMEMBERED}
+    except (OSError, ValueError, KeyError, TypeError):  # missing or damaged
+        return None
+    if kinds != _REMEMBERED or len(found) > len(kinds):
         return None
     trial, heldout = directories(store, found["digest"])
     if intact(trial):
@@ -43,7 +49,7 @@ def intact(trial: Path) -> bool:
     try:
         meta = json.loads((trial / "meta.json").read_text(encoding="utf-8"))
         return bool(meta["digest"] == trial.name and meta["trial_digest"] == trial_digest(trial, meta))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
         return False
 
 

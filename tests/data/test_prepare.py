@@ -303,6 +303,18 @@ def test_changed_arrays_on_disk_are_noticed_and_made_again(tmp_path: Path) -> No
     np.testing.assert_array_equal(load_arrays(again.path).X[0, 0], load_digits().data[0, 0])
 
 
+@pytest.mark.parametrize("content", ["", "[]", "null", "{}", '{"digest": 5}', '{"digest": "x", "more": 1}', "\\xff"])
+@pytest.mark.parametrize("name", ["prepared/*.json", "arrays/*/meta.json"])
+def test_damaged_notes_on_the_arrays_are_made_anew(tmp_path: Path, name: str, content: str) -> None:
+    config = DataConfig(name="circles", examples=60)
+    first = prepare(config, tmp_path)
+    (path,) = tmp_path.glob(name)
+    path.write_bytes(content.encode("latin-1"))
+    again = prepare(config, tmp_path)
+    assert again == first
+    assert load_arrays(again.path).digest == first.digest
+
+
 def test_a_half_removed_store_is_made_again(tmp_path: Path) -> None:
     first = prepare(DataConfig(name="moons"), tmp_path)
     (first.path / "folds.npz").unlink()
