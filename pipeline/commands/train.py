@@ -16,6 +16,7 @@ from pipeline.console.display import console, short
 from pipeline.console.interruption import terminable
 from pipeline.data.arrays import load_arrays
 from pipeline.data.prepare import PreparedData, prepare
+from pipeline.gradcheck.report import distrust
 from pipeline.reporting.layers_picture import draw_layers
 from pipeline.tracking.points import Span
 from pipeline.tracking.recorder import Recorder
@@ -92,6 +93,8 @@ def _print(record: TrialRecord, run_id: str) -> None:
     checks = [f"{moment} {report['verdict']}" for moment, report in record.gradient_checks.items()]
     if checks:
         console.print(f"gradient check: {', '.join(checks)}")
+    if sentence := distrust(record.gradient_checks):
+        console.print(sentence)
     if record.diagnosis:
         console.print(f"diagnosis: {record.diagnosis['verdict']}")
     console.print(f"\nrun {run_id}\nNext:\n  make ui\n  make rerun RUN={run_id}")

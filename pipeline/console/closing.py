@@ -42,6 +42,8 @@ def print_end(
     """Say what was found and what to do next; 0 when the sweep came to its end, or to one that was asked for."""
     complete = [t for t in asked(study) if t.state == TrialState.COMPLETE]
     console.print(f"\nStudy {name}: {standing(study, config)}.")
+    if distrusted := [str(t.number) for t in asked(study) if t.user_attrs.get("summary", {}).get("distrusted")]:
+        console.print(f"The gradient check calls the trained gradients wrong in trial {', '.join(distrusted)}.")
     if len(objective_names(config)) > 1:
         _print_front(study, run_ids)
     elif complete:

@@ -7,7 +7,7 @@ right. So J is evaluated a little to both sides of θ, coordinate by coordinate,
     error        = ‖dθ_approx − dθ‖₂ / (‖dθ_approx‖₂ + ‖dθ‖₂)    thresholds: `pipeline.gradcheck.report`
 
 All of W[1], …, W[L], b[1], …, b[L] are one vector θ; J has its L2 and L1 terms; everything is float64, because
-float32 leaves a difference quotient three or four digits. Four things make such a check lie, and each has its answer
+float32 leaves a difference quotient three or four digits. Five things make such a check lie, and each has its answer
 here:
 
 Kinks. ReLU, leaky ReLU and L1 have corners. If ±ε straddles one, the quotient mixes two slopes and differs from a
@@ -23,6 +23,9 @@ difference quotient does not call good is asked again of the complex step, which
 with backpropagation, the trouble was numerical, and its numbers are reported with a note; if not, the gradient is
 wrong. And no method can resolve less than the rounding of the gradient itself (`rounding_floor`): differences below
 it count as agreement where the gradient is zero, and as "inconclusive" where it is not.
+
+A value of an earlier call. A network that keeps its first batch, or its first slopes, is right when called once. One
+backward pass at another θ, on another batch with other masks, comes before the one that is compared.
 
 A cost that is wrong in itself. J and dθ can agree and both be off, a penalty divided by the wrong m for instance. The
 cost is therefore computed twice, by the network and from its definition (`pipeline.gradcheck.restart`), at θ and at
@@ -160,7 +163,9 @@ def _remarks(evidence: Evidence) -> list[str]:
     for name in wrong:
         places = evidence.within(name)
         values = evidence.problem.parameters.theta[evidence.sample.indices[places]]
-        pattern = error_pattern(evidence.analytic[places], evidence.numeric[places], values, evidence.problem.y.size)
+        pattern = error_pattern(
+            name, evidence.analytic[places], evidence.numeric[places], values, evidence.problem.y.size
+        )
         remarks += [f"{name}: {pattern}."] if pattern else []
     return remarks
 

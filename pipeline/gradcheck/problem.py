@@ -58,7 +58,22 @@ class Problem:
         """The float64 twin of a network of any dtype; nothing that is passed in is changed or kept."""
         twin = type(network)(network.architecture, network.regularization, dtype=np.float64, max_batch=len(y))
         frozen = None if masks is None else [None if D is None else D.astype(np.float64) for D in masks]
-        return cls(twin, parameters.copy(np.float64), np.array(X, np.float64), np.array(y), frozen)
+        problem = cls(twin, parameters.copy(np.float64), np.array(X, np.float64), np.array(y), frozen)
+        problem._elsewhere().backpropagation()
+        return problem
+
+    def _elsewhere(self) -> "Problem":
+        """The same network at another θ, on another batch, the other units dropped.
+
+        One backward pass here comes before every check: what a network wrongly keeps of its first call, an input or a
+        slope g'(Z) for instance, then shows as a wrong gradient.
+        """
+        rng, parameters = np.random.default_rng(0), self.parameters.like()
+        for W in parameters.W.values():
+            W[...] = rng.standard_normal(W.shape) / np.sqrt(W.shape[1])
+        X, y = rng.standard_normal(self.X.shape), rng.integers(0, self.network.architecture.num_classes, self.y.size)
+        masks = None if self.masks is None else [None if D is None else D.max() - D for D in self.masks]
+        return Problem(self.network, parameters, X, y, masks)
 
     def backpropagation(self, parameters: Parameters | None = None) -> tuple[float, Parameters]:
         """J and ∂J/∂θ as the network computes them, what is to be checked."""

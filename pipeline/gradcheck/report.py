@@ -6,7 +6,7 @@ every W[l] and b[l] on its own, and of the directional derivatives, so that a wr
 dW3.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -108,17 +108,34 @@ def threshold_verdict(error: float) -> str:
     return "suspect" if error < WRONG else "wrong"
 
 
+def distrust(checks: Mapping[str, Mapping[str, Any]]) -> str:
+    """A sentence if a trial's training cannot be trusted: its gradients were wrong; otherwise nothing.
+
+    Parameters
+    ----------
+    checks
+        Reports as plain values, by moment: "init" and "trained".
+
+    """
+    places = {"init": "initial", "trained": "trained"}
+    wrong = [places[moment] for moment in places if checks.get(moment, {}).get("verdict") == "wrong"]
+    if not wrong:
+        return ""
+    return f"The gradients are wrong at the {' and the '.join(wrong)} parameters, so this training shows nothing."
+
+
 def worst_verdict(verdicts: Sequence[str]) -> str:
     """The worst of several; inconclusive beats all but wrong, because what was not seen cannot be called good."""
     order = ("good", "look_again", "suspect", "inconclusive", "wrong")
     return max(verdicts, key=order.index, default="good")
 
 
-def error_pattern(analytic: Floats, numeric: Floats, values: Floats, m: int) -> str | None:
+def error_pattern(name: str, analytic: Floats, numeric: Floats, values: Floats, m: int) -> str | None:
     """What a wrong gradient looks like, if it is a usual mistake: a factor, or a penalty term too many or too few.
 
     Parameters
     ----------
+    name : of the tensor, "W2" or "b2".
     analytic, numeric, values : (n,)
         ∂J/∂w by backpropagation and by differences, and w itself.
     m : int
@@ -134,10 +151,12 @@ def error_pattern(analytic: Floats, numeric: Floats, values: Floats, m: int) -> 
         }
         known = [text for value, text in meaning.items() if np.isclose(factor, value, rtol=PROPORTIONAL)]
         return f"the analytic gradient is {factor:.6g} times the numeric one{known[0] if known else ''}"
-    for term, name, penalty in ((values, "W", "L2"), (np.sign(values), "sign(W)", "L1")):
+    advice = "which is on weights alone" if name.startswith("b") else ""
+    for term, text, penalty in ((values, name, "L2"), (np.sign(values), f"sign({name})", "L1")):
         share = _multiple(analytic - numeric, term)
         if share is not None:
-            return f"the analytic gradient is the numeric one {share:+.6g} · {name}: look at the {penalty} penalty"
+            where = ", ".join(filter(None, (f"look at the {penalty} penalty", advice)))
+            return f"the analytic gradient is the numeric one {share:+.6g} · {text}: {where}"
     return None
 
 

@@ -19,6 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 from pipeline.config.errors import ConfigError
 from pipeline.config.trial import TrialConfig
 from pipeline.config.validation import parse
+from pipeline.gradcheck.report import distrust
 from pipeline.search.executors import LostWorker
 from pipeline.search.outbox import Outbox
 from pipeline.search.space import Space
@@ -343,6 +344,8 @@ class Coordinator:
             record.save(path)
         brief = {"outcome": record.outcome, "epochs": record.stop_epoch, **record.summary}
         brief = {key: value for key, value in brief.items() if not isinstance(value, float) or math.isfinite(value)}
+        if distrust(record.gradient_checks):
+            brief["distrusted"] = True
         if record.outcome == "failed":
             self._last_failure = record.reason.splitlines()[0] if record.reason else "for no reason given"
         if flight.trial is None:

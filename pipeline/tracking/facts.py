@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.gradcheck.report import distrust
 from pipeline.tracking.files import digests, masked
 from pipeline.trials.record import FORMAT, TrialRecord
 
@@ -108,6 +109,7 @@ def description(record: TrialRecord, kind: str, name: str, handle: str) -> str:
     paragraphs = [
         f"**{kind} {name}**: {_what(record.config)}",
         f"**Outcome:** {record.outcome.replace('_', ' ')}: {record.reason}".rstrip(": "),
+        distrust(record.gradient_checks),
         _table(record.summary),
         _diagnosis(record.diagnosis),
         f"**Gradient check:** {', '.join(checks)} (the numbers are in `gradcheck.txt`)" if checks else "",

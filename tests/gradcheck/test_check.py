@@ -1,10 +1,11 @@
 import json
+from functools import partial
 
 import numpy as np
 import pytest
 
 from pipeline.gradcheck.check import GradientReport, check_gradients
-from pipeline.gradcheck.report import error_pattern, threshold_verdict
+from pipeline.gradcheck.report import distrust, error_pattern, threshold_verdict
 from pipeline.nn.costs import OUTPUTS
 from pipeline.nn.initializers import initialize
 from pipeline.nn.network import Architecture, Network, Regularization
@@ -202,12 +203,29 @@ def test_verdicts_follow_the_courses_thresholds(error, verdict):
 
 def test_patterns_of_wrong_gradients_are_named():
     n, w = np.array([1.0, -2.0, 3.0]), np.array([0.5, 0.1, -0.2])
-    assert error_pattern(16 * n, n, w, 16).endswith("16 times the numeric one, m: a division by m is missing")
-    assert error_pattern(-n, n, w, 16).endswith("-1 times the numeric one, a sign")
-    assert error_pattern(3 * n, n, w, 16).endswith("3 times the numeric one")
-    assert error_pattern(n + 0.1 * w, n, w, 16).endswith("+0.1 · W: look at the L2 penalty")
-    assert error_pattern(n - 0.1 * np.sign(w), n, w, 16).endswith("-0.1 · sign(W): look at the L1 penalty")
-    assert error_pattern(n[::-1], n, w, 16) is None
+    pattern = partial(error_pattern, "W2", numeric=n, values=w, m=16)
+    assert pattern(analytic=16 * n).endswith("16 times the numeric one, m: a division by m is missing")
+    assert pattern(analytic=n / 16).endswith("0.0625 times the numeric one, 1/m: divided by m twice")
+    assert pattern(analytic=-n).endswith("-1 times the numeric one, a sign")
+    assert pattern(analytic=3 * n).endswith("3 times the numeric one")
+    assert pattern(analytic=n + 0.1 * w).endswith("+0.1 · W2: look at the L2 penalty")
+    assert pattern(analytic=n - 0.1 * np.sign(w)).endswith("-0.1 · sign(W2): look at the L1 penalty")
+    assert pattern(analytic=n[::-1]) is None
+
+
+def test_a_penalty_in_the_gradient_of_a_bias_is_named_so():
+    n, b = np.array([1.0, -2.0, 3.0]), np.array([0.5, 0.1, -0.2])
+    assert error_pattern("b1", n + 0.1 * b, n, b, 16).endswith(
+        "+0.1 · b1: look at the L2 penalty, which is on weights alone"
+    )
+
+
+def test_a_training_with_wrong_gradients_is_distrusted_and_no_other():
+    assert distrust({"init": {"verdict": "good"}, "trained": {"verdict": "inconclusive"}}) == distrust({}) == ""
+    sentence = "The gradients are wrong at the trained parameters, so this training shows nothing."
+    assert distrust({"init": {"verdict": "good"}, "trained": {"verdict": "wrong"}}) == sentence
+    both = distrust({"init": {"verdict": "wrong"}, "trained": {"verdict": "wrong"}})
+    assert "at the initial and the trained parameters" in both
 
 
 def test_slopes_that_grow_to_1e26_through_the_layers_are_no_wrong_gradient():

@@ -121,6 +121,16 @@ class TestEachTrialOnce:
 
 
 class TestTrouble:
+    def test_wrong_gradients_of_a_trained_trial_are_noted_in_the_study(self, sweep: Sweep) -> None:
+        def work(*arguments: Any, **keywords: Any) -> Any:
+            segment = Arithmetic()(*arguments, **keywords)
+            if segment.record is not None:
+                segment.record.gradient_checks = {"trained": {"verdict": "wrong"}}
+            return segment
+
+        sweep.run(1, work)
+        assert sweep.study.trials[0].user_attrs["summary"]["distrusted"] is True
+
     def test_a_trial_that_raises_fails_with_its_reason_and_the_sweep_goes_on(self, sweep: Sweep) -> None:
         def surprise(call: int, config: TrialConfig) -> None:
             if call == 2:

@@ -1,0 +1,17 @@
+import optuna
+import pytest
+
+from pipeline.config.commands import SweepConfig
+from pipeline.console.closing import print_end
+
+
+def test_trials_whose_trained_gradients_are_wrong_are_named_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:
+    study = optuna.create_study()
+    for summary in ({}, {"distrusted": True}, {}):
+        trial = study.ask()
+        trial.set_user_attr("summary", summary)
+        study.tell(trial, 1.0)
+    print_end(SweepConfig(), "s", study, run_ids={})
+    assert "The gradient check calls the trained gradients wrong in trial 1." in " ".join(
+        capsys.readouterr().out.split()
+    )
