@@ -7,10 +7,13 @@ from pathlib import Path
 
 from pipeline.config.commands import TrainConfig
 from pipeline.config.errors import UserError
+from pipeline.config.trial import AugmentationConfig
 from pipeline.console import compose
+from pipeline.console.data import say_data
 from pipeline.console.display import console
 from pipeline.data.arrays import load_arrays
 from pipeline.data.prepare import prepare
+from pipeline.data.remarks import of_pixels
 from pipeline.reporting.epsilon_picture import save_epsilon_sweep
 from pipeline.tracking.recorder import Recorder
 from pipeline.trials.checklist import PreflightReport
@@ -34,9 +37,13 @@ def preflight(config: TrainConfig) -> int:
     store = Path(tracking.store)
     recorder = Recorder(tracking)
     prepared = prepare(config.data, store)
-    trial = config.trial
+    trial, arrays = config.trial, load_arrays(prepared.path)
+    augmented = asdict(config.augmentation) != asdict(AugmentationConfig())
+    say_data(config, prepared)
+    for line in of_pixels(arrays, config.data.standardize, augmented=augmented):
+        console.print(line)
     try:
-        report = check(trial, load_arrays(prepared.path), sweep_epsilon=config.gradcheck.sweep_epsilon)
+        report = check(trial, arrays, sweep_epsilon=config.gradcheck.sweep_epsilon)
     except ValueError as error:
         raise UserError(f"this configuration cannot be checked: {error}") from None
     console.print(report.table())

@@ -4,6 +4,7 @@ The recipe is learnt once from training rows, recorded with the model, and appli
 applying it needs pandas and NumPy only.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 Recipe = dict[str, Any]
 LARGEST = 1e150  # the square of a larger number may overflow
+_DATE = re.compile(r"\s*(\d{4}([-/.])\d{1,2}\2\d{1,2}|\d{1,2}([-/.])\d{1,2}\3\d{4})([ T]\d{1,2}:\d{2}\S*)?\s*")
 MISSING = "(missing)"  # the category of a missing text, where missing values are allowed
 
 
@@ -38,6 +40,8 @@ def _object_kind(column: "pd.Series[Any]") -> str:
     from pandas.api import types
 
     inferred = types.infer_dtype(column, skipna=True)
+    if inferred == "string" and _all_dates(column):
+        inferred = "date"
     if inferred in ("decimal", "floating", "integer", "mixed-integer-float"):
         return "number"
     if inferred in ("date", "datetime", "datetime64", "time", "timedelta", "timedelta64", "period", "interval"):
@@ -45,6 +49,12 @@ def _object_kind(column: "pd.Series[Any]") -> str:
     if inferred in ("bytes", "mixed", "complex") and not _all_scalar(column):
         raise DataError(f"Column {column.name!r} holds neither numbers nor text; leave it out with data.drop.")
     return "category"
+
+
+def _all_dates(column: "pd.Series[Any]") -> bool:
+    """Whether every text is a date with a year of four digits, perhaps with a time after it."""
+    distinct = column.dropna().unique()
+    return all(_DATE.fullmatch(text) for text in distinct)
 
 
 def _all_scalar(column: "pd.Series[Any]") -> bool:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections import Counter
 from dataclasses import dataclass
 from math import prod
@@ -33,11 +34,15 @@ from pipeline.data.encoding import (
     typed_columns,
     unseen,
 )
+from pipeline.data.remarks import row_keys, rows_in_two_parts, telling_columns
 from pipeline.data.split import sample
 from pipeline.data.tables import Source, Table, refuse_duplicates
 
 if TYPE_CHECKING:
     from pipeline.data.split import Split
+
+
+PERCENTAGE = re.compile(r"[+-]?\d+([.,]\d+)?\s*%")
 
 
 @dataclass(frozen=True)
@@ -96,9 +101,16 @@ class Labelled:
             "categories": {c["name"]: len(c["categories"]) for c in recipe["columns"] if "categories" in c},
             "missing": {str(name): int(n) for name, n in self.features.isna().sum().items() if n},
             "unseen_in_dev": self._unseen_in_dev(parts, config),
-            "notes": self.notes,
+            "notes": self.notes + self._remarks(parts),
             "source_digest": self.source_digest,
         }
+
+    def _remarks(self, parts: "Split") -> list[str]:
+        """What the division shows: rows in two parts, and, but for images, columns that give the class away."""
+        remarks = rows_in_two_parts(row_keys(self.features, self.y), parts)
+        if self.image_shape is None:
+            remarks += telling_columns(self.features, self.y, parts.pairs[0][0])
+        return remarks
 
     def _unseen_in_dev(self, parts: "Split", config: DataConfig) -> dict[str, int]:
         """Dev examples, over all folds, with a category that their fold's training part lacks, by column."""
@@ -179,6 +191,11 @@ def _notes(features: "pd.DataFrame") -> list[str]:
             exceptions = not_numbers(distinct)
             if len(distinct) == len(values):
                 notes.append(f"Text column {name!r} differs in every row: if it is no category, data.drop=[{name!r}].")
+            elif percentages := [text for text in distinct if PERCENTAGE.fullmatch(text)]:
+                notes.append(
+                    f"Column {name!r} holds percentages such as {percentages[0]!r}, read as {len(distinct):,} "
+                    "categories: write them as numbers."
+                )
             elif exceptions:
                 notes.append(f"Column {name!r} is read as text because of {', '.join(map(repr, exceptions[:3]))}.")
     return notes

@@ -1,0 +1,122 @@
+"""What a person should know of a table before training on it: rows in two parts, a column that gives the class away."""
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.data.arrays import Index, TrialArrays
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pipeline.data.split import Split
+
+ENOUGH_DEV_ROWS = 200  # with fewer, one error is more than half a percentage point
+SAMPLE = 2_000  # training rows from which columns are judged
+TELLING = 0.05  # a column gives the class away if it leaves this share of the errors of the commonest class, or less
+LEAST_ROWS = 20
+
+
+def row_keys(features: "pd.DataFrame", y: Index) -> npt.NDArray[np.uint64]:
+    """A 64-bit hash of each row and its class, equal for equal rows: (m,)."""
+    import pandas as pd
+
+    table = features.assign(**{"": y})
+    return np.asarray(pd.util.hash_pandas_object(table, index=False), dtype=np.uint64)
+
+
+def rows_in_two_parts(keys: npt.NDArray[np.uint64], parts: "Split") -> list[str]:
+    """How many rows of one part stand in another one too, as a sentence; nothing if none does."""
+    named = {"train": parts.pairs[0][0], "dev": parts.pairs[0][1], "test": parts.test}
+    if len(parts.pairs) > 1:
+        named = {"folds": parts.visible, "test": parts.test}
+    found = [
+        f"{count:,} {other} rows also stand in {name}"
+        for name, other in combinations(named, 2)
+        if (count := int(np.isin(keys[named[other]], keys[named[name]]).sum()))
+    ]
+    twice = len(parts.visible) - len(np.unique(keys[parts.visible])) if len(parts.pairs) > 1 else 0
+    found += [f"{twice:,} rows of the folds repeat others of them"] if twice else []
+    if not found:
+        return []
+    return [f"Exact duplicates: {'; '.join(found)}. data.deduplicate=true keeps equal rows in one part."]
+
+
+def telling_columns(features: "pd.DataFrame", y: Index, train: Index) -> list[str]:
+    """A sentence for each column that alone tells nearly all classes of the training rows."""
+    step = max(1, len(train) // SAMPLE)
+    rows = train[::step]
+    labels = y[rows]
+    baseline = len(rows) - int(np.bincount(labels).max())
+    if len(rows) < LEAST_ROWS or baseline == 0:
+        return []
+    table = features.iloc[rows]
+    wrong = {name: _errors(table[name], labels) for name in table}
+    return [
+        f"Column {name!r} alone gives the class away: it tells {1 - errors / len(rows):.1%} of {len(rows):,} training "
+        f"rows; if it is not known before the class is, data.drop=[{name!r}]."
+        for name, errors in wrong.items()
+        if errors <= TELLING * baseline
+    ]
+
+
+def _errors(column: "pd.Series[Any]", y: Index) -> int:
+    """Errors of the best simple rule on one column: a class for each category, or for each of C ranges of numbers."""
+    import pandas as pd
+
+    codes, distinct = pd.factorize(column, use_na_sentinel=False)
+    if column.dtype == object or len(distinct) <= len(np.unique(y)):
+        if len(distinct) > len(y) / 2:  # too few rows of a category to speak of a rule
+            return len(y)
+        return len(y) - int(pd.crosstab(codes, y).to_numpy().max(axis=1).sum())
+    from sklearn.tree import DecisionTreeClassifier
+
+    x = column.to_numpy(np.float64)[:, None]
+    tree = DecisionTreeClassifier(max_leaf_nodes=max(2, len(np.unique(y))), random_state=0)
+    return int(np.count_nonzero(tree.fit(x, y).predict(x) != y))
+
+
+def of_the_dev_part(counts: Mapping[str, Sequence[int]], classes: Sequence[str]) -> list[str]:
+    """What a dev error is to be compared with, and what one more error means where dev rows are few.
+
+    Parameters
+    ----------
+    counts : examples of each class in the parts train and dev; with folds there is nothing to say.
+    """
+    m = sum(counts.get("dev", ()))
+    if not m:
+        return []
+    commonest = int(np.argmax(counts["train"]))
+    lines = [f"always answering {classes[commonest]}: dev error {1 - counts['dev'][commonest] / m:.2%}"]
+    if m < ENOUGH_DEV_ROWS:
+        lines.append(f"{m:,} dev rows: one error is {100 / m:.1f} points; data.folds or repeats judge on more")
+    return lines
+
+
+def of_pixels(arrays: TrialArrays, standardize: bool | str, *, augmented: bool) -> list[str]:
+    """What helps with images, where the columns are the pixels of some: one sentence for each thing not in use."""
+    shape = arrays.image_shape or _pixel_shape(arrays.X)
+    if shape is None:
+        return []
+    said, sides = [], "×".join(map(str, shape))
+    if arrays.image_shape is None:
+        said.append(f"The columns look like the pixels of {sides} images; say data.image_shape={list(shape)}.")
+    if standardize is False:
+        said.append("Pixels that are not scaled hardly train: data.standardize=pixels subtracts one mean for all.")
+    elif standardize is True:
+        said.append("data.standardize=pixels treats all pixels of these images alike, as augmentation needs it.")
+    if not augmented:
+        said.append("augmentation=digits helps images more than any regularisation does (flips: augmentation=photos).")
+    return said
+
+
+def _pixel_shape(X: npt.NDArray[np.generic]) -> tuple[int, int] | None:
+    """Height and width, if the columns are whole numbers from 0 to 16 or to 255 and as many as a square has."""
+    side = round(X.shape[1] ** 0.5)
+    if X.dtype != np.uint8 or side < 4 or side * side != X.shape[1]:
+        return None
+    largest = int(X[:SAMPLE].max())
+    return (side, side) if 12 <= largest <= 16 or largest > 128 else None
