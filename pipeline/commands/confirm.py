@@ -12,6 +12,7 @@ from pipeline.config.commands import ConfirmConfig
 from pipeline.console import compose
 from pipeline.console.display import console, table
 from pipeline.console.interruption import terminable
+from pipeline.data.divisions import ensure
 from pipeline.data.prepare import PreparedData
 from pipeline.search.executors import open_executor
 from pipeline.search.lock import hold
@@ -40,6 +41,8 @@ def confirm(config: ConfirmConfig) -> int:
         measure = objective(parent)
         candidates = [load(archive, run) for run in ranked(archive, study, measure)[: config.top]]
         prepared = prepare_data(archive, candidates, store, allow_path=config.allow_path)
+        for candidate in candidates:
+            ensure(prepared, candidate.config.data, candidate.config.repeat_numbers)
         seeds = new_seeds(config.seeds, (int(run.params.get("seed", 0)) for run in archive.trials(study)))
         wanted = repeats({candidate.name: candidate.config for candidate in candidates}, seeds)
         recorder = Recorder(tracking)

@@ -13,6 +13,7 @@ from pipeline.config.validation import parse
 from pipeline.console import compose
 from pipeline.console.display import console
 from pipeline.data.changes import what_changed
+from pipeline.data.divisions import ensure
 from pipeline.data.prepare import PreparedData, find_arrays, prepare
 from pipeline.search.executors import LostWorker, open_executor
 from pipeline.tracking.archive import Archive
@@ -149,6 +150,8 @@ def prepare_again(
             f"The data of {original.name} have changed since it was recorded ({changed}); "
             "rerun it all the same with changed_data=true."
         )
+    if isinstance(trial, TrialConfig):
+        ensure(prepared, trial.data, trial.repeat_numbers)
     return trial, prepared
 
 
@@ -164,7 +167,9 @@ def carry_out(executor: Executor, jobs: Sequence[Job]) -> Iterator[tuple[Origina
             yield original, failed_record(record.config, trial), prepared
             continue
         stop = record.stop_epoch if record.outcome == "pruned" else None
-        futures[executor.submit(work_whole, prepared.path.resolve(), trial, stop)] = (original, prepared)
+        arrays = prepared.path.resolve()
+        future = executor.submit(work_whole, arrays, trial, stop, record_format=record.format)
+        futures[future] = (original, prepared)
     for future in as_completed(futures):
         original, prepared = futures[future]
         try:

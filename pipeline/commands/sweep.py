@@ -19,6 +19,7 @@ from pipeline.console.closing import print_end, standing
 from pipeline.console.data import say_data
 from pipeline.console.display import SweepProgress, console
 from pipeline.console.interruption import terminable
+from pipeline.data.divisions import ensure
 from pipeline.data.prepare import PreparedData, prepare
 from pipeline.data.recognition import present_rows
 from pipeline.search.coordinator import Coordinator, Plan, run_name
@@ -62,6 +63,7 @@ def sweep(config: SweepConfig) -> int:
     config = replace(config, study=replace(config.study, trials=trials))
     with held(config) as (name, still_held), terminable():
         prepared = prepare(config.data, Path(config.tracking.store))
+        ensure(prepared, config.data, config.repeat_numbers)
         study = open_study(config, name, open_storage(config, name), space)
         check_data(study, prepared.digest)
         with claim(study, config.study.storage, take_over=config.study.take_over):
@@ -140,12 +142,11 @@ def baseline(config: SweepConfig) -> TrialConfig:
 
 def make_plan(config: SweepConfig, space: Space) -> Plan:
     """How many trials, when they report, and when to stop."""
-    last = config.data.folds or space.largest("training.num_epochs")
     workers = config.workers
     synchronous = workers.synchronous or workers.count == 1
     return Plan(
         trials=config.study.trials,
-        rungs=rungs(config.pruner, last, folds=config.data.folds is not None),
+        rungs=rungs(config.pruner, space.largest("training.num_epochs")),
         objectives=tuple(objective_names(config)),
         slots=workers.count if synchronous else workers.count * (1 + workers.queued),
         synchronous=synchronous,

@@ -15,6 +15,7 @@ from pipeline.console.data import say_data
 from pipeline.console.display import console, short
 from pipeline.console.interruption import terminable
 from pipeline.data.arrays import load_arrays
+from pipeline.data.divisions import ensure
 from pipeline.data.prepare import PreparedData, prepare
 from pipeline.gradcheck.report import distrust
 from pipeline.reporting.layers_picture import draw_layers
@@ -46,6 +47,7 @@ def train(config: TrainConfig) -> int:
     store = Path(tracking.store)
     recorder = Recorder(tracking)
     prepared = prepare(config.data, store)
+    ensure(prepared, config.data, config.repeat_numbers)
     say_data(config, prepared)
     trial = config.trial
     name = f"{trial.data.name} λ={short(trial.regularization.lambd)} seed={trial.seed}"

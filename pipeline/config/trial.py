@@ -138,7 +138,9 @@ class DiagnosisConfig(Strict):
 class TrialConfig(Strict):
     """All that decides a trial's bits, together with the arrays."""
 
-    seed: Seed = 0
+    seed: Seed = 0  # initial weights, shuffling, dropout and augmentation; never the split
+    repeats: Count = 1  # how often it is trained, each time with its own seed and division; the means count
+    first_repeat: Annotated[int, Ge(0)] = 0  # number of the first; 0 is `seed` and the division of data.split_seed
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     regularization: RegularizationConfig = field(default_factory=RegularizationConfig)
@@ -146,3 +148,8 @@ class TrialConfig(Strict):
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     gradcheck: GradcheckConfig = field(default_factory=GradcheckConfig)
     diagnosis: DiagnosisConfig = field(default_factory=DiagnosisConfig)
+
+    @property
+    def repeat_numbers(self) -> range:
+        """The numbers of the repeats that are trained."""
+        return range(self.first_repeat, self.first_repeat + self.repeats)

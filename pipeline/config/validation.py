@@ -107,3 +107,8 @@ def _check_together(config: TrialConfig) -> None:
         raise ConfigError("data.path must name a CSV, Parquet or NPZ file when data=file, but is null.")
     if data.folds is not None and data.given is not None:
         raise ConfigError(f"data.folds must be null when data.given is set, but is {data.folds}.")
+    if config.model.init.legacy_seed is not None and (config.repeats > 1 or config.first_repeat > 0):
+        raise ConfigError(
+            "repeats must be 1 and first_repeat 0 when model.init.legacy_seed is given, which fixes the initial "
+            f"weights, but they are {config.repeats} and {config.first_repeat}."
+        )

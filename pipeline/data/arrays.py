@@ -5,12 +5,17 @@ Workers import this module, so it needs NumPy alone; it never reads a test row.
 
 import hashlib
 import json
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from pipeline.config.errors import DataError
 
 Index = npt.NDArray[np.int64]
 Vector = npt.NDArray[np.float64]
@@ -73,6 +78,15 @@ class TrialArrays:
     classes: tuple[str, ...]
     image_shape: tuple[int, ...] | None
     digest: str
+    path: Path | None = None
+
+    def division(self, number: int) -> tuple[Fold, ...]:
+        """The folds of repeat `number`: 0 is `folds`, the others are read from where `divisions.ensure` wrote them."""
+        if number == 0:
+            return self.folds
+        if self.path is None:
+            raise ValueError(f"arrays without a path have no division {number}")
+        return read_division(self.path, number)
 
 
 def load_arrays(path: Path) -> TrialArrays:
@@ -89,10 +103,36 @@ def load_arrays(path: Path) -> TrialArrays:
         classes=tuple(meta["classes"]),
         image_shape=None if meta["image_shape"] is None else tuple(meta["image_shape"]),
         digest=meta["digest"],
+        path=path,
     )
 
 
-def _fold(parts: "np.lib.npyio.NpzFile", name: str) -> Fold:
+def division_file(path: Path, number: int) -> Path:
+    """Where the division of repeat `number` is kept."""
+    return path / "repeats" / f"{number}.npz"
+
+
+@lru_cache(maxsize=64)
+def read_division(path: Path, number: int) -> tuple[Fold, ...]:
+    """Read one division and check that it is what was written.
+
+    Raises
+    ------
+    DataError
+        It is missing or damaged.
+    """
+    try:
+        with np.load(division_file(path, number), allow_pickle=False) as parts:
+            arrays = {name: parts[name] for name in parts.files}
+        intact = bytes(arrays.pop("checksum")).decode() == digest_arrays(arrays)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"Division {number} of the data cannot be read: {error}.") from None
+    if not intact:
+        raise DataError(f"Division {number} of the data is damaged: its checksum is another.")
+    return tuple(_fold(arrays, str(k)) for k in range(sum(name.startswith("train_") for name in arrays)))
+
+
+def _fold(parts: Mapping[str, npt.NDArray[Any]], name: str) -> Fold:
     normalization = Normalization(*(parts[f"{field}_{name}"] for field in ("fill", "mean", "inv_std")))
     return Fold(parts[f"train_{name}"], parts[f"dev_{name}"], normalization)
 

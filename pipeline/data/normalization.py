@@ -1,13 +1,30 @@
 """Mean, standard deviation and median of the training rows, in bounded memory."""
 
+from collections.abc import Sequence
+from math import prod
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.data.arrays import Index, Normalization, Vector, row_blocks
+from pipeline.config.trial import DataConfig
+from pipeline.data.arrays import Fold, Index, Normalization, Vector, row_blocks
 
 Standardize = bool | Literal["pixels"]
+
+
+def fold(
+    X: npt.NDArray[np.generic], train: Index, dev: Index, config: DataConfig, image_shape: Sequence[int] | None
+) -> Fold:
+    """A training and a dev part with the statistics of that training part alone."""
+    normalization = statistics(
+        X,
+        train,
+        standardize=config.standardize,
+        fill_missing=config.missing == "median",
+        channels=prod((image_shape or ())[2:]),
+    )
+    return Fold(train, dev, normalization)
 
 
 def statistics(

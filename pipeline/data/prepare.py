@@ -5,7 +5,6 @@ Only the coordinator calls it. Test rows go to a directory of their own that tri
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -111,16 +110,11 @@ def _folds(
     X: Matrix, parts: "Split", image_shape: tuple[int, ...] | None, config: DataConfig
 ) -> tuple[list[Fold], Fold]:
     """Row numbers of the source become positions in X; each fold gets the statistics of its own training part."""
-    from pipeline.data.normalization import statistics
-
-    settings: dict[str, Any] = {"standardize": config.standardize, "fill_missing": config.missing == "median"}
-    settings["channels"] = prod((image_shape or ())[2:])
-
-    def fold(train: Index, dev: Index) -> Fold:
-        return Fold(train, dev, statistics(X, train, **settings))
+    from pipeline.data.normalization import fold
 
     positions = [tuple(np.searchsorted(parts.visible, rows) for rows in pair) for pair in parts.pairs]
-    return [fold(train, dev) for train, dev in positions], fold(np.arange(len(X)), np.arange(0))
+    folds = [fold(X, train, dev, config, image_shape) for train, dev in positions]
+    return folds, fold(X, np.arange(len(X)), np.arange(0), config, image_shape)
 
 
 def _write_rows(path: Path, data: "Labelled", rows: Index, recipe: Recipe) -> Matrix:

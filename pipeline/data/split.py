@@ -91,6 +91,26 @@ def split(y: Index, classes: Sequence[str], config: DataConfig, *, given: Index 
     return Split(((train, dev),), test)
 
 
+def redivide(
+    y: Index, classes: Sequence[str], config: DataConfig, pairs: Sequence[tuple[Index, Index]], number: int
+) -> tuple[tuple[Index, Index], ...]:
+    """Divide the rows of the training and dev parts again, for repeat `number`: parts of the same sizes, stratified.
+
+    Parameters
+    ----------
+    y : (m,)
+        Class numbers of the rows that trials see.
+    pairs
+        The division of repeat 0, as positions in y.
+    """
+    rows = np.arange(len(y))
+    if config.folds is not None:
+        return _folds(y, classes, rows, config, number)
+    train, dev = _draw(y, rows, len(pairs[0][1]), "dev", _random_state(config.split_seed, "dev", number))
+    _require_training(y, classes, train)
+    return ((train, dev),)
+
+
 def sample(y: Index, rows: Index, size: int, seed: int) -> Index:
     """A stratified sample of the rows, in ascending order: (size,)."""
     if size > len(rows):
@@ -137,18 +157,21 @@ def _draw(y: Index, rows: Index, size: int, part: str, random_state: Any) -> tup
     return np.sort(others), np.sort(chosen)
 
 
-def _folds(y: Index, classes: Sequence[str], rows: Index, config: DataConfig) -> tuple[tuple[Index, Index], ...]:
+def _folds(
+    y: Index, classes: Sequence[str], rows: Index, config: DataConfig, number: int = 0
+) -> tuple[tuple[Index, Index], ...]:
     from sklearn.model_selection import StratifiedKFold
 
     _require_members(y[rows], classes, config.folds or 2, "folds")
-    random_state = _random_state(config.split_seed, "folds")
+    random_state = _random_state(config.split_seed, "folds", number)
     folds = StratifiedKFold(config.folds or 2, shuffle=True, random_state=random_state)
     return tuple((rows[train], rows[dev]) for train, dev in folds.split(rows, y[rows]))
 
 
-def _random_state(seed: int, name: str) -> np.random.RandomState:
-    """A generator of the kind scikit-learn's splitters take, one stream per use, all named by one seed."""
-    sequence = np.random.SeedSequence(seed, spawn_key=(_STREAMS[name],))
+def _random_state(seed: int, name: str, repeat: int = 0) -> np.random.RandomState:
+    """A generator of the kind scikit-learn's splitters take, one stream per use and repeat, all named by one seed."""
+    spawn_key = (_STREAMS[name], repeat) if repeat else (_STREAMS[name],)
+    sequence = np.random.SeedSequence(seed, spawn_key=spawn_key)
     return np.random.RandomState(np.random.MT19937(sequence))
 
 

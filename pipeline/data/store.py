@@ -78,7 +78,7 @@ class Draft:
         `unseen` counts the test rows' categories that training rows lack; like the rows, it stays with the test part.
         """
         named = {**{str(k): fold for k, fold in enumerate(folds)}, "everything": everything}
-        np.savez(self.trial / "folds.npz", **_flat(named))
+        np.savez(self.trial / "folds.npz", **flat(named))
         trial, heldout = trial_digest(self.trial, meta), heldout_digest(self.heldout)
         digest = hashlib.sha256(f"{trial} {heldout}".encode()).hexdigest()[:32]
         sums = {"trial_digest": trial, "heldout_digest": heldout, "digest": digest}
@@ -120,7 +120,8 @@ def _load(path: Path) -> dict[str, npt.NDArray[Any]]:
     }
 
 
-def _flat(folds: dict[str, Fold]) -> dict[str, Any]:
+def flat(folds: dict[str, Fold]) -> dict[str, Any]:
+    """The arrays of each fold, by field and name: train_0, dev_0, mean_0, …."""
     arrays = {}
     for name, fold in folds.items():
         n = fold.normalization

@@ -47,7 +47,7 @@ class Trial:
     Attributes
     ----------
     number : the trial's; −1 for the baseline.
-    epochs : trained epochs; with folds, folds.
+    epochs : trained epochs; with folds and records of format 1, folds.
     values : the searched values, by dotted path; for the baseline the values it has instead.
     """
 
@@ -129,7 +129,12 @@ class Sweep:
     @property
     def unit(self) -> str:
         """What a trial's length is counted in."""
-        return "folds" if self.folds else "epochs"
+        return "folds" if self.counts_folds else "epochs"
+
+    @property
+    def counts_folds(self) -> bool:
+        """Whether a trial's length is in folds, as in records of format 1 with cross-validation."""
+        return bool(self.folds) and any(trial.run.tags.get("record_format") == "1" for trial in self.trials)
 
     @cached_property
     def data(self) -> Mapping[str, Any]:
@@ -181,7 +186,7 @@ def gather(archive: Archive, study: str) -> Sweep:
     """
     parent = archive.parent(study)
     config = archive.read_json(parent, "sweep.json")
-    base = {field.name: config[field.name] for field in fields(TrialConfig)}
+    base = {field.name: config[field.name] for field in fields(TrialConfig) if field.name in config}
     space = Space(config["search"]["space"], base)
     runs = [run for run in archive.children(study) if run.outcome]
     found = [_trial(run, space) for run in runs if run.kind in ("trial", "baseline")]

@@ -143,8 +143,8 @@ def saved_share(sweep: Sweep) -> float:
 
 
 def _longest(sweep: Sweep) -> int:
-    """Epochs of a trial that nothing stops (with folds: folds)."""
-    return int(sweep.folds or sweep.space.largest("training.num_epochs"))
+    """Epochs (of older records with folds: folds) of a trial that nothing stops."""
+    return int((sweep.counts_folds and sweep.folds) or sweep.space.largest("training.num_epochs"))
 
 
 def draw_pruning(sweep: Sweep, path: Path) -> Path | None:

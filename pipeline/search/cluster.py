@@ -58,7 +58,7 @@ class CarryArrays(WorkerPlugin):  # type: ignore[misc]
     def __init__(self, path: Path):
         self.path = path
         self.name = f"arrays-{path.name}"
-        self._files = {file.name: file.read_bytes() for file in path.iterdir()}
+        self._files = {file.relative_to(path): file.read_bytes() for file in path.rglob("*") if file.is_file()}
 
     def setup(self, worker: Any) -> None:
         """Write the files where this worker does not have them, and tell the trials so."""
@@ -66,5 +66,6 @@ class CarryArrays(WorkerPlugin):  # type: ignore[misc]
             return
         folder = Path(tempfile.mkdtemp(dir=worker.local_directory, prefix=self.name))
         for name, content in self._files.items():
+            (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_bytes(content)
         trial.MOVED[self.path] = folder

@@ -68,7 +68,7 @@ class Plan:
     Attributes
     ----------
     trials : how many trials the study is to have in all.
-    rungs : epochs (with folds: folds) at which trials report and may be pruned.
+    rungs : epochs at which trials report and may be pruned.
     objectives : summary values that are minimised.
     slots : trials under way at once.
     synchronous : ask in batches of `slots`, and tell a batch in the order of its numbers.
@@ -390,7 +390,7 @@ def run_name(number: int) -> str:
 
 
 def objective_value(name: str, record: TrialRecord) -> float:
-    """The value of one objective: best dev cost, best dev error, or the number of parameters (of one fold)."""
+    """The value of one objective: best dev cost, best dev error, or the number of parameters (of one fit)."""
     if name == "parameters":
-        return float(sum(values.size for values in record.parameters.values()) / max(1, len(record.fold_curves)))
+        return float(record.num_parameters)
     return record.summary[f"best_{name}"]

@@ -13,21 +13,17 @@ from pipeline.config.commands import PrunerConfig
 from pipeline.config.errors import ConfigError
 
 
-def rungs(config: PrunerConfig, last: int, *, folds: bool = False) -> tuple[int, ...]:
+def rungs(config: PrunerConfig, last: int) -> tuple[int, ...]:
     """Epochs first, first·f, first·f², … below `last`, f the reduction factor; none without pruning.
 
     `first` is a tenth of `last` if the configuration does not say: looking earlier, the median pruner stops
     configurations that start slowly and would have been the best.
-
-    With cross-validation a rung is a finished fold, and every one but the last counts.
 
     They are successive halving's own grid (Li et al. 2020, "A system for massively parallel hyperparameter tuning"),
     and the same for every trial of a study, so that trials are compared at equal epochs.
     """
     if config.name == "none":
         return ()
-    if folds:
-        return tuple(range(1, last))
     epochs = []
     epoch = first_rung(config, last)
     while epoch < last:
@@ -41,15 +37,15 @@ def first_rung(config: PrunerConfig, last: int) -> int:
     return config.first_rung or max(1, last // 10)
 
 
-def make_pruner(config: PrunerConfig, last: int, *, folds: bool = False) -> BasePruner:
-    """The pruner that `config.name` names, for trials of `last` epochs (with `folds`: folds).
+def make_pruner(config: PrunerConfig, last: int) -> BasePruner:
+    """The pruner that `config.name` names, for trials of `last` epochs.
 
     Raises
     ------
     ConfigError
         A first rung that no trial reaches, or a threshold that is not given.
     """
-    first = 1 if folds else first_rung(config, last)
+    first = first_rung(config, last)
     if config.name != "none" and config.first_rung is not None and first >= last:
         raise ConfigError(f"pruner.first_rung must be below training.num_epochs = {last}, but is {first}.")
     if config.name == "threshold":

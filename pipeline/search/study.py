@@ -147,13 +147,11 @@ def open_study(config: SweepConfig, name: str, storage: BaseStorage, space: Spac
     if len(objectives) > 1 and config.study.stall is not None:
         raise ConfigError(f"study.stall must be null with several objectives, but is {config.study.stall}.")
     queued = [space.encode(values) for values in config.study.enqueue]
-    folds = config.data.folds
-    last = folds or space.largest("training.num_epochs")
     study = optuna.create_study(
         study_name=name,
         storage=storage,
         sampler=make_sampler(config.sampler, space, len(objectives)),
-        pruner=make_pruner(config.pruner, last, folds=folds is not None),
+        pruner=make_pruner(config.pruner, space.largest("training.num_epochs")),
         directions=["minimize"] * len(objectives),
         load_if_exists=True,
     )

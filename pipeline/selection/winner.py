@@ -54,7 +54,7 @@ def winner(candidate: Candidate, arrays: TrialArrays, prepared: PreparedData) ->
 def _recorded(candidate: Candidate, arrays: TrialArrays, prepared: PreparedData) -> Winner:
     """The recorded parameters, after a look at whether they still do on dev what they did."""
     fold, summary = arrays.folds[0], candidate.record.summary
-    classifier = _classifier(candidate, arrays, prepared, fold, candidate.record.parameters)
+    classifier = _classifier(candidate, arrays, prepared, fold, candidate.record.parameters_of())
     X, y = arrays.X[fold.dev], arrays.y[fold.dev]
     cost, wrong = classifier.cost(X, y), int(np.count_nonzero(classifier.classify(X)[0] != y))
     if not np.isclose(cost, summary["best_dev_cost"], rtol=DEV_COST_RTOL, atol=1e-6):
@@ -72,7 +72,11 @@ def _retrained(candidate: Candidate, arrays: TrialArrays, prepared: PreparedData
     epochs = max(1, round(summary["best_epoch"]))
     config = candidate.config
     config = replace(
-        config, training=replace(config.training, patience=None), gradcheck=replace(config.gradcheck, enabled=False)
+        config,
+        repeats=1,
+        first_repeat=0,
+        training=replace(config.training, patience=None),
+        gradcheck=replace(config.gradcheck, enabled=False),
     )
     segment = advance(config, replace(arrays, folds=(arrays.everything,)), until=epochs)
     outcome, parameters = _reached(segment)
@@ -91,8 +95,7 @@ def _reached(segment: Segment) -> tuple[str | None, dict[str, np.ndarray]]:
     """Outcome and last parameters of a training without a dev part, whether or not it has come to its end."""
     if segment.record is not None:
         return segment.record.outcome, segment.record.parameters
-    assert segment.fit is not None
-    return segment.fit.outcome, dict(segment.fit.parameters().as_dict())
+    return segment.fits[0].outcome, dict(segment.fits[0].parameters().as_dict())
 
 
 def _classifier(

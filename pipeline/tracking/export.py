@@ -39,12 +39,12 @@ def metrics_table(record: TrialRecord) -> tuple[list[str], np.ndarray]:
 
     Returns
     -------
-    names : epoch and the names of the curves; with folds, fold0/dev_cost and so on beside the means.
+    names : epoch and the names of the curves; of several fits, "repeat 0/dev_cost" and so on beside the means.
     rows : (epochs + 1, len(names)); NaN where a curve has no value.
     """
     curves = dict(record.curves)
-    for number, fold in enumerate(record.fold_curves):
-        curves |= {f"fold{number}/{name}": values for name, values in fold.items()}
+    for fit, own in zip(record.fit_names, record.fit_curves, strict=False):
+        curves |= {f"{fit}/{name}": values for name, values in own.items()}
     length = max((len(values) for values in curves.values()), default=0)
     rows = np.full((length, 1 + len(curves)), np.nan)
     rows[:, 0] = np.arange(length)

@@ -12,9 +12,12 @@ import numpy as np
 
 from pipeline.gradcheck.report import distrust
 from pipeline.tracking.files import digests, masked
-from pipeline.trials.record import FORMAT, TrialRecord
+from pipeline.trials.record import TrialRecord
 
 MAIN_CURVES = ("train_cost", "dev_cost", "train_error", "dev_error", "train_cost_penalized")
+SPREADS = ("dev_cost_sd", "dev_error_sd")
+"""Curves that only a trial of several fits has."""
+
 NORM_STEPS = 5
 """Per-layer norms go to MLflow at so many epochs; `curves.npz` has them all."""
 
@@ -42,8 +45,9 @@ def curve_points(curves: Mapping[str, np.ndarray], *, norms: bool) -> dict[str, 
     """
     points = {}
     for name, values in curves.items():
-        if norms or name in MAIN_CURVES:
-            points[name] = {step: float(values[step]) for step in _steps(values, every=name in MAIN_CURVES)}
+        every = name in (*MAIN_CURVES, *SPREADS)
+        if norms or every:
+            points[name] = {step: float(values[step]) for step in _steps(values, every=every)}
     return points
 
 
@@ -64,7 +68,7 @@ def metrics(record: TrialRecord) -> dict[str, float]:
     for moment, report in record.gradient_checks.items():
         numbers[f"gradcheck_{moment}_relative_error"] = report.get("relative_error")
     numbers |= {name: record.diagnosis.get(name) for name in ("avoidable_bias", "variance")}
-    numbers["num_parameters"] = sum(values.size for values in record.parameters.values()) or None
+    numbers["num_parameters"] = record.num_parameters or None
     numbers |= {"stop_epoch": record.stop_epoch, "duration_s": record.duration_s}
     return {name: float(value) for name, value in numbers.items() if isinstance(value, int | float | np.number)}
 
@@ -75,7 +79,7 @@ def tags(record: TrialRecord) -> dict[str, str]:
     words: dict[str, Any] = {
         "outcome": record.outcome,
         "reason": record.reason,
-        "record_format": FORMAT,
+        "record_format": record.format,
         "data_digest": record.data.get("digest"),
         "seed": record.config.get("seed"),
         **{f"gradcheck_{moment}": report.get("verdict") for moment, report in record.gradient_checks.items()},

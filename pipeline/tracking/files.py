@@ -15,16 +15,19 @@ import yaml
 
 from pipeline.config.addresses import mask
 from pipeline.gradcheck.report import GradientReport
-from pipeline.trials.record import FORMAT, TrialRecord
+from pipeline.trials.record import TrialRecord
 
 RECORD, CONFIG, ENVIRONMENT, DIFF = "record.json", "config.yaml", "environment.json", "code.diff"
-CURVES, FOLDS, PARAMETERS = "curves.npz", "fold_curves.npz", "parameters.npz"
+CURVES, PARAMETERS = "curves.npz", "parameters.npz"
+FIT_CURVES = {1: "fold_curves.npz", 2: "fit_curves.npz"}
+"""The file of each fit's curves by the record's format."""
+
 CHECKS, CHECKS_TEXT = "gradcheck.json", "gradcheck.txt"
 REQUIRED = (RECORD, CONFIG, ENVIRONMENT, CHECKS, CURVES, PARAMETERS)
-OPTIONAL = (DIFF, FOLDS)
+OPTIONAL = (DIFF, *FIT_CURVES.values())
 
 TEXTS = (CONFIG, ENVIRONMENT, CHECKS, DIFF)
-IN_RECORD = ("data", "outcome", "reason", "stop_epoch", "summary", "diagnosis", "started_at", "duration_s")
+IN_RECORD = ("data", "outcome", "reason", "stop_epoch", "summary", "fits", "diagnosis", "started_at", "duration_s")
 _Dumper = yaml.CSafeDumper if yaml.__with_libyaml__ else yaml.SafeDumper
 
 
@@ -39,9 +42,14 @@ def digest(arrays: Mapping[str, np.ndarray]) -> str:
 
 
 def digests(record: TrialRecord) -> dict[str, str]:
-    """The SHA-256 of a record's parameters and of its curves, those of its folds included."""
-    folds = {f"{n}/{name}": values for n, curves in enumerate(record.fold_curves) for name, values in curves.items()}
-    return {"parameters_sha256": digest(record.parameters), "curves_sha256": digest({**record.curves, **folds})}
+    """The SHA-256 of a record's parameters and of its curves, those of each fit included."""
+    curves = {**record.curves, **_by_fit(record)}
+    return {"parameters_sha256": digest(record.parameters), "curves_sha256": digest(curves)}
+
+
+def _by_fit(record: TrialRecord) -> dict[str, np.ndarray]:
+    """The curves of each fit as "0/dev_cost" and so on."""
+    return {f"{n}/{name}": values for n, curves in enumerate(record.fit_curves) for name, values in curves.items()}
 
 
 def masked(value: Any) -> Any:
@@ -61,11 +69,10 @@ def write_folder(record: TrialRecord, folder: Path, *, kind: str = "trial", name
         write_bytes(folder / file_name, text.encode())
     write_arrays(folder / CURVES, record.curves)
     write_arrays(folder / PARAMETERS, record.parameters)
-    if record.fold_curves:
-        folds = enumerate(record.fold_curves)
-        write_arrays(folder / FOLDS, {f"{n}/{key}": values for n, curves in folds for key, values in curves.items()})
+    if record.fit_curves:
+        write_arrays(folder / FIT_CURVES[record.format], _by_fit(record))
     meta = {
-        "format": FORMAT,
+        "format": record.format,
         "kind": kind,
         "name": name,
         **{field: masked(getattr(record, field)) for field in IN_RECORD},

@@ -25,7 +25,7 @@ from pipeline.tracking.files import (
     CURVES,
     DIFF,
     ENVIRONMENT,
-    FOLDS,
+    FIT_CURVES,
     IN_RECORD,
     PARAMETERS,
     RECORD,
@@ -33,13 +33,13 @@ from pipeline.tracking.files import (
     digests,
     sha256,
 )
-from pipeline.trials.record import FORMAT, TrialRecord
+from pipeline.trials.record import FORMATS, TrialRecord
 
 MAX_TEXT_BYTES = 16 * 2**20
 MAX_ARRAY_BYTES = 2 * 2**30
 MAX_ARRAYS = 10_000
 MAX_DEPTH = 32
-MAX_UNITS, MAX_LAYERS, MAX_EXAMPLES = 100_000, 1_000, 100_000_000
+MAX_UNITS, MAX_LAYERS, MAX_EXAMPLES, MAX_FITS = 100_000, 1_000, 100_000_000, 1_000
 
 _CURVE_NAME = re.compile(r"(?:\d{1,4}/)?[a-z][a-z0-9_]{0,60}")
 _PARAMETER_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,40}")
@@ -55,15 +55,17 @@ def read_folder(folder: Path) -> TrialRecord:
         A file is missing, too large, of another format, not what was recorded, or holds what a record may not.
     """
     meta = _mapping(read_json(folder / RECORD), RECORD)
-    if meta.get("format") != FORMAT:
-        raise RecordError(f"{RECORD} has format {_brief(meta.get('format'))}; this version reads format {FORMAT}.")
+    if meta.get("format") not in FORMATS:
+        known = " and ".join(map(str, FORMATS))
+        raise RecordError(f"{RECORD} has format {_brief(meta.get('format'))}; this version reads formats {known}.")
     record = TrialRecord(
         config=_mapping(read_yaml(folder / CONFIG), CONFIG),
         environment=_mapping(read_json(folder / ENVIRONMENT), ENVIRONMENT),
         gradient_checks=_mapping(read_json(folder / CHECKS), CHECKS),
         curves=read_arrays(folder / CURVES, _CURVE_NAME),
         parameters=read_arrays(folder / PARAMETERS, _PARAMETER_NAME),
-        fold_curves=_read_folds(folder / FOLDS),
+        fit_curves=_read_fits(folder / FIT_CURVES[meta["format"]]),
+        format=meta["format"],
         **{field: meta[field] for field in IN_RECORD if field in meta},
     )
     _check_fields(record)
@@ -78,26 +80,28 @@ def read_meta(folder: Path) -> dict[str, Any]:
     return _mapping(read_json(folder / RECORD), RECORD)
 
 
-def _read_folds(path: Path) -> list[dict[str, np.ndarray]]:
+def _read_fits(path: Path) -> list[dict[str, np.ndarray]]:
+    """The curves of each fit, by its place in the record."""
     if not path.exists():
         return []
-    folds: dict[int, dict[str, np.ndarray]] = {}
+    fits: dict[int, dict[str, np.ndarray]] = {}
     for key, values in read_arrays(path, _CURVE_NAME).items():
         number, _, name = key.partition("/")
         if not name:
-            raise RecordError(f"{path.name} must name arrays <fold>/<curve>, but has {_brief(key)}.")
-        folds.setdefault(int(number), {})[name] = values
-    return [folds[number] for number in sorted(folds)]
+            raise RecordError(f"{path.name} must name arrays <fit>/<curve>, but has {_brief(key)}.")
+        fits.setdefault(int(number), {})[name] = values
+    return [fits[number] for number in sorted(fits)]
 
 
 def _check_fields(record: TrialRecord) -> None:
     rules: tuple[tuple[str, bool, str], ...] = (
         ("outcome", record.outcome in _OUTCOMES, f"one of {', '.join(_OUTCOMES)}"),
-        ("stop_epoch", type(record.stop_epoch) is int and 0 <= record.stop_epoch <= 10**9, "a count of epochs"),
+        ("stop_epoch", _is_count(record.stop_epoch), "a count of epochs"),
         ("reason", isinstance(record.reason, str), "a text"),
         ("data", isinstance(record.data, dict), "a mapping"),
         ("diagnosis", isinstance(record.diagnosis, dict), "a mapping"),
         ("summary", _all_numbers(record.summary), "a mapping of numbers"),
+        ("fits", _are_fits(record.fits), "a list of fits"),
         ("started_at", _is_number(record.started_at), "a number"),
         ("duration_s", _is_number(record.duration_s), "a number"),
     )
@@ -115,6 +119,27 @@ def _is_number(value: Any) -> bool:
 
 def _all_numbers(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(k, str) and _is_number(v) for k, v in value.items())
+
+
+def _are_fits(fits: Any) -> bool:
+    """Whether a record's fits have the fields and types that `TrialRecord` says."""
+    return isinstance(fits, list) and len(fits) <= MAX_FITS and all(_is_fit(fit) for fit in fits)
+
+
+def _is_fit(fit: Any) -> bool:
+    return (
+        isinstance(fit, dict)
+        and _is_count(fit.get("repeat"))
+        and (fit.get("fold") is None or _is_count(fit["fold"]))
+        and fit.get("outcome") in (*_OUTCOMES, "stopped")
+        and isinstance(fit.get("reason"), str)
+        and _is_count(fit.get("epochs"))
+        and _all_numbers(fit.get("summary"))
+    )
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= 10**9
 
 
 def _check_unaltered(record: TrialRecord, meta: Mapping[str, Any], folder: Path) -> None:
@@ -279,6 +304,7 @@ def check_sizes(config: TrialConfig, record: TrialRecord) -> None:
         ("the sum of model.hidden_units", sum(units), MAX_UNITS),
         ("the number of hidden layers", len(units), MAX_LAYERS),
         ("data.examples", config.data.examples or 0, MAX_EXAMPLES),
+        ("repeats times data.folds", config.repeats * (config.data.folds or 1), MAX_FITS),
     ):
         if value > limit:
             raise RecordError(

@@ -1,5 +1,7 @@
 """Bias and variance from three errors, with what to try next; errors are fractions of the examples."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -61,3 +63,11 @@ def diagnose(train_error: float, dev_error: float, *, optimal_error: float = 0.0
         verdict=" and ".join(found) or "neither",
         remedies=remedies,
     )
+
+
+def diagnosis_of(summary: Mapping[str, float], optimal_error: float, threshold: float) -> dict[str, Any]:
+    """Return the diagnosis of a trial as plain values; empty if its costs are not finite, where errors say nothing."""
+    if not math.isfinite(summary["best_train_cost"]):
+        return {}
+    errors = summary["best_train_error"], summary["best_dev_error"]
+    return diagnose(*errors, optimal_error=optimal_error, threshold=threshold).as_dict()

@@ -144,24 +144,35 @@ class Fit:
         It returns at `until_epoch`, at the end of the fit, or after the epoch in which `time.perf_counter()` passes
         `deadline`, whichever comes first.
         """
-        state = replace(
+        last = self.num_epochs if until_epoch is None else min(until_epoch, self.num_epochs)
+        self.resume(state)
+        while self.state.outcome is None and self.state.epoch < last:
+            self.run_epoch()
+            if deadline is not None and time.perf_counter() >= deadline:
+                break
+        return self.pause()
+
+    def resume(self, state: FitState) -> None:
+        """Take up a fit where `state` left it; the state given stays as it is."""
+        self.state = replace(
             state,
             best_theta=state.best_theta.copy(),
             slots=tuple(slot.copy() for slot in state.slots),
             history=state.history.copy(),
         )
-        last = self.num_epochs if until_epoch is None else min(until_epoch, self.num_epochs)
-        streams = Streams.restore(deepcopy(state.streams))
+        self._streams = Streams.restore(deepcopy(state.streams))
         self._parameters.theta[:] = state.theta
+
+    def run_epoch(self) -> None:
+        """Train one epoch of the fit that was resumed, and evaluate it."""
         with np.errstate(all="ignore"):  # a trial that diverges overflows on its way, and its outcome says so
-            while state.outcome is None and state.epoch < last:
-                J = self.train_epoch(state, streams)
-                state.epoch += 1
-                self._conclude_epoch(state, J)
-                if deadline is not None and time.perf_counter() >= deadline:
-                    break
-        state.theta, state.streams = self._parameters.theta.copy(), streams.states()
-        return state
+            J = self.train_epoch(self.state, self._streams)
+            self.state.epoch += 1
+            self._conclude_epoch(self.state, J)
+
+    def pause(self) -> FitState:
+        """Return the state of the fit that was resumed."""
+        return replace(self.state, theta=self._parameters.theta.copy(), streams=self._streams.states())
 
     def train_epoch(self, state: FitState, streams: Streams) -> float:
         """Take the steps of one epoch and return the mean of J over its examples, or the first J that is not finite."""

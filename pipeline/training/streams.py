@@ -36,12 +36,17 @@ class Streams:
         return made
 
 
-def streams(seed: int) -> Streams:
-    """Return the streams of a seed: generator k is SFC64 seeded by SeedSequence(seed, spawn_key=(k,))."""
-    if seed < 0:
-        raise ValueError(f"seed must not be negative, got {seed}")
-    return Streams(**{name: _generator(seed, key) for name, key in SPAWN_KEYS.items()})
+def streams(seed: int, repeat: int = 0) -> Streams:
+    """Return the streams of a seed: generator k is SFC64 seeded by SeedSequence(seed, spawn_key=(k,)).
+
+    Those of repeat r >= 1 have the spawn key (k, r).
+    """
+    for name, number in (("seed", seed), ("repeat", repeat)):
+        if number < 0:
+            raise ValueError(f"{name} must not be negative, got {number}")
+    return Streams(**{name: _generator(seed, key, repeat) for name, key in SPAWN_KEYS.items()})
 
 
-def _generator(seed: int, key: int) -> np.random.Generator:
-    return np.random.Generator(np.random.SFC64(np.random.SeedSequence(seed, spawn_key=(key,))))
+def _generator(seed: int, key: int, repeat: int) -> np.random.Generator:
+    spawn_key = (key, repeat) if repeat else (key,)
+    return np.random.Generator(np.random.SFC64(np.random.SeedSequence(seed, spawn_key=spawn_key)))

@@ -6,6 +6,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import zip_longest
 from typing import Any, Literal
 
 import numpy as np
@@ -93,9 +94,9 @@ def compare(recorded: TrialRecord, repeated: TrialRecord, rtol: float = RTOL) ->
 
 def _gaps(a: TrialRecord, b: TrialRecord) -> Iterator[_Gap]:
     yield from _curve_gaps(a.curves, b.curves, "")
-    for number in range(max(len(a.fold_curves), len(b.fold_curves))):
-        folds = [record.fold_curves[number] if number < len(record.fold_curves) else {} for record in (a, b)]
-        yield from _curve_gaps(folds[0], folds[1], f" of fold {number + 1}")
+    names = a.fit_names if len(a.fit_names) >= len(b.fit_names) else b.fit_names
+    for name, of_a, of_b in zip_longest(names, a.fit_curves, b.fit_curves):
+        yield from _curve_gaps(of_a or {}, of_b or {}, f" of {name}")
     end = 1 + max([len(values) for record in (a, b) for values in record.curves.values()], default=0)
     for name in {**a.parameters, **b.parameters}:
         yield from _array_gaps(name, a.parameters.get(name), b.parameters.get(name), end)

@@ -5,20 +5,29 @@ A record file is an `.npz` archive of arrays and one JSON text, read without pic
 
 import dataclasses
 import json
+import math
 import os
 import tempfile
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline.training.means import mean_by_repeat
+
 if TYPE_CHECKING:
     from pipeline.data.prepare import PreparedData
 
-FORMAT = 1
-"""Version of the record's layout; readers refuse what they do not know."""
+FORMAT = 2
+"""Version of the record's layout; readers refuse what they do not know.
+
+In format 1 a trial has one fit or one for each fold; with folds, `stop_epoch` counts folds, `curves` end where the
+shortest fold did, and `fits` is empty.
+"""
+FORMATS = (1, 2)
 
 _META = "record.json"
 
@@ -33,16 +42,20 @@ class TrialRecord:
     data : what the arrays were (digest, sizes, classes), as plain values.
     outcome : "completed", "early_stopped", "pruned", "diverged" or "failed".
     reason : a sentence that says why it ended.
-    stop_epoch : epochs trained; with folds, folds trained. A rerun passes it to stop at the same place.
-    curves : per-epoch values, each (epochs + 1,); row 0 is the initial parameters.
-    parameters : W1, b1, … at the best epoch.
-    summary : best_epoch, best_dev_cost, ….
+    stop_epoch : epochs trained, of the fit that was trained longest. A rerun passes it to stop at the same place.
+    curves : per-epoch values, each (epochs + 1,); row 0 is the initial parameters. Of several fits the means, with the
+        standard deviations dev_cost_sd and dev_error_sd.
+    parameters : W1, b1, … at the best epoch; of several fits repeat0_W1, fold1_W1 or repeat0_fold1_W1.
+    summary : best_epoch, best_dev_cost, …; of several fits the means, with best_dev_cost_se and so on.
+    fits : of each fit its repeat, fold (from 1, or None), outcome, reason, epochs and summary. The outcome is one of
+        the trial's, or "stopped" for a fit that was cut off because another diverged.
+    fit_curves : the curves of each fit, if there are several.
     gradient_checks : "init" and "trained" reports as plain values.
     diagnosis : bias and variance with verdicts and remedies.
-    fold_curves : the curves of each fold, when the trial was cross-validated.
     environment : the software and hardware that trained it.
     started_at : seconds since 1970-01-01 UTC.
     duration_s : seconds of work, waiting between segments not counted.
+    format : version of the layout.
     """
 
     config: dict[str, Any]
@@ -55,10 +68,53 @@ class TrialRecord:
     summary: dict[str, float] = field(default_factory=dict)
     gradient_checks: dict[str, dict[str, Any]] = field(default_factory=dict)
     diagnosis: dict[str, Any] = field(default_factory=dict)
-    fold_curves: list[dict[str, np.ndarray]] = field(default_factory=list)
+    fits: list[dict[str, Any]] = field(default_factory=list)
+    fit_curves: list[dict[str, np.ndarray]] = field(default_factory=list)
     environment: dict[str, Any] = field(default_factory=dict)
     started_at: float = 0.0
     duration_s: float = 0.0
+    format: int = FORMAT
+
+    @property
+    def fit_names(self) -> list[str]:
+        """What to call each fit that has curves of its own: "repeat 2, fold 1"."""
+        if not self.fits:
+            return [f"fold {number}" for number in range(1, len(self.fit_curves) + 1)]
+        return [fit_name(fit["repeat"], fit["fold"]) for fit in self.fits]
+
+    @property
+    def num_parameters(self) -> int:
+        """Number of parameters of one fit; 0 if none were recorded."""
+        return sum(values.size for values in self.parameters.values()) // max(1, len(self.fit_curves))
+
+    def parameters_of(self, repeat: int | None = None) -> dict[str, np.ndarray]:
+        """Return W1, b1, … of a repeat's first fit (None: the first repeat); empty if it has none."""
+        wanted = [fit for fit in self.fits if repeat in (None, fit["repeat"])]
+        if not self.fits:
+            prefix = "fold1_" if self.fit_curves else ""
+        elif wanted:
+            prefix = prefixes([(fit["repeat"], fit["fold"]) for fit in self.fits])[self.fits.index(wanted[0])]
+        else:
+            return {}
+        return _under(prefix, self.parameters)
+
+    def values(self, measure: str) -> dict[int, float]:
+        """Return the best value of "dev_cost" or "dev_error" by repeat, the mean over its folds.
+
+        It is infinite where a fit diverged, failed or was cut off because another diverged.
+        """
+        if self.fits:
+            return mean_by_repeat(
+                [
+                    math.inf if fit["outcome"] in ("diverged", "stopped") else fit["summary"][f"best_{measure}"]
+                    for fit in self.fits
+                ],
+                [fit["repeat"] for fit in self.fits],
+            )
+        first, repeats = self.config.get("first_repeat", 0), self.config.get("repeats", 1)
+        known = self.outcome not in ("diverged", "failed")
+        value = self.summary[f"best_{measure}"] if known else math.inf
+        return dict.fromkeys(range(first, first + repeats), value)
 
     def add_origin(self, prepared: "PreparedData", code: dict[str, Any]) -> None:
         """Add what the trial itself does not know: the data's description and the code's version."""
@@ -69,9 +125,9 @@ class TrialRecord:
         """Write the record so that a crash leaves either the whole file or none."""
         arrays = {f"curves/{name}": values for name, values in self.curves.items()}
         arrays |= {f"parameters/{name}": values for name, values in self.parameters.items()}
-        for number, curves in enumerate(self.fold_curves):
-            arrays |= {f"fold_curves/{number}/{name}": values for name, values in curves.items()}
-        meta = {"format": FORMAT, **{name: getattr(self, name) for name in _PLAIN_FIELDS}}
+        for number, curves in enumerate(self.fit_curves):
+            arrays |= {f"fit_curves/{number}/{name}": values for name, values in curves.items()}
+        meta = {name: getattr(self, name) for name in _PLAIN_FIELDS}
         arrays[_META] = np.frombuffer(json.dumps(meta).encode(), dtype=np.uint8)
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
@@ -101,18 +157,35 @@ class TrialRecord:
                 arrays = {name: archive[name] for name in archive.files if name != _META}
         except (KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(f"{path.name} is no whole record: {error}") from None
-        if meta.pop("format", None) != FORMAT:
-            raise ValueError(f"{path.name} is not a record of format {FORMAT}")
-        folds = sorted({int(name.split("/")[1]) for name in arrays if name.startswith("fold_curves/")})
+        if meta.get("format") not in FORMATS:
+            raise ValueError(f"{path.name} is not a record of format {' or '.join(map(str, FORMATS))}")
+        arrays = {name.replace("fold_curves/", "fit_curves/"): values for name, values in arrays.items()}  # format 1
+        fits = sorted({int(name.split("/")[1]) for name in arrays if name.startswith("fit_curves/")})
         return cls(
             **meta,
             curves=_under("curves/", arrays),
             parameters=_under("parameters/", arrays),
-            fold_curves=[_under(f"fold_curves/{number}/", arrays) for number in folds],
+            fit_curves=[_under(f"fit_curves/{number}/", arrays) for number in fits],
         )
 
 
-_ARRAY_FIELDS = ("curves", "parameters", "fold_curves")
+def fit_name(repeat: int, fold: int | None) -> str:
+    """What a person calls a fit: "repeat 2", or "repeat 2, fold 1"."""
+    return f"repeat {repeat}" if fold is None else f"repeat {repeat}, fold {fold}"
+
+
+def prefixes(fits: Sequence[tuple[int, int | None]]) -> list[str]:
+    """What stands before the parameters' names of each (repeat, fold): nothing for a single fit, else `repeat0_fold1_`.
+
+    The repeat is left out where there is one only.
+    """
+    several = len({repeat for repeat, _ in fits}) > 1
+    return [
+        (f"repeat{repeat}_" if several else "") + (f"fold{fold}_" if fold is not None else "") for repeat, fold in fits
+    ]
+
+
+_ARRAY_FIELDS = ("curves", "parameters", "fit_curves")
 _PLAIN_FIELDS = tuple(f.name for f in dataclasses.fields(TrialRecord) if f.name not in _ARRAY_FIELDS)
 
 

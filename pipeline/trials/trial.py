@@ -9,37 +9,29 @@ It can be carried out in segments, in different processes, and gives the same bi
     >>> record.outcome, record.summary["best_dev_error"]
 """
 
-import math
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache, lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
 from pipeline.config.errors import UserError
 from pipeline.config.trial import TrialConfig
-from pipeline.data.arrays import Fold, TrialArrays, load_arrays
-from pipeline.data.augment import make_augment
-from pipeline.data.batches import Examples
-from pipeline.data.sampling import stratified_sample
-from pipeline.gradcheck.check import GradientReport, check_gradients
-from pipeline.nn.network import Network
+from pipeline.data.arrays import TrialArrays, load_arrays
+from pipeline.gradcheck.check import GradientReport
 from pipeline.nn.parameters import Parameters
-from pipeline.training.cross_validation import FoldResult, mean_curves, mean_summary
-from pipeline.training.diagnosis import diagnose
-from pipeline.training.early_stopping import EarlyStopping
-from pipeline.training.fit import PROBE_EXAMPLES, Fit, FitState
-from pipeline.training.optimizers import Optimizer
-from pipeline.training.streams import streams
+from pipeline.training.diagnosis import diagnosis_of
+from pipeline.training.fit import Fit, FitState
+from pipeline.training.means import mean_curves, mean_summary
 from pipeline.trials.environment import environment
-from pipeline.trials.parts import architecture_of, initial_parameters, regularization_of
-from pipeline.trials.record import TrialRecord
+from pipeline.trials.fits import Planned, begin, make_fit, outcome, plan, train
+from pipeline.trials.format_1 import repeat_folds
+from pipeline.trials.gradients import check
+from pipeline.trials.parts import architecture_of
+from pipeline.trials.record import FORMAT, TrialRecord, fit_name, prefixes
+from pipeline.trials.threads import one_thread
 
 Curves = dict[str, np.ndarray]
 
@@ -54,9 +46,9 @@ class Segment:
 
     Attributes
     ----------
-    position : epochs trained; with folds, folds trained.
-    fit : state of the fit under way.
-    folds : what each finished fold gave.
+    position : epochs trained.
+    repeats : the number of each fit's repeat.
+    fits : where each fit stands.
     checks : gradient reports so far, "init" and "trained".
     record : the finished trial's record; None while there is more to do.
     busy_s, total_s : seconds of work, in this segment and in all so far.
@@ -64,8 +56,8 @@ class Segment:
     """
 
     position: int = 0
-    fit: FitState | None = None
-    folds: list[FoldResult] = field(default_factory=list)
+    repeats: list[int] = field(default_factory=list)
+    fits: list[FitState] = field(default_factory=list)
     checks: dict[str, dict[str, Any]] = field(default_factory=dict)
     record: TrialRecord | None = None
     busy_s: float = 0.0
@@ -74,21 +66,17 @@ class Segment:
 
     @property
     def summary(self) -> dict[str, float]:
-        """The best so far: of the fit under way, or with finished folds their means."""
-        if self.folds:
-            return mean_summary(self.folds)
-        return self.fit.summary() if self.fit is not None else {}
+        """The best so far of each fit, as means."""
+        return mean_summary([fit.summary() for fit in self.fits], self.repeats) if self.fits else {}
 
     @property
     def curves(self) -> Curves:
-        """The curves so far: of the fit under way, or with finished folds their means."""
-        if self.folds:
-            return mean_curves(self.folds)
-        return self.fit.curves() if self.fit is not None else {}
+        """The curves so far, as means over the fits."""
+        return mean_curves([fit.curves() for fit in self.fits], [fit.memory.best_epoch for fit in self.fits])
 
 
 def run_trial(config: TrialConfig, arrays: TrialArrays, stop_epoch: int | None = None) -> TrialRecord:
-    """Train one configuration to its end, or for `stop_epoch` epochs (with folds: folds) if that comes first.
+    """Train one configuration to its end, or for `stop_epoch` epochs if that comes first.
 
     Raises
     ------
@@ -113,10 +101,19 @@ def failed_record(config: dict[str, Any], error: Exception) -> TrialRecord:
     )
 
 
-def work_whole(path: Path, config: TrialConfig, stop_epoch: int | None = None) -> TrialRecord:
-    """`run_trial`, in a worker process; an error in the trial itself is a record too."""
+def work_whole(
+    path: Path, config: TrialConfig, stop_epoch: int | None = None, *, record_format: int = FORMAT
+) -> TrialRecord:
+    """`run_trial`, in a worker process; an error in the trial itself is a record too.
+
+    Parameters
+    ----------
+    record_format : 1 repeats a record of that format, in which `stop_epoch` counts folds where there are several.
+    """
     try:
-        return run_trial(config, _arrays(path), stop_epoch)
+        arrays = _arrays(path)
+        repeat = repeat_folds if record_format == 1 and len(arrays.folds) > 1 else run_trial
+        return repeat(config, arrays, stop_epoch)
     except Exception as error:
         return failed_record(asdict(config), error)
 
@@ -148,249 +145,130 @@ def advance(
     Parameters
     ----------
     segment : what an earlier call returned; None begins.
-    until : return at this many epochs (with folds: folds), if the trial has not ended before.
+    until : return at this many epochs, if the trial has not ended before.
     seconds : return after about this long.
     stop : train no further, and end the trial as pruned.
     """
     began = time.perf_counter()
     deadline = None if seconds is None else began + seconds
-    with _one_thread(), np.errstate(all="ignore"):
-        segment = (
-            Segment()
-            if segment is None
-            else replace(segment, folds=list(segment.folds), checks=dict(segment.checks), record=None)
-        )
+    with one_thread(), np.errstate(all="ignore"):
         trainer = _Trainer(config, arrays)
-        outcome = "pruned" if stop else trainer.train(segment, until, deadline)
-        if outcome is not None:
-            segment.record = trainer.record(segment, outcome)
+        segment = trainer.begin() if segment is None else replace(segment, record=None)
+        if not stop:
+            segment = trainer.train(segment, until, deadline)
+        ended = "pruned" if stop else outcome(segment.fits)
+        if ended is not None:
+            segment.record = trainer.record(segment, ended)
+            segment.fits = []
     segment.busy_s = time.perf_counter() - began
     segment.total_s += segment.busy_s
     if segment.record is not None:
         segment.record.duration_s = segment.total_s
-        segment.fit = None
     return segment
 
 
 class _Trainer:
-    """One configuration over the arrays: builds the parts from plain values, and puts the steps in order."""
+    """One configuration over the arrays: puts the steps of a trial in order."""
 
     def __init__(self, config: TrialConfig, arrays: TrialArrays):
         self.config, self.arrays = config, arrays
         self.architecture = architecture_of(config, arrays)
+        self.plan = plan(config, arrays)
 
-    def train(self, segment: Segment, until: int | None, deadline: float | None) -> str | None:
-        """Train on; the trial's outcome once it has ended."""
-        if len(self.arrays.folds) > 1:
-            return self._train_folds(segment, until, deadline)
-        segment.fit = self._train_fold(segment, until, deadline)
-        segment.position = segment.fit.epoch
-        return segment.fit.outcome
+    @cached_property
+    def fits(self) -> list[Fit]:
+        """One for each of the plan, with memory to train in."""
+        c, a = self.config, self.arrays
+        return [make_fit(c, self.architecture, a, planned.rows, len(self.plan)) for planned in self.plan]
 
-    def _train_folds(self, segment: Segment, until: int | None, deadline: float | None) -> str | None:
-        """Fold after fold; each begins with the same seed, so that folds differ in their examples alone."""
-        while not _is_over(segment, len(self.arrays.folds)):
-            if until is not None and segment.position >= until:
-                return None
-            fit = self._train_fold(segment, None, deadline)
-            if fit.outcome is None:
-                segment.fit = fit
-                return None
-            result = FoldResult(fit.outcome, fit.reason, fit.curves(), fit.summary(), fit.parameters().as_dict())
-            segment.folds.append(result)
-            segment.fit, segment.position = None, len(segment.folds)
-        outcomes = [fold.outcome for fold in segment.folds]
-        return next((name for name in ("diverged", "early_stopped") if name in outcomes), "completed")
+    def begin(self) -> Segment:
+        """Check the gradients at the initial values, and return the trial before its first epoch."""
+        states = [
+            begin(fit, planned, self.config, self.architecture)
+            for fit, planned in zip(self.fits, self.plan, strict=True)
+        ]
+        checks = {"init": self._check_before(states[0].parameters())}
+        return Segment(repeats=[planned.repeat for planned in self.plan], fits=states, checks=checks)
 
-    def _train_fold(self, segment: Segment, until: int | None, deadline: float | None) -> FitState:
-        fold = self.arrays.folds[len(segment.folds)]
-        fit = self._fit(fold)
-        if segment.fit is None:
-            drawn = streams(self.config.seed)
-            parameters = initial_parameters(self.config, self.architecture, drawn)
-            if not segment.checks:
-                segment.checks["init"] = self._check_before(parameters, fold)
-            segment.fit = fit.begin(parameters, drawn)
-        return fit.advance(segment.fit, until, deadline)
+    def train(self, segment: Segment, until: int | None, deadline: float | None) -> Segment:
+        """Train every fit on."""
+        states = train(self.fits, segment.fits, until, deadline)
+        return replace(segment, fits=states, position=max(state.epoch for state in states))
 
-    def _network(self, fold: Fold, max_batch: int) -> Network:
-        regularization = regularization_of(self.config, len(fold.train))
-        return Network(self.architecture, regularization, dtype=self.config.training.dtype, max_batch=max_batch)
+    def _check(self, parameters: Parameters) -> GradientReport | None:
+        return check(self.config, self.architecture, self.arrays, self.plan[0], parameters)
 
-    def _batch_size(self, fold: Fold) -> int:
-        size = self.config.training.batch_size
-        return len(fold.train) if isinstance(size, str) else min(size, len(fold.train))
-
-    def _fit(self, fold: Fold) -> Fit:
-        t = self.config.training
-        optimizer = Optimizer(
-            name=t.optimizer,
-            learning_rate=t.learning_rate,
-            momentum=t.momentum,
-            beta2=t.beta2,
-            epsilon=t.epsilon,
-            decay=t.decay,
-            decay_rate=t.decay_rate,
-        )
-        return Fit(
-            self._network(fold, max(self._batch_size(fold), PROBE_EXAMPLES)),
-            _examples(self.arrays, fold, "train", t.dtype),
-            _examples(self.arrays, fold, "dev", t.dtype) if len(fold.dev) else None,
-            optimizer,
-            batch_size=self._batch_size(fold),
-            num_epochs=t.num_epochs,
-            stopper=EarlyStopping(t.monitor, t.patience, t.min_delta),
-            augment=make_augment(**asdict(self.config.augmentation), image_shape=self.arrays.image_shape),
-        )
-
-    def _check_before(self, parameters: Parameters, fold: Fold) -> dict[str, Any]:
-        report = self._check(parameters, fold)
+    def _check_before(self, parameters: Parameters) -> dict[str, Any]:
+        report = self._check(parameters)
         if report is None:
             return {}
         if report.verdict == "wrong" and not self.config.gradcheck.allow_wrong:
             raise WrongGradient("\n".join(report.table().splitlines()[:8]))
         return report.as_dict()
 
-    def _check(self, parameters: Parameters, fold: Fold) -> GradientReport | None:
-        """Compare gradients on a small stratified batch of training examples, masks frozen where dropout is on."""
-        c = self.config.gradcheck
-        if not c.enabled:
-            return None
-        rng = streams(self.config.seed).gradcheck
-        chosen = stratified_sample(self.arrays.y[fold.train], c.examples, rng=rng)
-        X, y = Examples(self.arrays.X, self.arrays.y, fold.train[chosen], fold.normalization, "float64").head(
-            len(chosen)
-        )
-        network = self._network(fold, len(y))
-        masks = network.draw_masks(len(y), rng) if min(network.keep_prob) < 1 else None
-        return check_gradients(
-            network,
-            parameters,
-            X,
-            y,
-            rng=rng,
-            masks=masks,
-            epsilon=c.epsilon,
-            max_coordinates=c.max_coordinates,
-            directions=c.directions,
-            max_kink_share=c.max_kink_share,
-        )
-
-    def record(self, segment: Segment, outcome: str) -> TrialRecord:
+    def record(self, segment: Segment, ended: str) -> TrialRecord:
         """The record of the trial as it stands; the second gradient check is made here."""
-        fold = self.arrays.folds[0]
-        summary = segment.summary
-        check = self._check(self._returned(segment), fold)
-        if check is not None:
-            segment.checks["trained"] = check.as_dict()
-        learnt = math.isfinite(summary["best_train_cost"])  # of logits that are no numbers, errors say nothing
-        diagnosis = learnt and diagnose(
-            summary["best_train_error"],
-            summary["best_dev_error"],
-            optimal_error=self.config.data.optimal_error,
-            threshold=self.config.diagnosis.threshold,
-        )
+        trained = self._check(segment.fits[0].parameters())
+        checks = segment.checks | {"trained": {} if trained is None else trained.as_dict()}
+        summary, several = segment.summary, len(segment.fits) > 1
         return TrialRecord(
             config=asdict(self.config),
             data={"digest": self.arrays.digest},
-            outcome=outcome,
-            reason=_reason(segment, outcome),
+            outcome=ended,
+            reason=self._reason(segment, ended),
             stop_epoch=segment.position,
             curves=segment.curves,
-            parameters=_named_parameters(segment),
+            parameters=self._named_parameters(segment),
             summary=summary,
-            gradient_checks={moment: report for moment, report in segment.checks.items() if report},
-            diagnosis=diagnosis.as_dict() if diagnosis else {},
-            fold_curves=[result.curves for result in segment.folds],
+            gradient_checks={moment: report for moment, report in checks.items() if report},
+            diagnosis=diagnosis_of(summary, self.config.data.optimal_error, self.config.diagnosis.threshold),
+            fits=[self._brief(planned, state, ended) for planned, state in zip(self.plan, segment.fits, strict=True)],
+            fit_curves=[state.curves() for state in segment.fits] if several else [],
             environment=environment(),
             started_at=segment.started_at,
         )
 
-    def _returned(self, segment: Segment) -> Parameters:
-        """The parameters of the best epoch; with folds, of the first fold."""
-        if segment.folds:
-            return Parameters.of(self.architecture.layer_sizes, segment.folds[0].parameters)
-        assert segment.fit is not None
-        return segment.fit.parameters()
+    def _brief(self, planned: Planned, state: FitState, ended: str) -> dict[str, Any]:
+        """What the record says of one fit."""
+        cut_off = "pruned" if ended == "pruned" else "stopped"
+        return {
+            "repeat": planned.repeat,
+            "fold": planned.fold,
+            "outcome": state.outcome or cut_off,
+            "reason": state.reason,
+            "epochs": state.epoch,
+            "summary": state.summary(),
+        }
 
+    def _named_parameters(self, segment: Segment) -> dict[str, np.ndarray]:
+        """W1, b1 and so on; of several fits repeat0_W1, fold1_W1 or repeat0_fold1_W1."""
+        names = prefixes([(planned.repeat, planned.fold) for planned in self.plan])
+        return {
+            f"{prefix}{name}": values
+            for prefix, state in zip(names, segment.fits, strict=True)
+            for name, values in state.parameters().as_dict().items()
+        }
 
-def _is_over(segment: Segment, folds: int) -> bool:
-    return len(segment.folds) == folds or any(fold.outcome == "diverged" for fold in segment.folds)
-
-
-def _reason(segment: Segment, outcome: str) -> str:
-    unit = "folds" if segment.folds else "epochs"
-    if outcome == "pruned":
-        return f"the pruner stopped it after {segment.position} {unit}"
-    if segment.folds:
-        return "; ".join(f"fold {number}: {fold.reason}" for number, fold in enumerate(segment.folds, start=1))
-    return segment.fit.reason if segment.fit is not None else ""
-
-
-def _named_parameters(segment: Segment) -> dict[str, np.ndarray]:
-    """W1, b1 and so on; with folds, fold1_W1 and so on."""
-    if segment.folds:
-        folds = enumerate(segment.folds, start=1)
-        return {f"fold{number}_{name}": a for number, fold in folds for name, a in fold.parameters.items()}
-    return {} if segment.fit is None else segment.fit.parameters().as_dict()
-
-
-def _examples(arrays: TrialArrays, fold: Fold, part: str, dtype: str) -> Examples:
-    """The examples of a part, kept for the trial's next segment and for the next trial on the same arrays."""
-    kept, key = _KEPT.examples, (id(arrays), id(fold), part, dtype)
-    if key not in kept:
-        while len(kept) >= 2 * len(arrays.folds):
-            kept.pop(next(iter(kept)))
-        kept[key] = (arrays, Examples(arrays.X, arrays.y, getattr(fold, part), fold.normalization, dtype))
-    return kept[key][1]
-
-
-class _Kept(threading.local):
-    """Each thread's own examples, since a batch is a view of a buffer that the next batch overwrites.
-
-    They are found by the identity of the arrays, which are kept too, so that no other arrays can have the same.
-    """
-
-    def __init__(self) -> None:
-        self.examples: dict[tuple[int, int, str, str], tuple[TrialArrays, Examples]] = {}
-
-
-_KEPT = _Kept()
-
-
-@cache
-def _controller() -> ThreadpoolController:
-    return ThreadpoolController()
-
-
-class _Pinned:
-    """BLAS's limit of one thread, which belongs to the process: set by the first trial, lifted after the last."""
-
-    lock = threading.Lock()
-    trials = 0
-    limits: Any = None
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Pin BLAS to one thread: faster with several workers, and the same bits whatever the number of cores."""
-    with _Pinned.lock:
-        if _Pinned.trials == 0:
-            _Pinned.limits = _controller().limit(limits=1, user_api="blas")
-        _Pinned.trials += 1
-    try:
-        yield
-    finally:
-        with _Pinned.lock:
-            _Pinned.trials -= 1
-            if _Pinned.trials == 0:
-                _Pinned.limits.restore_original_limits()
+    def _reason(self, segment: Segment, ended: str) -> str:
+        if ended == "pruned":
+            return f"the pruner stopped it after {segment.position} epochs"
+        states = segment.fits
+        if len(states) == 1:
+            return states[0].reason
+        named = [f"{fit_name(p.repeat, p.fold)}: {s.reason}" for p, s in zip(self.plan, states, strict=True)]
+        if ended == "diverged":
+            return next(words for words, state in zip(named, states, strict=True) if state.outcome == "diverged")
+        return "; ".join(named)
 
 
 MOVED: dict[Path, Path] = {}
 """Where arrays are on this machine, if not at the path by which the coordinator calls them."""
 
 
-@lru_cache(maxsize=2)
 def _arrays(path: Path) -> TrialArrays:
-    return load_arrays(MOVED.get(path, path))
+    return _load(MOVED.get(path, path))
+
+
+@lru_cache(maxsize=2)
+def _load(path: Path) -> TrialArrays:
+    return load_arrays(path)

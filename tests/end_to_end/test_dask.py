@@ -67,15 +67,20 @@ def test_no_scheduler_at_the_address_is_one_sentence(tmp_path: Path) -> None:
 def test_arrays_are_brought_to_a_worker_that_does_not_see_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from pipeline.config.trial import DataConfig
     from pipeline.data.arrays import load_arrays
+    from pipeline.data.divisions import ensure
     from pipeline.data.prepare import prepare
     from pipeline.search.cluster import CarryArrays
     from pipeline.trials import trial
 
-    path = prepare(DataConfig(name="breast_cancer"), tmp_path / "store").path
+    config = DataConfig(name="breast_cancer")
+    prepared = prepare(config, tmp_path / "store")
+    ensure(prepared, config, [1])
+    path = prepared.path
     digest = load_arrays(path).digest
     plugin = CarryArrays(path)
     hidden = path.rename(tmp_path / "elsewhere")
     monkeypatch.setattr(trial, "MOVED", {})
     plugin.setup(SimpleNamespace(local_directory=str(tmp_path)))
     assert trial.MOVED[path] != hidden
-    assert trial._arrays.__wrapped__(path).digest == digest
+    carried = trial._arrays(path)
+    assert (carried.digest, len(carried.division(1))) == (digest, 1)

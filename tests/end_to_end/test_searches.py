@@ -160,11 +160,11 @@ class TestPruners:
         trials = study_of(shared_store, ended.study).trials
         assert {trial.user_attrs["summary"]["outcome"] for trial in trials} <= {"completed", "early_stopped"}
 
-    def test_folds_are_rungs(self, sweep_of: Run, shared_store: Path) -> None:
-        ended = sweep_of("data.folds=4", "study.trials=8", "sampler=random", "pruner.startup_trials=2")
+    def test_with_folds_rungs_are_epochs_too(self, sweep_of: Run, shared_store: Path) -> None:
+        ended = sweep_of("data.folds=3", "study.trials=4", "sampler=random", "pruner.startup_trials=2")
         assert ended.code == 0, ended.err
         for trial in study_of(shared_store, ended.study).trials:
-            assert set(trial.intermediate_values) <= {1, 2, 3}
+            assert set(trial.intermediate_values) <= {2, 4, 6, 8}
 
 
 class TestWords:

@@ -107,6 +107,8 @@ def test_the_saved_share_counts_epochs_not_trained_against_the_longest_training(
     assert saved_share(a_sweep(trials)) == pytest.approx(0.25)
 
 
-def test_the_saved_share_of_cross_validation_counts_folds():
+def test_the_saved_share_counts_folds_where_older_records_do():
     trials = [a_trial(0, {PATHS[0]: 1.0}, 0.1, epochs=5), a_trial(1, {PATHS[0]: 2.0}, 0.2, epochs=1)]
+    for trial in trials:
+        trial.run.tags["record_format"] = "1"
     assert saved_share(a_sweep(trials, data={"folds": 5})) == pytest.approx(0.4)

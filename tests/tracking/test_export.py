@@ -28,7 +28,7 @@ def test_an_exported_folder_is_a_record_again(make_record: MakeRecord, tmp_path:
 
 
 def test_the_csv_gives_every_bit_back_and_the_parquet_too(make_record: MakeRecord, tmp_path: Path) -> None:
-    record = make_record(fold_curves=[{"dev_cost": np.array([0.1, 1 / 3])}])
+    record = make_record(fit_curves=[{"dev_cost": np.array([0.1, 1 / 3])}])
     record.curves["dev_cost"][-1] = np.inf
     folder = export(record, tmp_path, kind="train", name="train")
     with (folder / CSV).open() as file:
@@ -36,7 +36,7 @@ def test_the_csv_gives_every_bit_back_and_the_parquet_too(make_record: MakeRecor
     assert [row["epoch"] for row in rows] == ["0", "1", "2", "3", "4", "5", "6"]
     assert [float(row["dev_cost"]) for row in rows] == record.curves["dev_cost"].tolist()
     assert rows[0]["train_cost_penalized"] == ""
-    assert [row["fold0/dev_cost"] for row in rows[:3]] == ["0.1", repr(1 / 3), ""]
+    assert [row["fold 1/dev_cost"] for row in rows[:3]] == ["0.1", repr(1 / 3), ""]
     table = pyarrow.parquet.read_table(folder / PARQUET)
     assert table["train_cost"].to_pylist() == record.curves["train_cost"].tolist()
     assert table.num_rows == 7

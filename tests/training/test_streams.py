@@ -38,3 +38,10 @@ def test_restored_streams_go_on_where_they_were() -> None:
 def test_a_negative_seed_is_refused() -> None:
     with pytest.raises(ValueError, match="seed must not be negative, got -1"):
         streams(-1)
+
+
+def test_every_repeat_has_streams_of_its_own_and_repeat_0_those_of_the_seed() -> None:
+    first = [streams(3, repeat).init.integers(2**32) for repeat in range(20)]
+    assert len(set(first)) == 20
+    assert first[0] == streams(3).init.integers(2**32)
+    assert streams(3, 2).init.integers(2**32) == first[2] != streams(4, 2).init.integers(2**32)

@@ -22,7 +22,7 @@ def record() -> TrialRecord:
         parameters={"W1": rng.random((3, 4), dtype=np.float32), "b1": np.zeros((3, 1), np.float32)},
         summary={"best_dev_cost": 0.25},
         gradient_checks={"init": {"verdict": "good", "relative_error": 1e-9}},
-        fold_curves=[{"dev_cost": rng.random(4)}],
+        fit_curves=[{"dev_cost": rng.random(4)}],
         environment={
             "blas": [{"name": "openblas", "kernel": "SkylakeX", "threads": 1}],
             "cpu_features": ["AVX2", "AVX512F", "FMA3", "SSE42"],
@@ -93,7 +93,7 @@ def test_a_value_that_is_a_number_in_only_one_differs(record: TrialRecord, repea
         (lambda r: r.parameters.update(W1=r.parameters["W1"].astype(float)), "W1, which is float32"),
         (lambda r: r.summary.update(best_dev_cost=0.5), "best_dev_cost"),
         (lambda r: r.gradient_checks["init"].update(relative_error=1e-3), "gradcheck_init_relative_error"),
-        (lambda r: r.fold_curves[0]["dev_cost"].__setitem__(2, 9.0), "dev_cost of fold 1 at epoch 2"),
+        (lambda r: r.fit_curves[0]["dev_cost"].__setitem__(2, 9.0), "dev_cost of fold 1 at epoch 2"),
         (lambda r: setattr(r, "outcome", "completed"), "the outcome, pruned then and completed now"),
     ],
 )

@@ -3,6 +3,7 @@
 import pickle
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,22 +18,32 @@ from pipeline.config.trial import (
     TrialConfig,
 )
 from pipeline.data.arrays import TrialArrays, load_arrays
+from pipeline.data.divisions import ensure
 from pipeline.data.prepare import prepare
 from pipeline.data.sampling import stratified_sample
 from pipeline.nn import penalties
+from pipeline.training.fit import Fit, FitState
+from pipeline.training.streams import Streams
 from pipeline.trials import trial
 from pipeline.trials.record import TrialRecord
+from pipeline.trials.threads import controller, one_thread
 from pipeline.trials.trial import WrongGradient, advance, run_trial
 
 
 @pytest.fixture(scope="module")
 def arrays(tmp_path_factory: pytest.TempPathFactory) -> TrialArrays:
-    return load_arrays(prepare(DataConfig(name="breast_cancer"), tmp_path_factory.mktemp("store")).path)
+    return prepared_with_repeats(DataConfig(name="breast_cancer"), tmp_path_factory.mktemp("store"))
 
 
 @pytest.fixture(scope="module")
 def three_folds(tmp_path_factory: pytest.TempPathFactory) -> TrialArrays:
-    return load_arrays(prepare(DataConfig(name="breast_cancer", folds=3), tmp_path_factory.mktemp("store")).path)
+    return prepared_with_repeats(DataConfig(name="breast_cancer", folds=3), tmp_path_factory.mktemp("store"))
+
+
+def prepared_with_repeats(data: DataConfig, store: Path) -> TrialArrays:
+    prepared = prepare(data, store)
+    ensure(prepared, data, range(3))
+    return load_arrays(prepared.path)
 
 
 def config(**training: object) -> TrialConfig:
@@ -59,7 +70,7 @@ def assert_same_bits(a: TrialRecord, b: TrialRecord) -> None:
     for one, other in [
         (a.parameters, b.parameters),
         (a.curves, b.curves),
-        *zip(a.fold_curves, b.fold_curves, strict=True),
+        *zip(a.fit_curves, b.fit_curves, strict=True),
     ]:
         assert one.keys() == other.keys()
         assert all(one[name].tobytes() == other[name].tobytes() for name in one)
@@ -99,10 +110,10 @@ def test_trials_in_several_threads_of_one_process_give_the_same_bits_as_one_afte
 
 def test_blas_stays_pinned_to_one_thread_until_the_last_of_several_trials_has_ended() -> None:
     def threads() -> set[int]:
-        return {library["num_threads"] for library in trial._controller().info() if library["user_api"] == "blas"}
+        return {library["num_threads"] for library in controller().info() if library["user_api"] == "blas"}
 
     before = threads()
-    first, second = trial._one_thread(), trial._one_thread()
+    first, second = one_thread(), one_thread()
     first.__enter__()
     second.__enter__()
     first.__exit__(None, None, None)
@@ -111,12 +122,78 @@ def test_blas_stays_pinned_to_one_thread_until_the_last_of_several_trials_has_en
     assert threads() == before
 
 
-def test_folds_carried_out_one_by_one_give_the_same_bits(three_folds: TrialArrays) -> None:
-    whole = run_trial(config(), three_folds)
-    assert_same_bits(whole, in_pieces(config(), three_folds, 1))
-    assert whole.stop_epoch == 3
-    assert len(whole.fold_curves) == 3
-    assert {name for name in whole.parameters if name.endswith("_W1")} == {"fold1_W1", "fold2_W1", "fold3_W1"}
+@pytest.mark.parametrize("step", [1, 5])
+def test_several_fits_cut_anywhere_give_the_same_bits(three_folds: TrialArrays, step: int) -> None:
+    settings = replace(config(patience=3), repeats=2)
+    whole = run_trial(settings, three_folds)
+    assert_same_bits(whole, in_pieces(settings, three_folds, step))
+    assert whole.stop_epoch == max(fit["epochs"] for fit in whole.fits)
+    assert whole.stop_epoch > min(fit["epochs"] for fit in whole.fits), "one should have stopped before the others"
+    assert [(fit["repeat"], fit["fold"]) for fit in whole.fits] == [(r, k) for r in (0, 1) for k in (1, 2, 3)]
+    assert len(whole.fit_curves) == 6
+    assert "repeat1_fold3_W1" in whole.parameters
+
+
+def test_each_fit_of_a_trial_has_the_bits_of_that_repeat_alone(arrays: TrialArrays) -> None:
+    together = run_trial(replace(config(patience=3), repeats=3), arrays)
+    for number in range(3):
+        alone = run_trial(replace(config(patience=3), first_repeat=number), arrays)
+        assert alone.summary == together.fits[number]["summary"]
+        assert alone.reason == together.fits[number]["reason"]
+        for name, values in together.fit_curves[number].items():
+            assert values.tobytes() == alone.curves[name].tobytes()
+        for name, values in alone.parameters.items():
+            assert values.tobytes() == together.parameters[f"repeat{number}_{name}"].tobytes()
+    assert together.values("dev_cost") == {n: together.fits[n]["summary"]["best_dev_cost"] for n in range(3)}
+    assert together.summary["best_dev_cost"] == pytest.approx(np.mean(list(together.values("dev_cost").values())))
+    assert together.summary["best_dev_cost_se"] > 0
+
+
+def test_repeats_differ_in_initial_weights_and_in_their_division(arrays: TrialArrays) -> None:
+    record = run_trial(replace(config(num_epochs=1), repeats=2), arrays)
+    assert not np.array_equal(record.parameters["repeat0_W1"], record.parameters["repeat1_W1"])
+    same_seed = replace(config(num_epochs=1, learning_rate=1e-12), seed=1)
+    assert len(set(run_trial(same_seed, arrays).values("dev_cost"))) == 1
+
+
+def test_the_folds_of_a_repeat_begin_with_the_same_weights(three_folds: TrialArrays) -> None:
+    record = run_trial(config(num_epochs=1, learning_rate=1e-30), three_folds)
+    assert record.parameters["fold1_W1"].tobytes() == record.parameters["fold2_W1"].tobytes()
+
+
+def test_a_pruned_trial_of_several_fits_is_the_beginning_of_the_whole_one(arrays: TrialArrays) -> None:
+    settings = replace(config(patience=None), repeats=2)
+    whole, part = run_trial(settings, arrays), run_trial(settings, arrays, stop_epoch=7)
+    assert (part.outcome, part.stop_epoch) == ("pruned", 7)
+    assert [fit["outcome"] for fit in part.fits] == ["pruned", "pruned"]
+    assert part.curves["dev_cost"].tobytes() == whole.curves["dev_cost"][:8].tobytes()
+    assert part.values("dev_cost")[1] == part.fit_curves[1]["dev_cost"].min()
+
+
+def test_a_fit_that_diverges_makes_the_trial_diverged_at_that_epoch(
+    arrays: TrialArrays, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def explode(fit: Fit, state: FitState, streams: Streams) -> float:
+        broken = state.epoch == 4 and fit is last[-1]
+        return np.inf if broken else train_epoch(fit, state, streams)
+
+    last: list[Fit] = []
+    train_epoch, resume = Fit.train_epoch, Fit.resume
+    monkeypatch.setattr(Fit, "resume", lambda fit, state: (last.append(fit), resume(fit, state))[1])
+    monkeypatch.setattr(Fit, "train_epoch", explode)
+    record = run_trial(replace(config(patience=None), repeats=3), arrays)
+    assert (record.outcome, record.stop_epoch) == ("diverged", 5)
+    assert [fit["outcome"] for fit in record.fits] == ["stopped", "stopped", "diverged"]
+    assert record.reason == "repeat 2: the cost was no longer a finite number in epoch 5"
+    assert record.values("dev_cost") == dict.fromkeys(range(3), np.inf)
+
+
+def test_a_block_of_later_repeats_counts_from_its_first(arrays: TrialArrays) -> None:
+    record = run_trial(replace(config(num_epochs=1), first_repeat=1, repeats=2), arrays)
+    assert list(record.values("dev_error")) == [1, 2]
+    assert record.parameters_of(2)["W1"].shape == (8, 30)
+    assert record.parameters_of(0) == {}
+    assert record.num_parameters == 8 * 30 + 8 + 4 * 8 + 4 + 4 + 1
 
 
 def test_a_trial_stopped_at_an_epoch_is_the_beginning_of_the_whole_one(arrays: TrialArrays) -> None:

@@ -1,0 +1,83 @@
+"""Makes the divisions of repeats: other training and dev parts of the same rows, each with its own statistics.
+
+Only the coordinator calls it, before trials are submitted; workers read the files (`TrialArrays.division`). A division
+is a function of the data, `data.split_seed` and the repeat's number. Test rows stay where they are.
+
+Each division fits its means, deviations and medians to its own training rows. The columns of a categorical feature are
+those of division 0's training part; where division r has no training row of a category, the column is constant, so its
+`inv_std` is 0 and it adds nothing, as if the category had not been learnt. A category of which all visible rows are
+dev rows of division 0 has no column, and stays unknown in every division.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pipeline.config.errors import DataError
+from pipeline.config.trial import DataConfig
+from pipeline.data.arrays import Fold, TrialArrays, digest_arrays, division_file, load_arrays, read_division
+from pipeline.data.store import flat
+
+if TYPE_CHECKING:
+    from pipeline.data.prepare import PreparedData
+
+
+def ensure(prepared: "PreparedData", config: DataConfig, numbers: Iterable[int]) -> None:
+    """Write the divisions of these repeats where they are missing or damaged; repeat 0 has the prepared one.
+
+    Raises
+    ------
+    DataError
+        There is no dev part, so that repeats could not be compared.
+    """
+    missing = [number for number in numbers if number > 0 and not _intact(prepared.path, number)]
+    if not missing:
+        return
+    arrays = load_arrays(prepared.path)
+    for number in missing:
+        _write(division_file(prepared.path, number), divide(arrays, config, number))
+    read_division.cache_clear()
+
+
+def is_fixed(config: DataConfig) -> bool:
+    """Whether all repeats have one division, and differ in their seeds only.
+
+    With given dev rows the training rows stay whole, and all given rows that are not test rows are the dev part.
+    """
+    return config.given is not None or (config.source, config.name) == ("builtin", "course_circles")
+
+
+def divide(arrays: TrialArrays, config: DataConfig, number: int) -> list[Fold]:
+    """Make the folds of repeat `number`."""
+    from pipeline.data.normalization import fold
+    from pipeline.data.split import redivide
+
+    pairs = [(each.train, each.dev) for each in arrays.folds]
+    if not all(len(dev) for _, dev in pairs):
+        raise DataError("repeats must be 1 without a dev part, on which repeats are compared.")
+    if not is_fixed(config):
+        pairs = list(redivide(arrays.y, arrays.classes, config, pairs, number))
+    return [fold(arrays.X, train, dev, config, arrays.image_shape) for train, dev in pairs]
+
+
+def _intact(path: Path, number: int) -> bool:
+    read_division.cache_clear()
+    try:
+        read_division(path, number)
+    except DataError:
+        return False
+    return True
+
+
+def _write(path: Path, folds: list[Fold]) -> None:
+    """Write a division in one step, with a checksum of its content."""
+    parts = flat({str(k): fold for k, fold in enumerate(folds)})
+    checksum = np.frombuffer(digest_arrays(parts).encode(), np.uint8)
+    path.parent.mkdir(exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as draft:
+        np.savez(draft, checksum=checksum, **parts)
+    os.replace(draft.name, path)
