@@ -22,7 +22,7 @@ def repeat(folder: Path, store: Path) -> list[str]:
     recorded = read_folder(folder)
     config = parse(TrialConfig, recorded.config)
     stop = recorded.stop_epoch if recorded.outcome == "pruned" else None
-    repeated = work_whole(prepare(config.data, store).path, config, stop)
+    repeated = work_whole(prepare(config.data, store).path, config, stop, record_format=recorded.format)
     comparison = compare(recorded, repeated)
     return [str(read_meta(folder)["kind"]), recorded.outcome, comparison.verdict, comparison.table()]
 
