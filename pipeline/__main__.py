@@ -23,9 +23,18 @@ COMMANDS = {
 
 def main(arguments: list[str]) -> int:
     """Run one command; the exit code is 0 only when it did what it was asked."""
+    if sys.platform == "win32":
+        print(
+            "error: this needs Linux or macOS, or WSL on Windows, whose file locks and signals it uses.",
+            file=sys.stderr,
+        )
+        return 1
     if not arguments or arguments[0] not in COMMANDS:
         known = "\n".join(f"  {name:10} {text}" for name, text in COMMANDS.items())
-        print(f"usage: python -m pipeline <command> [overrides]\n\n{known}", file=sys.stderr)
+        print(
+            f"usage: python -m pipeline <command> [key=value …]; <command> --help lists its values\n\n{known}",
+            file=sys.stderr,
+        )
         return 0 if arguments[:1] in (["-h"], ["--help"]) else 2
     from pipeline.config.errors import UserError
 
@@ -38,9 +47,12 @@ def main(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        return 141
     return code
+
+
+def entry() -> int:
+    """The console command `sweep-pipeline` of an installed package."""
+    return main(sys.argv[1:])
 
 
 if __name__ == "__main__":

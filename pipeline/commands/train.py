@@ -12,8 +12,9 @@ from pipeline.config.errors import UserError
 from pipeline.config.trial import TrialConfig
 from pipeline.console import compose
 from pipeline.console.data import say_data
-from pipeline.console.display import console, short
+from pipeline.console.display import console, short, table
 from pipeline.console.interruption import terminable
+from pipeline.console.next_steps import print_next, same_store
 from pipeline.data.arrays import load_arrays
 from pipeline.data.divisions import ensure
 from pipeline.data.prepare import PreparedData, prepare
@@ -25,18 +26,39 @@ from pipeline.trials.environment import code_version
 from pipeline.trials.record import TrialRecord
 from pipeline.trials.trial import Segment, WrongGradient, advance
 
+SHOWN = ("best_dev_cost", "best_dev_error", "best_train_error", "best_epoch")
 REPORT_S = 2.0
 """Seconds between two looks at a long run's curves in the UI."""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run `python -m pipeline train`."""
-    with terminable():
-        return compose.run("train", TrainConfig, train, arguments)
+    """Run `python -m pipeline train`; a grid of runs ends with one table that compares them."""
+    rows: list[tuple[list[str], list[Any]]] = []
+
+    def one(config: TrainConfig) -> int:
+        given = compose.overrides()
+        record, run_id = train(config)
+        rows.append((given, [*(record.summary[name] for name in SHOWN), record.outcome, run_id]))
+        return 0
+
+    try:
+        with terminable():
+            return compose.run("train", TrainConfig, one, arguments)
+    finally:
+        if len(rows) > 1:
+            compare(rows)
 
 
-def train(config: TrainConfig) -> int:
-    """Train and track; 0 when the run ended by itself, whatever its result.
+def compare(runs: Sequence[tuple[list[str], list[Any]]]) -> None:
+    """Print the runs of a grid side by side, each under the command-line values that not all have."""
+    common = set[str].intersection(*(set(given) for given, _ in runs))
+    rows = [[" ".join(text for text in given if text not in common), *results] for given, results in runs]
+    console.print()
+    table(["values", *(name.removeprefix("best_").replace("_", " ") for name in SHOWN), "outcome", "run id"], rows)
+
+
+def train(config: TrainConfig) -> tuple[TrialRecord, str]:
+    """Train and track one configuration; returns its record and the id of its run.
 
     Raises
     ------
@@ -71,7 +93,7 @@ def train(config: TrainConfig) -> int:
         if status:
             recorder.close(run_id, status)
     _print(record, run_id)
-    return 0
+    return record, run_id
 
 
 def _carry_out(trial: TrialConfig, prepared: PreparedData, recorder: Recorder, run_id: str) -> TrialRecord:
@@ -99,4 +121,6 @@ def _print(record: TrialRecord, run_id: str) -> None:
         console.print(sentence)
     if record.diagnosis:
         console.print(f"diagnosis: {record.diagnosis['verdict']}")
-    console.print(f"\nrun {run_id}\nNext:\n  make ui\n  make rerun RUN={run_id}")
+    console.print(f"\nrun {run_id}")
+    where = same_store()
+    print_next([("see it", f"make ui{where}"), ("prove that it repeats", f"make rerun RUN={run_id}{where}")])

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Le
+from annotated_types import Ge, Le, Len
 
 from pipeline.config.trial import Count, Positive, Seed, Strict, TrialConfig
 
@@ -15,9 +15,11 @@ class TrackingConfig(Strict):
     """Where runs are recorded."""
 
     uri: str | None = None  # an MLflow tracking URI; null: an SQLite file in `store`
-    experiment: str = "pipeline"
+    experiment: Annotated[str, Len(1)] = "pipeline"  # name of the MLflow experiment
     artifacts: str | None = None  # where a new experiment keeps its files; null: in `store`, or as the server decides
-    store: str = "mlruns"  # folder of everything local: mlflow.db, artifacts, studies, outbox, arrays
+    store: Annotated[str, Len(1)] = (
+        "mlruns"  # folder of everything local: mlflow.db, artifacts, studies, outbox, arrays
+    )
     code_diff: bool = True  # record uncommitted changes with each run
     pictures: bool = True  # draw the sweep's pictures at its end
 
@@ -43,14 +45,14 @@ class StudyConfig(Strict):
 class SearchConfig(Strict):
     """The search space: a tree like the configuration's, with ranges or choices at its leaves."""
 
-    space: dict[str, Any] = field(default_factory=dict)
+    space: dict[str, Any] = field(default_factory=dict)  # {low, high[, log, step]} or {choices} at each leaf
 
 
 @dataclass
 class SamplerConfig(Strict):
     """Which Optuna sampler proposes configurations."""
 
-    name: Literal["tpe", "random", "grid", "qmc", "cmaes", "gp"] = "tpe"
+    name: Literal["tpe", "random", "grid", "qmc", "cmaes", "gp"] = "tpe"  # how configurations are proposed
     seed: Seed = 0  # governs the search, and nothing else
     startup_trials: Annotated[int, Ge(0)] = 10  # random trials before the model is used (tpe, cmaes, gp)
 
@@ -59,8 +61,8 @@ class SamplerConfig(Strict):
 class PrunerConfig(Strict):
     """Which Optuna pruner stops hopeless trials, and the epochs (rungs) at which it looks."""
 
-    name: Literal["none", "median", "successive_halving", "hyperband", "threshold"] = "none"
-    first_rung: Count | None = None  # epochs before the first look; None: a tenth of training.num_epochs
+    name: Literal["none", "median", "successive_halving", "hyperband", "threshold"] = "none"  # how trials are compared
+    first_rung: Count | None = None  # epochs before the first look; null: a tenth of training.num_epochs
     reduction_factor: Annotated[int, Ge(2)] = 2  # each rung is this many times the one before
     startup_trials: Annotated[int, Ge(0)] = 5  # finished trials before median prunes
     upper: float | None = None  # threshold: prune above this value of the objective
@@ -71,7 +73,7 @@ class WorkersConfig(Strict):
     """Who trains."""
 
     count: Count = 2  # local processes; on a cluster: trials under way at once
-    backend: Literal["processes", "dask"] = "processes"
+    backend: Literal["processes", "dask"] = "processes"  # on this machine, or a Dask cluster
     address: str | None = None  # of the Dask scheduler
     queued: Annotated[int, Ge(0)] = 1  # trials that wait at each worker, so that it need not wait for the coordinator
     synchronous: bool = False  # decide in batches, in the order of trial numbers, so that the whole search repeats
@@ -104,10 +106,12 @@ class SweepConfig(TrainConfig):
 class RerunConfig(Strict):
     """`make rerun`: which record, and what counts as the same."""
 
-    run: str = "best"  # a run id, <study>/trial-0007, best, all, models:/<name>@<alias>, or an exported folder
+    run: Annotated[str, Len(1)] = (
+        "best"  # a run id, <study>/trial-0007, best, all, models:/<name>@<alias>, or an exported folder
+    )
     study: str | None = None  # for best and all; null: the latest sweep
-    accept: Literal["identical", "tolerance"] = "identical"
-    rtol: Positive = 1e-6
+    accept: Literal["identical", "tolerance"] = "identical"  # what exits with 0
+    rtol: Positive = 1e-6  # the largest relative difference that counts as within tolerance
     changed_data: bool = False  # rerun although the data's digest is another
     allow_path: bool = False  # read the data file that a foreign record names
     track: bool = True  # record the rerun
@@ -119,7 +123,7 @@ class RerunConfig(Strict):
 class UiConfig(Strict):
     """`make ui`."""
 
-    port: Annotated[int, Ge(1), Le(65535)] = 5000
+    port: Annotated[int, Ge(1), Le(65535)] = 5000  # on 127.0.0.1
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
 
@@ -145,8 +149,8 @@ class ConfirmConfig(Strict):
     """`make confirm`: how many of the best configurations, each on how many new seeds."""
 
     study: str | None = None  # null: the latest sweep
-    top: Count = 5
-    seeds: Annotated[int, Ge(2)] = 10
+    top: Count = 5  # how many of the best configurations
+    seeds: Annotated[int, Ge(2)] = 10  # new seeds for each
     allow_path: bool = False  # read the data file that a study from elsewhere names
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     workers: WorkersConfig = field(default_factory=WorkersConfig)
@@ -160,7 +164,7 @@ class FinalConfig(Strict):
     evaluate: bool = True  # false: leave the test set alone and only register the model
     force: bool = False  # open a test set again that was opened before
     allow_path: bool = False  # read the data file that a study from elsewhere names
-    register: bool = True
+    register: bool = True  # register the model
     model: str | None = None  # name of the registered model; null: <data>-classifier
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
@@ -179,7 +183,7 @@ class PredictConfig(Strict):
 class ExportConfig(Strict):
     """`make export`."""
 
-    run: str = "best"  # as for rerun
+    run: Annotated[str, Len(1)] = "best"  # as for rerun
     study: str | None = None  # for best; null: the latest sweep
     folder: str | None = None  # null: <store>/exports/<run>
     tracking: TrackingConfig = field(default_factory=TrackingConfig)

@@ -31,22 +31,22 @@ class DataConfig(Strict):
     """Where the examples come from and how they are split; none of it is ever swept."""
 
     name: str = "digits"  # digits, breast_cancer, circles, moons, course_circles, file, or an OpenML name
-    source: Literal["builtin", "file", "openml"] = "builtin"
+    source: Literal["builtin", "file", "openml"] = "builtin"  # chosen with data=file and data=openml
     path: str | None = None  # of the user's file, for source=file
     target: str | None = None  # name of the target column (file, openml)
     version: int | str = "active"  # OpenML version of the data set
     given: str | None = None  # a second file that dev and test are drawn from; `path` is then training data only
     split_seed: Seed = 0  # governs the split and the folds, and nothing else
     train: Annotated[float, Gt(0), Lt(1)] | None = None  # explicit ratios; all null: the rule of the course
-    dev: Annotated[float, Gt(0), Lt(1)] | None = None
-    test: Annotated[float, Gt(0), Lt(1)] | Literal["none", "auto"] = "auto"
+    dev: Annotated[float, Gt(0), Lt(1)] | None = None  # as `train`
+    test: Annotated[float, Gt(0), Lt(1)] | Literal["none", "auto"] = "auto"  # none: no test part; auto: by the rule
     folds: Annotated[int, Ge(2)] | None = None  # k-fold cross-validation instead of a fixed dev part
     standardize: bool | Literal["pixels"] = True  # pixels: one mean and deviation for all, as augmentation wants it
-    missing: Literal["refuse", "median"] = "refuse"
+    missing: Literal["refuse", "median"] = "refuse"  # median: fill holes with the training part's median
     image_shape: Annotated[list[Count], Len(2, 3)] | None = None  # rows, columns[, channels]
     optimal_error: Annotated[float, Ge(0), Le(1)] = 0.0  # Bayes or human error, for the diagnosis
     examples: Count | None = None  # circles, moons: how many to draw; other sources: a stratified sample of that size
-    noise: NonNegative = 0.2  # circles, moons
+    noise: NonNegative = 0.2  # circles, moons: standard deviation of the points about their curves
     drop: list[str] = field(default_factory=list)  # columns to leave out, such as identifiers (file, openml)
     max_categories: Count = 100  # a text column with more distinct values is refused
 
@@ -57,7 +57,7 @@ class InitConfig(Strict):
 
     # auto: he for relu and leaky_relu, xavier for the rest and the output layer
     scheme: Literal["auto", "he", "xavier", "glorot", "fixed", "zeros", "identity"] = "auto"
-    scale: Positive = 1.0
+    scale: Positive = 1.0  # times the standard deviation of the scheme
     legacy_seed: Seed | None = None  # draw from NumPy's legacy stream; for the course's exercise alone
 
 
@@ -65,8 +65,8 @@ class InitConfig(Strict):
 class ModelConfig(Strict):
     """The network: input and output sizes come from the data; without `hidden_units` it is logistic regression."""
 
-    hidden_units: list[Count] = field(default_factory=lambda: [64, 32])
-    activation: Activation | list[Activation] = "relu"
+    hidden_units: list[Count] = field(default_factory=lambda: [64, 32])  # units of each hidden layer
+    activation: Activation | list[Activation] = "relu"  # one for every hidden layer, or one each
     init: InitConfig = field(default_factory=InitConfig)
 
 
@@ -74,29 +74,29 @@ class ModelConfig(Strict):
 class RegularizationConfig(Strict):
     """L2, L1 and inverted dropout; the neutral values 0, 0, 1, 1 are no regularisation."""
 
-    lambd: NonNegative = 0.0
-    lambd_l1: NonNegative = 0.0
-    keep_prob: KeepProb | list[KeepProb] = 1.0  # one for every hidden layer, or one each
-    keep_prob_input: KeepProb = 1.0
+    lambd: NonNegative = 0.0  # λ of L2: J + λ/(2m) Σ‖W‖², m the whole training part
+    lambd_l1: NonNegative = 0.0  # λ of L1: J + λ/(2m) Σ|W|
+    keep_prob: KeepProb | list[KeepProb] = 1.0  # fraction of units kept; one for every hidden layer, or one each
+    keep_prob_input: KeepProb = 1.0  # the fraction of the input features that is kept
 
 
 @dataclass
 class TrainingConfig(Strict):
     """Optimisation and early stopping."""
 
-    optimizer: Literal["gradient_descent", "momentum", "rmsprop", "adam"] = "momentum"
-    learning_rate: Positive = 0.05
+    optimizer: Literal["gradient_descent", "momentum", "rmsprop", "adam"] = "momentum"  # how the parameters are updated
+    learning_rate: Positive = 0.05  # alpha
     momentum: Fraction = 0.9  # beta_1 of momentum and Adam
     beta2: Fraction = 0.999  # of RMSProp and Adam
     epsilon: Positive = 1e-8  # of RMSProp and Adam
-    decay: Literal["none", "inverse", "exponential", "cosine"] = "none"
+    decay: Literal["none", "inverse", "exponential", "cosine"] = "none"  # of the learning rate by epoch
     decay_rate: NonNegative = 0.0  # inverse: alpha / (1 + rate * epoch); exponential: alpha * exp(-rate * epoch)
-    num_epochs: Count = 150
+    num_epochs: Count = 150  # the most that is trained
     batch_size: Count | Literal["full"] = 64  # a smaller training part is one batch
     monitor: Literal["dev_cost", "dev_error"] = "dev_cost"  # what early stopping watches and `best_epoch` refers to
     patience: Count | None = 20  # epochs without improvement; null: never stop early
-    min_delta: NonNegative = 0.0
-    dtype: Literal["float32", "float64"] = "float32"
+    min_delta: NonNegative = 0.0  # an improvement smaller than this does not count
+    dtype: Literal["float32", "float64"] = "float32"  # of the arithmetic
 
 
 @dataclass
@@ -117,11 +117,11 @@ class AugmentationConfig(Strict):
 class GradcheckConfig(Strict):
     """The gradient check before and after training."""
 
-    enabled: bool = True
+    enabled: bool = True  # check before and after training
     examples: Count = 10  # size of the stratified batch that is checked
-    epsilon: Positive = 1e-5
+    epsilon: Positive = 1e-5  # the step of the two-sided difference
     max_coordinates: Count = 20_000  # above it: a seeded sample per tensor plus directional derivatives
-    directions: Annotated[int, Ge(0)] = 8
+    directions: Annotated[int, Ge(0)] = 8  # random directions that are checked besides a sample
     max_kink_share: Annotated[float, Ge(0), Le(1)] = 0.1  # more kinks than this: inconclusive
     allow_wrong: bool = False  # train although the check says wrong
     sweep_epsilon: bool = False  # preflight: draw the error against ε for the three formulas
@@ -131,7 +131,7 @@ class GradcheckConfig(Strict):
 class DiagnosisConfig(Strict):
     """When bias and variance count as high."""
 
-    threshold: Positive = 0.02
+    threshold: Positive = 0.02  # avoidable bias or variance above it is high
 
 
 @dataclass

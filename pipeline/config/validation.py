@@ -62,7 +62,13 @@ def _path(error: ErrorDetails) -> tuple[str | int, ...]:
 
 
 def _rule(error: ErrorDetails) -> str:
-    words = error["msg"].removeprefix("Input ").replace("valid array", "list").replace("should", "must")
+    words = (
+        error["msg"]
+        .removeprefix("Input ")
+        .removeprefix("String ")
+        .replace("valid array", "list")
+        .replace("should", "must")
+    )
     return words[0].lower() + words[1:]
 
 

@@ -10,6 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 from pipeline.config.commands import SweepConfig
 from pipeline.console.compose import overrides
 from pipeline.console.display import console, short, table
+from pipeline.console.next_steps import print_next, same_store
 from pipeline.search.study import asked, objective_names
 
 SHOWN = 5
@@ -112,9 +113,7 @@ def _print_front(study: optuna.Study, run_ids: Mapping[int, str]) -> None:
 
 
 def _print_next(config: SweepConfig, name: str, complete: list[FrozenTrial], *, done: bool, exhausted: bool) -> None:
-    given = overrides()
-    store = [text for text in given if text.startswith("tracking")]
-    where = f' ARGS="{shlex.join(store)}"' if store else ""
+    given, where = overrides(), same_store()
     lines = [("see and compare the runs", f"make ui{where}")]
     if complete:
         best = min(complete, key=_first)
@@ -128,6 +127,4 @@ def _print_next(config: SweepConfig, name: str, complete: list[FrozenTrial], *, 
         lines.append(("extend the study" if done else "resume the study", again))
     lines.append(("confirm the best on new seeds", f"make confirm STUDY={name}{where}"))
     lines.append(("one HTML file of it all", f"make report STUDY={name}{where}"))
-    console.print("\nNext:")
-    for what, command in lines:
-        console.print(f"  {what:30} {command}", soft_wrap=True)
+    print_next(lines)

@@ -1,34 +1,41 @@
-"""Composes a command's configuration from `conf/` and the command line; the only place that knows Hydra and OmegaConf.
+"""Composes a command's configuration from `conf/` and the command line, and checks it before the command runs.
 
-Whatever Hydra refuses is told in one sentence, as everything else is.
+Whatever Hydra refuses is told in one sentence, as everything else is. Only this room knows Hydra and OmegaConf.
 """
 
-import os
-import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar
 
 import hydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, OverrideParseException
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+import pipeline
+from pipeline.config.addresses import mask
 from pipeline.config.errors import ConfigError, UserError
 from pipeline.config.trial import Strict
-from pipeline.config.validation import did_you_mean, known_paths, parse
+from pipeline.config.validation import parse
+from pipeline.console.arguments import CONFIGURATION, HELP, MULTIRUN, grid, quoted, set_aside, split_flags
+from pipeline.console.display import console
+from pipeline.console.help import help_text
+from pipeline.console.refusals import sentence
 
-OF_A_LEAF = ("low", "high", "log", "step", "points", "choices", "when")
-CONF = Path(__file__).resolve().parents[2] / "conf"
+_INSTALLED = Path(pipeline.__file__).parent / "conf"
+CONF = _INSTALLED if _INSTALLED.is_dir() else Path(pipeline.__file__).parents[1] / "conf"
+"""The configuration groups: beside the code in a checkout, within the package in a wheel."""
+
 Schema = TypeVar("Schema", bound=Strict)
+_given: list[str] = []
 
 
 def run(name: str, schema: type[Schema], command: Callable[[Schema], int | None], arguments: Sequence[str]) -> int:
     """Compose `conf/<name>.yaml` with `arguments` and call `command` with the checked configuration.
 
-    Hydra's own flags work: `--multirun` calls `command` once for each point of the grid, `--cfg job` prints.
+    `--multirun` calls it once for each point of a grid, after all points have been checked; `--cfg` prints the
+    configuration and `--help` explains it, without calling the command.
 
     Returns
     -------
@@ -40,78 +47,63 @@ def run(name: str, schema: type[Schema], command: Callable[[Schema], int | None]
     UserError
         What Hydra or the schema refused, in one sentence.
     """
-    codes = [0]
-    arguments, texts = set_aside(schema, arguments)
-    arguments = [quoted(argument) for argument in arguments]
-
-    def job(config: DictConfig) -> None:
-        try:
-            checked = parse(schema, plain(config) | texts)
-            refuse_searched(HydraConfig.get().overrides.task, plain(config))
-            codes.append(command(checked) or 0)
-        except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
-            codes.append(1)
-
-    arguments.sort(key=lambda text: text not in ("--multirun", "-m"))  # Hydra takes no flag between two overrides
-    sys.argv = [f"{sys.argv[0]} {name}", *arguments]
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would otherwise print and turn into an exit
+    flags, values = split_flags(arguments)
+    several = MULTIRUN[0] in flags
+    values, texts = set_aside(schema, values)
+    values = [quoted(value, several=several) for value in values]
     try:
-        hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(job)()
+        points = grid(values) if several else [values]
+        composed = [plain(_compose(name, point), whole=HELP[0] not in flags) for point in points]
     except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(_sentence(error, schema)) from None
-    return max(codes)
+        raise ConfigError(sentence(error, schema)) from None
+    if HELP[0] in flags:
+        console.print(help_text(name, schema, composed[0] | texts, CONF), soft_wrap=True)
+        return 0
+    configs = [parse(schema, values | texts) for values in composed]
+    for point, unchecked in zip(points, composed, strict=True):
+        refuse_searched(point, unchecked)
+    if CONFIGURATION[0] in flags:
+        for unchecked in composed:
+            console.print(mask(OmegaConf.to_yaml(OmegaConf.create(unchecked | texts))))
+        return 0
+    return max(_call(command, config, point, alone=not several) for config, point in zip(configs, points, strict=True))
 
 
-def set_aside(schema: type[Strict], arguments: Sequence[str]) -> tuple[list[str], dict[str, str | None]]:
-    """Take out the values of a command's own text fields, such as `study=` of runs and `input=` of predict.
-
-    They are taken as they are, null for None and one pair of quotes around them left out: Hydra would read `study=` as
-    the choice of a file in `conf/study/`, and stumble over file names with a comma or brackets.
-    """
-    hints = get_type_hints(schema)
-    names = {name for name, hint in hints.items() if str in (hint, *get_args(hint))}
-    left, texts = [], dict[str, str | None]()
-    for argument in arguments:
-        name, given, text = argument.partition("=")
-        if given and name in names:
-            texts[name] = None if text == "null" else re.sub(r"""^(['"])(.*)\1$""", r"\2", text, flags=re.DOTALL)
-        else:
-            left.append(argument)
-    return left, texts
+def _call(command: Callable[[Schema], int | None], config: Schema, point: list[str], *, alone: bool) -> int:
+    """The exit code of one call; one failed point of a grid does not stop the others."""
+    _given[:] = point
+    try:
+        return command(config) or 0
+    except UserError as error:
+        if alone:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    finally:
+        _given.clear()
 
 
-_FREE_TEXT = ("data.path", "data.target", "data.given")
-_READ_AS_IT_IS = re.compile(
-    r"(?!(?:true|false|null|nan|inf)$)[A-Za-z_./~][\w./:~-]*|null|['\"].*|\$\{.*", re.IGNORECASE
-)
+def _compose(name: str, values: list[str]) -> DictConfig:
+    """Compose with the project's files first; `./conf` only adds files under names that the project does not have."""
+    own = Path.cwd() / "conf"
+    added = [f"hydra.searchpath=['file://{own}']"] if own.is_dir() and own.resolve() != CONF.resolve() else []
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        return hydra.compose(name, [*added, *values])
 
 
-def quoted(argument: str) -> str:
-    """Put a path or a column's name in quotes if Hydra would stumble over it, or read it as a number.
-
-    A list of several, for `--multirun`, is left as it is.
-    """
-    name, given, text = argument.partition("=")
-    if not given or name not in _FREE_TEXT or "," in text or _READ_AS_IT_IS.fullmatch(text):
-        return argument
-    escaped = text.replace("'", "\\'")
-    return f"{name}='{escaped}'"
-
-
-def plain(config: DictConfig) -> dict[str, Any]:
-    """The configuration as nested plain values, its interpolations resolved."""
-    values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+def plain(config: DictConfig, *, whole: bool = True) -> dict[str, Any]:
+    """The configuration as nested plain values, its interpolations resolved; if `whole`, none may be missing."""
+    values = OmegaConf.to_container(config, resolve=True, throw_on_missing=whole)
     assert isinstance(values, dict)
     return {str(key): value for key, value in values.items()}
 
 
 def overrides() -> list[str]:
-    """What was given on the command line of the command under way; nothing when it was called from Python."""
-    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+    """What was given on the command line of the command under way, without credentials; nothing from Python."""
+    return [mask(text) for text in _given]
 
 
-def refuse_searched(overrides: Sequence[str], config: dict[str, Any]) -> None:
+def refuse_searched(given: Sequence[str], config: dict[str, Any]) -> None:
     """Refuse a plain value on the command line for something that the sweep searches.
 
     Raises
@@ -119,7 +111,7 @@ def refuse_searched(overrides: Sequence[str], config: dict[str, Any]) -> None:
     ConfigError
         Naming the override that takes the value out of the search space.
     """
-    for override in overrides:
+    for override in given:
         path = override.split("=", 1)[0].lstrip("+")
         space: Any = config.get("search", {}).get("space", {})
         for key in path.split("."):
@@ -136,30 +128,3 @@ def _is_searched(space: Any) -> bool:
     if not isinstance(space, dict):
         return True
     return bool({"low", "high", "choices"} & space.keys()) or all(str(key).isdigit() for key in space)
-
-
-def _sentence(error: Exception, schema: type[Strict]) -> str:
-    """One sentence for Hydra's message, which is made for developers and has several lines."""
-    text = str(error.__cause__ or error) if "Error merging" in str(error) else str(error)
-    if found := re.search(r"Could not override '([^']+)'", str(error)):
-        inner = re.search(r"full_key: (search\.space\.\S+)", str(error.__cause__))
-        return _unknown_key(max(found[1], inner[1] if inner else "", key=len), schema)
-    if found := re.search(
-        r"Could not (?:find|load) '([^']+)/([^'/]+)'.*?Available options in '[^']+':(.*?)(?:\n\s*\n|Config search|\Z)",
-        text,
-        re.S,
-    ):
-        return f"{found[1]} must be one of {', '.join(found[3].split())}, but is {found[2]}."
-    if found := re.search(r"Missing mandatory value: (\S+)", text):
-        return f"{found[1]} must be given, but is missing."
-    if isinstance(error, OverrideParseException):
-        trouble = re.sub(r"Error parsing override .*\n", "", text).splitlines()[0].split(" expecting")[0]
-        return f"the override {error.override} cannot be read: {trouble}."
-    return " ".join(text.split("\nSee https")[0].split())
-
-
-def _unknown_key(key: str, schema: type[Strict]) -> str:
-    if key.startswith("search.space."):
-        value = "…" if key.rsplit(".", 1)[-1] in OF_A_LEAF else "{low: …, high: …}"
-        return f"{key} is not in the search space; to add it, write +{key}={value}."
-    return f"{key} is no configuration value{did_you_mean(key, known_paths(schema))}."

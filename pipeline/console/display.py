@@ -1,5 +1,6 @@
 """What a command shows in the terminal: progress while it runs, tables at its end. It decides nothing."""
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,17 @@ from rich.table import Table
 if TYPE_CHECKING:
     from pipeline.search.coordinator import Progress
 
-console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 200)
+
+class _Console(Console):
+    """A console whose reader may go away, as in `make runs | head`; the command goes on without a word."""
+
+    def on_broken_pipe(self) -> None:
+        """Write the rest to nowhere."""
+        del self._buffer[:]
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+console = _Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 200)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str = "") -> None:

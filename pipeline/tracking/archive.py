@@ -12,8 +12,8 @@ from pipeline.config.addresses import mask
 from pipeline.config.commands import TrackingConfig
 from pipeline.config.errors import RecordError, TrackingError, printable
 from pipeline.tracking import facts, files, reading
-from pipeline.tracking.places import MOVED_AT, UPLOADED, as_folder
-from pipeline.tracking.store import Store, connect, every_run, explain, quoted, resolve
+from pipeline.tracking.places import MOVED_AT, UPLOADED
+from pipeline.tracking.store import Store, as_folder, connect, every_run, explain, quoted, resolve
 from pipeline.trials.record import TrialRecord
 
 if TYPE_CHECKING:

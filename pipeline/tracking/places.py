@@ -9,11 +9,10 @@ import time
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
 
 from pipeline.config.addresses import mask
 from pipeline.config.errors import TrackingError
-from pipeline.tracking.store import Store, exclusively
+from pipeline.tracking.store import Store, as_folder, exclusively
 
 if TYPE_CHECKING:
     from mlflow.entities import Experiment
@@ -31,13 +30,6 @@ _ADDRESSES = (
     ("logged_models", "artifact_location"),
     ("model_versions", "storage_location"),
 )
-
-
-def as_folder(address: str) -> Path | None:
-    """The local folder that an artifact address means; None when it is not a local one."""
-    if address.startswith("file://"):
-        return Path(unquote(urlsplit(address).path))
-    return None if "://" in address or ":/" in address else Path(address)
 
 
 def files_folder(client: "MlflowClient", store: Store, experiment: "Experiment") -> Path | None:

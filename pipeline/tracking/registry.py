@@ -23,8 +23,8 @@ from pipeline.config.commands import TrackingConfig
 from pipeline.config.errors import RecordError
 from pipeline.models.inference import DESCRIPTION, PARAMETERS, Classifier
 from pipeline.tracking import reading
-from pipeline.tracking.places import as_folder, files_folder
-from pipeline.tracking.store import Store, connect, explain, resolve
+from pipeline.tracking.places import files_folder
+from pipeline.tracking.store import Store, as_folder, connect, explain, resolve
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pipeline.config.addresses import mask, with_driver
 from pipeline.config.commands import TrackingConfig
@@ -91,6 +91,13 @@ def _absolute_sqlite(uri: str) -> str:
     return f"{prefix}{Path(path).resolve()}" if uri.startswith(prefix) and not path.startswith("/") else uri
 
 
+def as_folder(address: str) -> Path | None:
+    """The local folder that an artifact address means; None when it is not a local one."""
+    if address.startswith("file://"):
+        return Path(unquote(urlsplit(address).path))
+    return None if "://" in address or ":/" in address else Path(address)
+
+
 def check(store: Store) -> None:
     """Find out, without importing MLflow, whether the store can be used.
 
@@ -99,6 +106,9 @@ def check(store: Store) -> None:
     TrackingError
         The folder cannot be written, or nothing answers at the address.
     """
+    files = as_folder(store.artifacts) if store.artifacts else None
+    if files is not None and not files.resolve().is_relative_to(store.root):
+        _check_writable(files)  # first: nothing is written to the store if its files have no place
     _check_writable(store.root)
     if store.kind == "server":
         _check_answers(store)

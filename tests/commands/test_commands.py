@@ -95,6 +95,12 @@ CASES = [
     (["predict", "model=models:/none@champion", "input=x.csv"], ""),
     (["ui", "port=0"], "port must be greater than or equal to 1, but is 0."),
     (["train", "tracking.uri=http://me:s3cret@127.0.0.1:9"], "No tracking server answers at http://***@127.0.0.1:9"),
+    (["train", "tracking.store="], 'tracking.store must have at least 1 character, but is "".'),
+    (["train", "tracking.experiment="], 'tracking.experiment must have at least 1 character, but is "".'),
+    (["rerun", "run="], 'run must have at least 1 character, but is "".'),
+    (["train", "seed=0,1"], "seed=0,1 lists several values: add --multirun"),
+    (["train", "--multirun", "seed=0,1,x"], 'seed must be a valid integer, but is "x".'),
+    (["train", "data=file", "data.path=a,b.csv", "data.target=y"], "There is no file 'a,b.csv'."),
     (["train", "data=file"], "data.path must"),
     (["train", "data=file", "data.path=/none/my.csv", "data.target=y"], "/none/my.csv"),
 ]
@@ -107,6 +113,15 @@ def test_a_mistake_is_refused_in_one_sentence_before_anything_is_trained(
     said = refused(arguments)
     assert sentence in said
     assert "s3cret" not in said
+
+
+def test_artifacts_that_cannot_be_written_are_refused_before_the_store_is_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = tmp_path / "new"
+    assert __main__.main(["train", f"tracking.store={store}", "tracking.artifacts=/proc/nope"]) == 1
+    assert capsys.readouterr().err.startswith("error: The folder /proc/nope must be writable, but is not")
+    assert not store.exists()
 
 
 def test_a_study_name_that_exists_with_another_configuration_shows_the_difference(

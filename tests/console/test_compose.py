@@ -1,7 +1,6 @@
 """Every file under conf/ makes a valid configuration, and values on the command line arrive as they were meant."""
 
 import itertools
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -23,10 +22,11 @@ from pipeline.config.commands import (
     TrainConfig,
     UiConfig,
 )
-from pipeline.config.errors import ConfigError
+from pipeline.config.errors import ConfigError, UserError
 from pipeline.config.trial import Strict
 from pipeline.config.validation import parse
-from pipeline.console.compose import CONF, plain, refuse_searched, run, set_aside
+from pipeline.console.arguments import grid, quoted, set_aside
+from pipeline.console.compose import CONF, overrides, plain, refuse_searched, run
 from pipeline.search.pruners import make_pruner, rungs
 from pipeline.search.space import Space
 
@@ -194,20 +194,91 @@ def test_a_grid_of_values_calls_the_command_once_for_each_and_gives_the_worst_co
         seen.append((config.seed, config.regularization.lambd))
         return config.seed
 
-    with tempfile.TemporaryDirectory() as folder:
-        arguments = [f"tracking.store={folder}", "seed=0,3", "--multirun", "regularization.lambd=0.1,1"]
-        assert run("train", TrainConfig, command, arguments) == 3
+    arguments = ["seed=0,3", "--multirun", "regularization.lambd=0.1,1"]
+    assert run("train", TrainConfig, command, arguments) == 3
     assert seen == [(0, 0.1), (0, 1.0), (3, 0.1), (3, 1.0)]
 
 
-def test_a_point_of_the_grid_that_is_refused_does_not_stop_the_others(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    seen: list[float] = []
-    arguments = ["--multirun", f"tracking.store={tmp_path}", "regularization.keep_prob=0.5,1.5,0.9"]
-    assert run("train", TrainConfig, lambda config: seen.append(config.regularization.keep_prob), arguments) == 1
-    assert seen == [0.5, 0.9]
-    assert "error: regularization.keep_prob must be less than or equal to 1, but is 1.5." in capsys.readouterr().err
+def test_a_grid_with_a_refused_point_runs_none_of_them() -> None:
+    def command(config: TrainConfig) -> int:
+        pytest.fail("a run was begun")
+
+    for bad in ("regularization.keep_prob=0.5,1.5,0.9", "seed=0,1,x"):
+        with pytest.raises(ConfigError, match=r"but is (1\.5|\"x\")\."):
+            run("train", TrainConfig, command, ["--multirun", bad])
+
+
+def test_a_failed_point_of_the_grid_does_not_stop_the_others(capsys: pytest.CaptureFixture[str]) -> None:
+    seen: list[int] = []
+
+    def command(config: TrainConfig) -> None:
+        seen.append(config.seed)
+        if config.seed == 1:
+            raise UserError("run 1 failed.")
+
+    assert run("train", TrainConfig, command, ["-m", "seed=0,1,2"]) == 1
+    assert seen == [0, 1, 2]
+    assert capsys.readouterr().err == "error: run 1 failed.\n"
+
+
+def test_a_grid_takes_groups_ranges_and_names_with_commas_in_quotes() -> None:
+    points = grid(["data=moons,circles", "seed=range(0,2)", "data.target='a,b'", "model.hidden_units=[4,2]"])
+    rest = ["data.target='a,b'", "model.hidden_units=[4,2]"]
+    assert points == [[f"data={name}", f"seed={n}", *rest] for name in ("moons", "circles") for n in (0, 1)]
+
+
+def test_several_values_without_multirun_are_refused_with_the_way_out() -> None:
+    with pytest.raises(ConfigError, match=r"^seed=0,1 lists several values: add --multirun"):
+        received("train", TrainConfig, ["seed=0,1"])
+
+
+def test_a_path_with_a_comma_is_one_path_unless_there_may_be_several() -> None:
+    config = received("train", TrainConfig, ["data=file", "data.path=a,b.csv", "data.target=y"])
+    assert isinstance(config, TrainConfig)
+    assert config.data.path == "a,b.csv"
+    assert quoted("data.path=a.csv,b.csv", several=True) == "data.path=a.csv,b.csv"
+
+
+def test_an_unknown_flag_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^--multrun is no flag; known are --help, --multirun and --cfg"):
+        received("train", TrainConfig, ["--multrun", "seed=0,1"])
+
+
+def test_cfg_prints_the_configuration_without_credentials_and_runs_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--cfg", "job", "seed=7", "tracking.uri=http://me:s3cret@host:5000"]
+    assert run("train", TrainConfig, lambda config: pytest.fail("a run was begun"), arguments) == 0
+    said = capsys.readouterr().out
+    assert "seed: 7" in said
+    assert "uri: http://***@host:5000" in said
+
+
+def test_what_was_given_is_repeated_without_credentials() -> None:
+    seen: list[str] = []
+    arguments = ["seed=1", "study.storage=postgresql://me:s3cret@db/x"]
+    run("sweep", SweepConfig, lambda config: seen.extend(overrides()), arguments)
+    assert seen == ["seed=1", "study.storage=postgresql://***@db/x"]
+    assert overrides() == []
+
+
+# Files of one's own ------------------------------------------------------------------------------------------------
+
+
+def test_files_of_ones_own_add_names_and_replace_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, text in {
+        "config.yaml": "seed: 5\ndefaults: [nothing]\n",
+        "train.yaml": "seed: 6\n",
+        "data/digits.yaml": "name: moons\n",
+        "data/mine.yaml": "name: moons\nexamples: 77\n",
+        "regularization/none.yaml": "lambd: 9\n",
+    }.items():
+        path = tmp_path / "conf" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    monkeypatch.chdir(tmp_path)
+    assert received("train", TrainConfig, []) == TrainConfig()
+    config = received("train", TrainConfig, ["data=mine"])
+    assert isinstance(config, TrainConfig)
+    assert (config.data.name, config.data.examples) == ("moons", 77)
 
 
 def test_a_group_may_be_chosen_of_which_a_part_is_searched_but_no_value_be_given_that_is() -> None:
