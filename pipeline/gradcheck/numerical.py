@@ -86,19 +86,6 @@ def numerical_derivative(
     return float(formula.derivative(values, epsilon))
 
 
-def directional_derivative(
-    J: Callable[[NDArray[Any]], Any], theta: Floats, direction: Floats, *, epsilon: float, method: str = "two_sided"
-) -> float:
-    """d/dt J(θ + t·v) at t = 0, which equals v · ∂J/∂θ: one number that involves every coordinate.
-
-    Parameters
-    ----------
-    theta, direction : (n,)
-        The point and v; the truncation error grows with ‖v‖, so v is best of length 1.
-    """
-    return numerical_derivative(lambda t: J(theta + t * direction), 0.0, epsilon=epsilon, method=method)
-
-
 def numerical_gradient(
     J: Callable[[NDArray[Any]], Any], theta: Floats, *, epsilon: float = 1e-5, method: str = "two_sided"
 ) -> Floats:

@@ -2,7 +2,7 @@
 
 `forward(Z, G)` turns Z into A = g(Z). Where the slope g'(Z) comes for free it is left in G; `backward(dA, A, G)` turns
 dA into dZ = dA * g'(Z), where G is that slope, or scratch to compute it from A. All arrays are (n_l, m). Complex Z is
-allowed forward (the real part decides ReLU), which is what the complex step of the gradient check uses.
+allowed forward, for the complex step of the gradient check; its real part decides ReLU.
 """
 
 from collections.abc import Callable

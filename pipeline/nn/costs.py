@@ -36,7 +36,7 @@ def softmax_cost(Z: Array, Y: Array, A: Array, row: Array) -> Any:
 
     Z, A : (C, m);  Y : (C, m) one-hot;  row : (m,) scratch
     """
-    np.subtract(Z, np.maximum.reduce(Z.real, axis=0, out=row.real), out=Z)
+    np.subtract(Z, np.maximum.reduce(Z, axis=0, out=row), out=Z)
     np.exp(Z, out=A)
     S = np.add.reduce(A, axis=0, out=row)
     np.divide(A, S, out=A)
@@ -59,7 +59,7 @@ def sigmoid_cost(Z: Array, Y: Array, A: Array, row: Array) -> Any:
     np.multiply(Y[0], -2, out=t)
     np.add(t, 1, out=t)
     np.multiply(t, Z[0], out=t)
-    np.copysign(1, t.real, out=size)
+    np.copysign(1, t, out=size)
     np.multiply(t, size, out=size)
     np.add(t, size, out=t)
     J = 0.5 * np.add.reduce(t)

@@ -28,9 +28,9 @@ def fill_mask(words: Array, keep_prob: float, D: Array) -> None:
     np.multiply(D, 1 / keep_prob, out=D)
 
 
-def apply(A: Array, D: Array, out: Array) -> None:
-    """Write A * D into out.  A, D, out : (n_l, m)."""
-    np.multiply(A, D, out=out)
+def apply(A: Array, D: Array, out: Array | None = None) -> Array:
+    """Return A * D, in `out` if it is given.  A, D, out : (n_l, m)."""
+    return np.multiply(A, D, out=out)
 
 
 def backward(dA: Array, D: Array) -> None:

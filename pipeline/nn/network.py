@@ -59,12 +59,12 @@ class Network:
     def draw_masks(self, m: int, rng: np.random.Generator) -> Masks:
         """Draw the dropout masks of one batch of m examples into the workspace; copy them to keep them."""
         views = self._workspace.views(m)
-        if views.num_masked == 0:
+        if not views.masks:
             return views.D
-        words, start = dropout.draw_words(views.num_masked, rng=rng), 0
-        for keep_prob, D in views.masks:
-            dropout.fill_mask(words[start : start + D.size], keep_prob, D)
-            start += D.size
+        words = dropout.draw_words(sum(D.size for D in views.masks.values()), rng=rng)
+        for layer, D in views.masks.items():
+            dropout.fill_mask(words[: D.size], self.keep_prob[layer], D)
+            words = words[D.size :]
         return views.D
 
     def forward(self, X: Array, parameters: Parameters, masks: Masks | None = None) -> Array:
@@ -72,12 +72,12 @@ class Network:
         X = self._as_input(X)
         return self._forward(X, parameters, masks, self._workspace.views(X.shape[1]))
 
-    def cost(self, X: Array, y: Array, parameters: Parameters, masks: Masks | None = None) -> Any:
+    def cost(self, X: Array, y: Array, parameters: Parameters, masks: Masks | None = None) -> float:
         """Return J, the cross-entropy of the batch plus the penalty."""
         X = self._as_input(X)
         views = self._workspace.views(X.shape[1])
         Z = self._forward(X, parameters, masks, views)
-        return self._data_cost(Z, y, views) + self.penalty(parameters)
+        return float(self._data_cost(Z, y, views) + self.penalty(parameters))
 
     def cost_and_gradients(
         self, X: Array, y: Array, parameters: Parameters, gradients: Parameters, masks: Masks | None = None
@@ -123,7 +123,10 @@ class Network:
         return [*list(views.Z.values())[:-1], views.P]
 
     def trace(self, X: Array, parameters: Parameters, masks: Masks | None = None) -> tuple[list[Array], list[Array]]:
-        """Return ([Z[1], ..., Z[L]], [A[0], ..., A[L-1]]) in memory of their own, each A with its dropout applied."""
+        """Return ([Z[1], ..., Z[L]], [A[0], ..., A[L-1]]) in memory of their own, each A with its dropout applied.
+
+        Complex parameters are allowed here, for the complex step of the gradient check.
+        """
         A, Zs, As = self._as_input(X), [], []
         for layer in self._layers:
             D = masks[layer - 1] if masks is not None else None
@@ -147,8 +150,7 @@ class Network:
         for layer in self._layers:
             D = masks[layer - 1] if masks is not None else None
             if D is not None:
-                dropout.apply(A, D, out=views.dropped[layer - 1])
-                A = views.dropped[layer - 1]
+                A = dropout.apply(A, D, out=views.dropped[layer - 1])
             views.inputs[layer] = A
             Z, W = views.Z[layer], parameters.W[layer]
             if layer < self._last:

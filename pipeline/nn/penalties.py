@@ -24,8 +24,8 @@ def add_l2_gradient(weights: Array, lambd: float, m: int, gradient: Array, scrat
 
 
 def l1_cost(weights: Array, lambd_l1: float, m: int, scratch: Array) -> Any:
-    """λ₁/(2m) Σ_l Σ|W[l]|.  weights, scratch : (n_weights,); if complex, the real part decides the sign."""
-    return lambd_l1 / (2 * m) * np.dot(np.sign(weights.real, out=scratch), weights) if lambd_l1 else 0.0
+    """λ₁/(2m) Σ_l Σ|W[l]|.  weights, scratch : (n_weights,)."""
+    return lambd_l1 / (2 * m) * np.dot(np.sign(weights, out=scratch), weights) if lambd_l1 else 0.0
 
 
 def add_l1_gradient(weights: Array, lambd_l1: float, m: int, gradient: Array, scratch: Array) -> None:

@@ -5,7 +5,6 @@ from hypothesis import strategies as st
 
 from pipeline.gradcheck.numerical import (
     METHODS,
-    directional_derivative,
     numerical_derivative,
     numerical_gradient,
     relative_error,
@@ -53,14 +52,6 @@ def test_gradient_leaves_theta_as_it_was():
     theta = np.arange(3.0)
     numerical_gradient(lambda t: t.sum(), theta)
     np.testing.assert_array_equal(theta, np.arange(3.0))
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_directional_derivative_is_the_projection_of_the_gradient(method):
-    theta, v = np.array([1.0, -2.0, 0.5]), np.array([0.6, 0.0, 0.8])
-    J = lambda t: (t**3).sum()  # noqa: E731
-    slope = directional_derivative(J, theta, v, epsilon=1e-6, method=method)
-    assert slope == pytest.approx(v @ (3 * theta**2), rel=1e-5)
 
 
 def test_unknown_method_lists_the_known_ones():

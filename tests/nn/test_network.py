@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from pipeline.nn.initializers import initialize
 from pipeline.nn.network import EVALUATION_VALUES, Architecture, Network, Regularization
 from pipeline.nn.parameters import Parameters
-from tests.nn.oracle_cases import Case, inputs
 
 ARCHITECTURE = Architecture((4, 6, 5, 3), ("relu", "tanh"), "softmax")
 CHUNK = EVALUATION_VALUES // 6
@@ -156,18 +155,6 @@ def test_a_step_allocates_no_array(output: str, activation: str) -> None:
     tracemalloc.stop()
     numpy_buffer = np.getbufsize() * 4  # which NumPy allots to a ufunc that broadcasts or casts
     assert peak < 2 * numpy_buffer < 256 * 512 * 4
-
-
-def test_complex_parameters_give_the_gradient_by_the_complex_step() -> None:
-    case = Case("leaky_relu", "softmax", "l1_l2", "three", True)
-    real, imaginary = inputs(case), inputs(case, np.complex128)
-    gradients = real.parameters.like()
-    real.network.cost_and_gradients(real.X, real.y, real.parameters, gradients, real.masks)
-    for i in range(gradients.theta.size):
-        imaginary.parameters.theta[i] += 1e-30j
-        J = imaginary.network.cost(imaginary.X, imaginary.y, imaginary.parameters, imaginary.masks)
-        assert J.imag / 1e-30 == pytest.approx(gradients.theta[i], rel=1e-11, abs=1e-14)
-        imaginary.parameters.theta[i] -= 1e-30j
 
 
 def test_traced_layers_are_those_of_the_forward_pass() -> None:
