@@ -3,14 +3,16 @@
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.config.commands import PredictConfig
 from pipeline.config.errors import ConfigError, UserError
 from pipeline.console import compose
-from pipeline.data.encoding import some
+from pipeline.data.encoding import Recipe, by_column, some, unseen
 from pipeline.data.fingerprint import local_path
+from pipeline.models.inference import LABEL
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,10 +41,45 @@ def predict(config: PredictConfig) -> int:
     extra = [str(name) for name in table if str(name) not in known]
     if extra:
         print(f"Not used, because {model} was not trained on it: {some(extra)}.", file=sys.stderr)
+    for line in remarks(classifier.recipe, table, model):
+        print(line, file=sys.stderr)
+    if formulas := [name for name in classifier.classes if is_formula(name)]:
+        if config.escape:
+            answer[LABEL] = [f"'{label}" if is_formula(label) else label for label in answer[LABEL]]
+        elif target == STDOUT or Path(target).suffix.lower() == ".csv":
+            print(
+                f"A spreadsheet would run the label {formulas[0]!r} as a formula; escape=true puts an apostrophe "
+                "before such labels.",
+                file=sys.stderr,
+            )
     write(answer, target)
     if target != STDOUT:
         print(f"{len(answer):,} predictions of {model} are in {target}.", file=sys.stderr)
     return 0
+
+
+def remarks(recipe: Recipe, table: "pd.DataFrame", model: str) -> list[str]:
+    """What the model did not know of the rows, by column: categories it has never seen, and values it filled in."""
+    said = []
+    if unknown := unseen(recipe, table):
+        said.append(f"Categories that {model} was not trained on, taken as none of its own: {by_column(unknown)}.")
+    counts = {str(column["name"]): int(table[column["name"]].isna().sum()) for column in recipe["columns"]}
+    if any(counts.values()):
+        said.append(f"Missing values, filled as in training: {by_column(counts)}.")
+    return said
+
+
+def is_formula(label: str) -> bool:
+    """Whether a spreadsheet would take a text for a formula; a number is none."""
+    return label.startswith(("=", "+", "-", "@", "\t", "\r")) and not _is_number(label)
+
+
+def _is_number(label: str) -> bool:
+    try:
+        float(label)
+    except ValueError:
+        return False
+    return True
 
 
 def _given(config: PredictConfig) -> tuple[str, Path, str]:
@@ -86,4 +123,5 @@ def write(answer: "pd.DataFrame", target: str) -> None:
         reason = error.strerror or error
         raise UserError(f"output must be a file that can be written, but {target} is not: {reason}.") from None
     finally:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):  # where there is no such folder, there is no draft either
+            draft.unlink()

@@ -176,6 +176,7 @@ class PredictConfig(Strict):
     model: str | None = None  # models:/<name>@<alias> or models:/<name>/<version>
     input: str | None = None  # CSV, Parquet or NPZ with the raw feature columns
     output: str | None = None  # CSV or Parquet, or - for the terminal
+    escape: bool = False  # put an apostrophe before labels that a spreadsheet would run as formulas
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
 

@@ -258,13 +258,13 @@ def _checked(X: Vector, names: list[str], recipe: Recipe) -> Vector:
 def missing_values(counts: Mapping[str, int]) -> DataError:
     """The refusal of missing values, by column."""
     return DataError(
-        f"{sum(counts.values()):,} missing value(s) in {_by_column(counts)}; data.missing=median fills them in."
+        f"{sum(counts.values()):,} missing value(s) in {by_column(counts)}; data.missing=median fills them in."
     )
 
 
 def infinite_values(counts: Mapping[str, int]) -> DataError:
     """The refusal of infinite values, by column."""
-    return DataError(f"{sum(counts.values()):,} infinite value(s) in {_by_column(counts)}, or beyond ±{LARGEST:g}.")
+    return DataError(f"{sum(counts.values()):,} infinite value(s) in {by_column(counts)}, or beyond ±{LARGEST:g}.")
 
 
 def too_large(X: Vector) -> npt.NDArray[np.bool_]:
@@ -272,7 +272,8 @@ def too_large(X: Vector) -> npt.NDArray[np.bool_]:
     return np.abs(X) > LARGEST
 
 
-def _by_column(counts: Mapping[str, int]) -> str:
+def by_column(counts: Mapping[str, int]) -> str:
+    """Columns with their counts for a sentence; those without any are left out."""
     return some([f"{name!r} ({count:,})" for name, count in counts.items() if count], quote=False)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 
 import pandas as pd
-from sklearn.datasets import _openml, fetch_openml
+from sklearn.datasets import fetch_openml
 
 from pipeline.config.errors import DataError
 from pipeline.config.trial import DataConfig
@@ -40,7 +40,12 @@ def read_openml(config: DataConfig, cache: Path) -> Source:
 
 
 def _nominal_columns(bunch: Any, cache: Path) -> set[str]:
-    """Columns that OpenML says hold classes, also where these are written as numbers; the answer is in the cache."""
+    """Columns that OpenML says hold classes, also where these are written as numbers; the answer is in the cache.
+
+    scikit-learn has no public way to them once the table is read without types (see `_fetch`).
+    """
+    from sklearn.datasets import _openml
+
     features = _openml._get_data_features(int(bunch.details["id"]), str(cache))
     return {feature["name"] for feature in features if feature["data_type"].lower() == "nominal"}
 

@@ -1,7 +1,7 @@
 """`make predict`: a table in, a table out, and one sentence for whatever is wrong with either."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -93,3 +93,60 @@ def test_a_missing_model_or_file_is_refused(shipped: Path, table: Path, tmp_path
         command.predict(settings(shipped, table, "-", "models:/x@champion"))
     with pytest.raises(DataError, match="There is no file"):
         command.predict(settings(shipped, tmp_path / "none.csv", "-"))
+
+
+RECIPE = {
+    "columns": [
+        {"name": "age", "kind": "number"},
+        {"name": "colour", "kind": "category", "categories": ["red", "blue"]},
+    ],
+    "missing": "median",
+}
+
+
+def test_unknown_categories_and_filled_values_are_counted_and_named() -> None:
+    table = pd.DataFrame({"age": [1.0, None, None], "colour": ["red", "green", "pink"]})
+    assert command.remarks(RECIPE, table, "models:/m@champion") == [
+        "Categories that models:/m@champion was not trained on, taken as none of its own: column 'colour' (2).",
+        "Missing values, filled as in training: column 'age' (2).",
+    ]
+    assert command.remarks(RECIPE, table[:1], "models:/m@champion") == []
+
+
+@pytest.mark.parametrize(
+    ("label", "runs"),
+    [("=1+1", True), ("@SUM(A1)", True), ("-x", True), ("-1", False), ("+2.5", False), ("a=b", False)],
+)
+def test_labels_that_a_spreadsheet_would_run_are_known(label: str, runs: bool) -> None:
+    assert command.is_formula(label) is runs
+
+
+@pytest.mark.parametrize(("escape", "written"), [(False, "=1+1"), (True, "'=1+1")])
+def test_such_labels_are_said_or_escaped(
+    tmp_path: Path,
+    table: Path,
+    escape: bool,
+    written: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Shipped:
+        classes = ("=1+1", "no")
+        recipe: ClassVar = {"columns": [], "missing": "refuse"}
+
+        def predict(self, rows: pd.DataFrame) -> pd.DataFrame:
+            return pd.DataFrame({"label": ["=1+1"] * len(rows)})
+
+    monkeypatch.setattr(Registry, "__init__", lambda *_: None)
+    monkeypatch.setattr(Registry, "load", lambda *_: Shipped())
+    config = settings(tmp_path, table, tmp_path / "out.csv")
+    config.escape = escape
+    assert command.predict(config) == 0
+    assert set(pd.read_csv(tmp_path / "out.csv").label) == {written}
+    assert ("would run the label '=1+1' as a formula" in capsys.readouterr().err) is not escape
+
+
+def test_an_output_below_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"output must be a file that can be written, but .* is not: "):
+        command.write(pd.DataFrame({"label": ["a"]}), str(tmp_path / "file" / "x.csv"))
