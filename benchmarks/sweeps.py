@@ -1,5 +1,6 @@
 """Runs whole sweeps in this process, as the command does, and keeps the time of what the benchmark asks about."""
 
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, wait
@@ -17,8 +18,8 @@ from pipeline.config.validation import parse
 from pipeline.console import compose
 from pipeline.data.prepare import prepare
 from pipeline.search.coordinator import Coordinator, Flight
-from pipeline.search.executors import LocalProcesses
 from pipeline.search.outbox import Outbox
+from pipeline.search.processes import LocalProcesses
 from pipeline.search.space import Space
 from pipeline.search.study import asked, held, open_storage, open_study
 from pipeline.tracking.sender import Sender
@@ -61,27 +62,29 @@ class Watched(LocalProcesses):
     def __init__(self, count: int):
         super().__init__(count)
         wait([super(Watched, self).submit(time.sleep, 0.2) for _ in range(count)])  # the workers have started
+        self._count, self._open, self._lock = count, 0, threading.Lock()
         self._seen: list[tuple[float, int]] = []  # moment, workers with a task from then on
         self._last_begun = 0.0
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
         """Give the task to a worker; a task without a segment begins a trial."""
         future = super().submit(fn, *args, **kwargs)
-        self._look()
+        self._look(1)
         if args[2] is None:
             self._last_begun = time.perf_counter()
-        future.add_done_callback(lambda done: self._look())
+        future.add_done_callback(lambda done: self._look(-1))
         return future
 
-    def _look(self) -> None:
+    def _look(self, change: int) -> None:
         with self._lock:
-            self._seen.append((time.perf_counter(), sum(worker.in_hand > 0 for worker in self._workers)))
+            self._open += change
+            self._seen.append((time.perf_counter(), min(self._open, self._count)))
 
     def in_hand(self) -> float:
         """The share of the time from the first trial's beginning to the last one's, the mean over workers."""
         moments = np.array([moment for moment, _ in self._seen]).clip(max=self._last_begun)
         held_s = float(np.diff(moments) @ [busy for _, busy in self._seen[:-1]])
-        return held_s / (len(self._workers) * (moments[-1] - moments[0]))
+        return held_s / (self._count * (moments[-1] - moments[0]))
 
 
 class Inline(Executor):

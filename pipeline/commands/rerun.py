@@ -15,7 +15,8 @@ from pipeline.console.display import console
 from pipeline.data.changes import what_changed
 from pipeline.data.divisions import ensure
 from pipeline.data.prepare import PreparedData, find_arrays, prepare
-from pipeline.search.executors import LostWorker, open_executor
+from pipeline.search.executors import open_executor
+from pipeline.search.serving import LostWorker
 from pipeline.tracking.archive import Archive
 from pipeline.tracking.reading import check_sizes, read_folder, read_meta
 from pipeline.tracking.recorder import Recorder

@@ -75,6 +75,7 @@ class WorkersConfig(Strict):
     count: Count = 2  # local processes; on a cluster: trials under way at once
     backend: Literal["processes", "dask"] = "processes"  # on this machine, or a Dask cluster
     address: str | None = None  # of the Dask scheduler
+    patience: Positive = 60.0  # seconds after which a worker that gives no sign of life is replaced
     queued: Annotated[int, Ge(0)] = 1  # trials that wait at each worker, so that it need not wait for the coordinator
     synchronous: bool = False  # decide in batches, in the order of trial numbers, so that the whole search repeats
 

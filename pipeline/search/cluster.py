@@ -1,45 +1,105 @@
-"""Trials on a Dask cluster, through its own `concurrent.futures` executor; alone it imports `distributed`."""
+"""Trials on a Dask cluster; the only module that imports `distributed`."""
 
 import tempfile
-from collections.abc import Iterator, Sequence
+import threading
+from asyncio import CancelledError
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from distributed import Client, WorkerPlugin
+from distributed import Client, KilledWorker, WorkerPlugin
 
 from pipeline.config.commands import WorkersConfig
 from pipeline.config.errors import ConfigError
+from pipeline.search.losses import GivenOutAgain
+from pipeline.search.serving import LostWorker, Served, WorkersGone, closing
 from pipeline.trials import trial
+
+CONNECT_S = 10.0
 
 
 @contextmanager
 def cluster(config: WorkersConfig, arrays: Sequence[Path]) -> Iterator[Executor]:
     """The executor of the cluster at `config.address`, whose workers have or get the arrays.
 
-    A worker that dies is Dask's to replace: its trials are given to others, and fail after three deaths on one trial.
-
     Raises
     ------
     ConfigError
         No scheduler answers at the address.
     """
-    assert config.address is not None, "check_workers has seen to that"
-    try:
-        client = Client(config.address, timeout="10s", set_as_default=False)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"workers.address must be a Dask scheduler's, but {config.address}: {error}.") from None
-    with client:
-        for path in arrays:
-            share(client, path)
-        executor: Executor = client.get_executor(pure=False)
+    assert config.address is not None, "check_workers refuses this"
+    inner = Cluster(config.address, config.count, arrays, patience=config.patience)
+    inner.begin()
+    with closing(GivenOutAgain(inner)) as executor:
+        yield executor
+
+
+class Cluster(Served):
+    """The workers of a Dask scheduler, `count` tasks at a time.
+
+    Dask replaces dead workers itself and gives their tasks to others; a task that saw several die is told as lost. A
+    scheduler that goes away is waited for.
+    """
+
+    def __init__(self, address: str, count: int, arrays: Sequence[Path], *, patience: float):
+        super().__init__(count, "cluster")
+        self._address, self._arrays, self._patience = address, arrays, patience
+        self._lock = threading.Lock()
         try:
-            yield executor
-        except BaseException:
-            executor.shutdown(wait=False)
-            raise
-        executor.shutdown(wait=True)
+            self._client = self._connect(CONNECT_S)
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"workers.address must be a Dask scheduler's, but {address}: {error}.") from None
+
+    def carry_out(self, slot: int, call: Callable[[], Any]) -> Any:
+        """Have a worker do the call."""
+        client, future = self._client, None
+        try:
+            future = client.submit(call, pure=False)
+            return future.result()
+        except KilledWorker as error:
+            raise LostWorker(f"several Dask workers died, {error.last_worker.address} last", own=True) from None
+        except (Exception, CancelledError):  # asyncio's is no Exception
+            if future is not None and future.status == "error":
+                raise  # the call's own
+            self._replace(client)
+            raise LostWorker("the Dask scheduler was lost") from None
+
+    def interrupt(self) -> None:
+        """Give up what is under way."""
+        self._client.close(timeout=2.0)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Let the cluster finish what was submitted, or with `wait=False` give it up."""
+        super().shutdown(wait, cancel_futures=cancel_futures)
+        self._client.close(timeout=2.0)
+
+    def _connect(self, timeout_s: float) -> Client:
+        client = Client(self._address, timeout=f"{timeout_s:g}s", set_as_default=False)
+        for path in self._arrays:
+            share(client, path)
+        return client
+
+    def _replace(self, lost: Client) -> None:
+        """Connect anew, once for all tasks that lost this connection.
+
+        Raises
+        ------
+        WorkersGone
+            No scheduler answers for `workers.patience` seconds.
+        """
+        with self._lock:
+            if self._client is not lost or self._closed:
+                return
+            lost.close(timeout=2.0)
+            try:
+                self._client = self._connect(self._patience)
+            except (OSError, ValueError) as error:
+                raise WorkersGone(
+                    f"the Dask scheduler at {self._address} is gone, and none answered for {self._patience:g} s "
+                    f"(workers.patience): {error}. Nothing is lost: the same command continues."
+                ) from None
 
 
 def share(client: Client, path: Path) -> None:

@@ -20,8 +20,8 @@ from pipeline.config.errors import ConfigError
 from pipeline.config.trial import TrialConfig
 from pipeline.config.validation import parse
 from pipeline.gradcheck.report import distrust
-from pipeline.search.executors import LostWorker
 from pipeline.search.outbox import Outbox
+from pipeline.search.serving import WorkersGone
 from pipeline.search.space import Space
 from pipeline.search.study import asked
 from pipeline.trials.record import TrialRecord
@@ -29,9 +29,6 @@ from pipeline.trials.trial import Segment, WrongGradient, failed_record, work
 
 BASELINE = -1
 """Number of the run without regularisation, which is no trial of the study."""
-
-LOST_WORKERS = 3
-"""Workers that may be lost on one trial before it is failed; a trial that exhausts the memory must not loop."""
 
 SEGMENT_S = 2.0
 """Longest time between two reports of a running trial; where a segment ends changes no bit."""
@@ -56,7 +53,6 @@ class Flight:
     trial: optuna.Trial | None = None
     segment: Segment | None = None
     rung: int = 0
-    lost: int = 0
     stop: bool = False
     record: TrialRecord | None = None
 
@@ -258,16 +254,11 @@ class Coordinator:
         self._flights[future] = flight
 
     def _advance(self, flight: Flight, future: "Future[Segment]") -> None:
-        """Take a segment's result: finish, prune, go on, or do it again on another worker."""
+        """Take a segment's result: finish, prune, or go on."""
         try:
             segment = future.result()
-        except LostWorker:
-            flight.lost += 1
-            if flight.lost < LOST_WORKERS:
-                self._submit(flight)
-            else:
-                self._fail(flight, LostWorker(f"{flight.lost} workers died of it, perhaps for want of memory"))
-            return
+        except WorkersGone:
+            raise
         except Exception as error:
             if isinstance(error, WrongGradient):
                 self.gave_up = True

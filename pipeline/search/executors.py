@@ -1,126 +1,30 @@
 """Where trials run: worker processes on this machine, or a Dask cluster, behind one `concurrent.futures.Executor`.
 
-A lost worker shows as a `LostWorker` exception on the futures it held, and on those alone.
+Workers that are lost are replaced, and their trials given out again by the rule in `losses`.
 """
 
-import multiprocessing
 import os
-import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from importlib.util import find_spec
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, TypeVar
 
 from pipeline.config.commands import WorkersConfig
 from pipeline.config.errors import ConfigError
+from pipeline.search.losses import GivenOutAgain
+from pipeline.search.processes import LocalProcesses
+from pipeline.search.serving import closing
 
-T = TypeVar("T")
+PER_PROCESSOR = 32
+"""Worker processes for each processor beyond which a count is a slip of the hand."""
 
+FILES_OF_ITS_OWN, FILES_PER_WORKER = 128, 4
+"""Files that the coordinator keeps open, and those it needs for each worker process."""
 
-class LostWorker(Exception):
-    """The worker process died under its task; the task can be given to another."""
-
-
-@dataclass(eq=False)
-class _Worker:
-    """One process, which does the tasks it is given in their order; `lost` once one of them was told that it died."""
-
-    pool: ProcessPoolExecutor
-    in_hand: int = 0
-    lost: bool = False
-
-
-class LocalProcesses(Executor):
-    """A fixed number of worker processes, each replaced when it dies.
-
-    Every worker is a pool of its own, because one death breaks a whole `ProcessPoolExecutor`: so it is known which task
-    a worker died of, and the others go on; what only waited for that worker is given to another. Workers ignore Ctrl-C,
-    which is the coordinator's to handle, and end at once when the coordinator closes the executor or dies, also by
-    kill -9.
-    """
-
-    def __init__(self, count: int):
-        self._context = multiprocessing.get_context("spawn")
-        # The workers hold the reading end and leave when it reports the end of the file; nothing is ever sent.
-        self._watched, self._alive = self._context.Pipe(duplex=False)
-        self._workers = [self._new_worker() for _ in range(count)]
-        self._lock = threading.RLock()
-        self._closed = False
-
-    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> "Future[T]":
-        """Give the task to the worker with the fewest tasks in hand."""
-        future: Future[T] = Future()
-        future.set_running_or_notify_cancel()
-        self._give(partial(fn, *args, **kwargs), future)
-        return future
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Let the workers finish what they have, or with `wait=False` end them now."""
-        self._closed = not wait
-        if not wait:
-            self._alive.close()
-        for worker in self._workers:
-            worker.pool.shutdown(wait=wait, cancel_futures=cancel_futures or not wait)
-
-    def _new_worker(self) -> _Worker:
-        return _Worker(ProcessPoolExecutor(1, self._context, initializer=_start_worker, initargs=(self._watched,)))
-
-    def _give(self, task: Callable[[], T], outer: "Future[T]") -> None:
-        with self._lock:
-            worker = min(self._workers, key=lambda worker: worker.in_hand)
-            try:
-                inner = worker.pool.submit(task)
-            except BrokenProcessPool:
-                worker = self._replace(worker)
-                inner = worker.pool.submit(task)
-            worker.in_hand += 1
-        inner.add_done_callback(lambda done: self._finish(worker, task, done, outer))
-
-    def _replace(self, worker: _Worker) -> _Worker:
-        new = self._new_worker()
-        self._workers[self._workers.index(worker)] = new
-        return new
-
-    def _finish(self, worker: _Worker, task: Callable[[], T], inner: "Future[T]", outer: "Future[T]") -> None:
-        with self._lock:
-            worker.in_hand -= 1
-        if inner.cancelled():
-            outer.set_exception(LostWorker("cancelled"))
-        elif isinstance(inner.exception(), BrokenProcessPool):
-            self._lose(worker, task, outer)
-        elif error := inner.exception():
-            outer.set_exception(error)
-        else:
-            outer.set_result(inner.result())
-
-    def _lose(self, worker: _Worker, task: Callable[[], T], outer: "Future[T]") -> None:
-        """Tell the task under way that its worker died, which is the first to hear of it; the others only waited."""
-        with self._lock:
-            first, worker.lost = not worker.lost, True
-            if worker in self._workers and not self._closed:
-                self._replace(worker)
-        if first or self._closed:
-            outer.set_exception(LostWorker("the worker process died"))
-        else:
-            self._give(task, outer)
-
-
-def _start_worker(watched: Connection) -> None:
-    """Prepare a worker process: Ctrl-C is not for it, and it never outlives its coordinator."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def leave_with_coordinator() -> None:
-        watched.poll(None)
-        os._exit(1)
-
-    threading.Thread(target=leave_with_coordinator, daemon=True).start()
+_ONE_THREAD = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
 def check_workers(config: WorkersConfig) -> None:
@@ -129,13 +33,36 @@ def check_workers(config: WorkersConfig) -> None:
     Raises
     ------
     ConfigError
-        No address of a cluster is given, or its package is not installed.
+        No address of a cluster is given, or its package is not installed; or more processes than this machine can have.
     """
     if config.backend == "dask":
         if config.address is None:
             raise ConfigError("workers.address must be the address of a Dask scheduler for workers=dask, but is null.")
         if find_spec("distributed") is None:
             raise ConfigError("workers=dask needs the package distributed; install it with: pip install distributed")
+        return
+    processors = os.cpu_count() or 1
+    if config.count > PER_PROCESSOR * processors:
+        raise ConfigError(
+            f"workers.count must be at most {PER_PROCESSOR * processors} here ({PER_PROCESSOR} for each of "
+            f"{processors} processors), but is {config.count}."
+        )
+    files = _open_files()
+    if config.count > (files - FILES_OF_ITS_OWN) // FILES_PER_WORKER:
+        raise ConfigError(
+            f"workers.count must be at most {max(0, files - FILES_OF_ITS_OWN) // FILES_PER_WORKER} here, where a "
+            f"process may open {files} files (ulimit -n), but is {config.count}."
+        )
+
+
+def _open_files() -> int:
+    """How many files this process may have open; no limit is known on Windows."""
+    try:
+        import resource
+    except ImportError:
+        return 2**31
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return 2**31 if limit == resource.RLIM_INFINITY else limit
 
 
 @contextmanager
@@ -149,26 +76,24 @@ def open_executor(config: WorkersConfig, arrays: Sequence[Path] = ()) -> Iterato
     Raises
     ------
     ConfigError
-        No cluster at the address, or its package is not installed.
+        No cluster at the address, or its package is not installed; or the processes cannot be started.
     """
     check_workers(config)
-    with _cluster(config, arrays) if config.backend == "dask" else _local(config.count) as executor:
+    with _cluster(config, arrays) if config.backend == "dask" else _local(config) as executor:
         yield executor
 
 
 @contextmanager
-def _local(count: int) -> Iterator[Executor]:
+def _local(config: WorkersConfig) -> Iterator[Executor]:
     # NumPy reads these when a worker first loads it. Trials pin their threads themselves, too; this saves the start-up
     # of threads that would never be used.
-    for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
+    for name in _ONE_THREAD:
         os.environ[name] = "1"
-    executor = LocalProcesses(count)
-    try:
+    processes = LocalProcesses(
+        config.count, patience=config.patience, prepare=partial(import_module, "pipeline.trials.trial")
+    )
+    with closing(GivenOutAgain(processes)) as executor:
         yield executor
-    except BaseException:
-        executor.shutdown(wait=False)
-        raise
-    executor.shutdown(wait=True)
 
 
 def _cluster(config: WorkersConfig, arrays: Sequence[Path]) -> AbstractContextManager[Executor]:

@@ -6,20 +6,18 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from pipeline.config.trial import TrialConfig
-from pipeline.search.coordinator import LOST_WORKERS
-from pipeline.search.executors import LostWorker
+from pipeline.search.serving import WorkersGone
 from pipeline.trials.record import TrialRecord
 from pipeline.trials.trial import failed_record, work_whole
 
 
 @dataclass
 class Repeat:
-    """One configuration to be trained with one seed; `lost` counts the workers that died on it."""
+    """One configuration to be trained with one seed."""
 
     trial: str
     seed: int
     config: TrialConfig
-    lost: int = 0
 
     @property
     def name(self) -> str:
@@ -53,15 +51,10 @@ def train_all(
     while flights:
         done, _ = wait(flights, return_when=FIRST_COMPLETED)
         ended = [(flights.pop(future), future) for future in done]
-        results = []
+        for following in _take(waiting, len(ended)):
+            flights[_submit(executor, arrays, following)] = following
         for repeat, future in ended:
-            record = _result(repeat, future)
-            for following in [repeat] if record is None else _take(waiting, 1):
-                flights[_submit(executor, arrays, following)] = following
-            results.append((repeat, record))
-        for repeat, record in results:
-            if record is not None:
-                finished(repeat, record)
+            finished(repeat, _result(repeat, future))
 
 
 def _take(waiting: Iterator[Repeat], count: int) -> list[Repeat]:
@@ -72,15 +65,11 @@ def _submit(executor: Executor, arrays: Path, repeat: Repeat) -> "Future[TrialRe
     return executor.submit(work_whole, arrays, repeat.config)
 
 
-def _result(repeat: Repeat, future: "Future[TrialRecord]") -> TrialRecord | None:
-    """The record; None when the worker was lost and another is to try. What fails is a failed record."""
+def _result(repeat: Repeat, future: "Future[TrialRecord]") -> TrialRecord:
+    """The record; what fails is a failed record, unless there are no workers left to do it."""
     try:
         return future.result()
-    except LostWorker:
-        repeat.lost += 1
-        if repeat.lost < LOST_WORKERS:
-            return None
-        loss = LostWorker(f"{repeat.lost} workers died of it, perhaps for want of memory")
-        return failed_record(asdict(repeat.config), loss)
+    except WorkersGone:
+        raise
     except Exception as error:
         return failed_record(asdict(repeat.config), error)

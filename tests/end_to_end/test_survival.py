@@ -95,6 +95,30 @@ def test_an_interrupted_sweep_leaves_no_process_and_no_running_run(tmp_path: Pat
     assert [run.info.status for run in runs if run.data.tags["kind"] == "sweep"] == ["KILLED"]
 
 
+def test_an_interrupted_sweep_ends_although_its_workers_are_stopped(tmp_path: Path) -> None:
+    with started(tmp_path, "sweep", *SMALL, *LONG, "study.trials=4") as process:
+        assert wait_for_lines(process, tmp_path, UNDER_WAY)
+        for worker in workers_of(process):
+            os.kill(worker, signal.SIGSTOP)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert "the same command continues" in output
+
+
+@pytest.mark.slow
+def test_stopped_workers_are_replaced_and_no_trial_is_failed_for_them(tmp_path: Path) -> None:
+    overrides = ("study.trials=3", "training.num_epochs=2000", "training.patience=null", "workers.patience=2")
+    with started(tmp_path, "sweep", *SMALL, *overrides) as process:
+        assert wait_for_lines(process, tmp_path, UNDER_WAY)
+        for worker in workers_of(process):
+            os.kill(worker, signal.SIGSTOP)
+        output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    assert "has been silent for 2 s (workers.patience) and is replaced" in output
+    assert_whole(tmp_path, 3)
+
+
 def test_a_second_coordinator_is_refused_and_told_who_holds_the_study(tmp_path: Path) -> None:
     with started(tmp_path, "sweep", *SMALL, *LONG, "study.trials=4") as first:
         assert wait_for_lines(first, tmp_path, UNDER_WAY)

@@ -13,10 +13,10 @@ from pipeline.config.commands import PrunerConfig, SamplerConfig
 from pipeline.config.trial import TrialConfig
 from pipeline.search import coordinator as module
 from pipeline.search.coordinator import Coordinator, Plan
-from pipeline.search.executors import LostWorker
 from pipeline.search.outbox import Outbox
 from pipeline.search.pruners import make_pruner, rungs
 from pipeline.search.samplers import make_sampler
+from pipeline.search.serving import LostWorker, WorkersGone
 from pipeline.search.space import Space
 from pipeline.trials.record import TrialRecord
 from pipeline.trials.trial import WrongGradient
@@ -168,14 +168,24 @@ class TestTrouble:
         assert sweep.states() == [TrialState.PRUNED, TrialState.COMPLETE, TrialState.COMPLETE]
         assert sweep.record("trial-0000").outcome == "diverged"
 
-    def test_a_lost_worker_costs_a_segment_and_the_third_on_one_trial_fails_it(self, sweep: Sweep) -> None:
-        def twice_then_thrice(call: int, config: TrialConfig) -> None:
-            if call in (1, 2, 4, 5, 6):
-                raise LostWorker("the worker process died")
+    def test_a_trial_that_ends_its_workers_fails(self, sweep: Sweep) -> None:
+        def once(call: int, config: TrialConfig) -> None:
+            if call == 1:
+                raise LostWorker("the worker process died of SIGSEGV", own=True)
 
-        sweep.run(3, Arithmetic(twice_then_thrice))
-        assert sweep.states() == [TrialState.COMPLETE, TrialState.FAIL, TrialState.COMPLETE]
-        assert "3 workers died of it" in sweep.record("trial-0001").reason
+        sweep.run(3, Arithmetic(once))
+        assert sweep.states().count(TrialState.FAIL) == 1
+
+    def test_without_workers_the_sweep_ends_and_no_trial_has_failed(self, sweep: Sweep) -> None:
+        def gone(call: int, config: TrialConfig) -> None:
+            if call == 2:
+                raise WorkersGone("no workers")
+
+        with pytest.raises(WorkersGone):
+            sweep.run(3, Arithmetic(gone))
+        assert TrialState.FAIL not in sweep.states()
+        sweep.run(3, Arithmetic())
+        assert sweep.states() == [TrialState.COMPLETE] * 3
 
     def test_wrong_gradients_stop_the_sweep_with_the_reports_first_lines(self, sweep: Sweep) -> None:
         def wrong(call: int, config: TrialConfig) -> None:

@@ -1,43 +1,141 @@
 """Worker processes are expendable: each death is told on its own task alone, and none outlives the coordinator."""
 
+import hashlib
 import os
 import signal
 import subprocess
 import sys
-from concurrent.futures import wait
+import threading
+from collections.abc import Iterator
+from functools import partial
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pipeline.config.commands import WorkersConfig
+from pipeline.config.errors import ConfigError
 from pipeline.config.trial import DataConfig, TrainingConfig, TrialConfig
 from pipeline.data.prepare import prepare
-from pipeline.search.executors import LocalProcesses, LostWorker
+from pipeline.search import executors, processes
+from pipeline.search.processes import LocalProcesses
+from pipeline.search.serving import LostWorker, WorkersGone
 from pipeline.trials.trial import work
 
 
 @pytest.fixture
-def two_workers():
+def two_workers() -> Iterator[LocalProcesses]:
     executor = LocalProcesses(2)
     yield executor
     executor.shutdown(wait=False)
 
 
+@pytest.fixture
+def impatient() -> Iterator[LocalProcesses]:
+    executor = LocalProcesses(2, patience=1.5)
+    yield executor
+    executor.shutdown(wait=False)
+
+
 def test_a_killed_worker_loses_its_own_task_and_no_other(two_workers: LocalProcesses) -> None:
-    doomed = two_workers.submit(os.kill, two_workers.submit(os.getpid).result(), signal.SIGKILL)
-    safe = two_workers.submit(pow, 2, 10)
-    wait([doomed, safe])
+    doomed = two_workers.submit(signal.raise_signal, signal.SIGKILL)
+    safe = [two_workers.submit(pow, 3, n) for n in range(6)]
     assert isinstance(doomed.exception(), LostWorker)
-    assert safe.result() == 1024
-    assert [two_workers.submit(pow, 3, n).result() for n in range(4)] == [1, 3, 9, 27]
+    assert [future.result() for future in safe] == [1, 3, 9, 27, 81, 243]
 
 
-def test_a_task_that_only_waited_for_a_worker_that_dies_is_given_to_another() -> None:
-    executor = LocalProcesses(1)
-    doomed = executor.submit(os.kill, executor.submit(os.getpid).result(), signal.SIGKILL)
-    waiting = [executor.submit(pow, 3, n) for n in range(3)]
-    assert isinstance(doomed.exception(), LostWorker)
-    assert [future.result() for future in waiting] == [1, 3, 9]
+@pytest.mark.parametrize(
+    ("task", "own", "said"),
+    [
+        ((signal.raise_signal, signal.SIGSEGV), True, "died of SIGSEGV"),
+        ((os._exit, 3), True, "ended with exit code 3"),
+        ((signal.raise_signal, signal.SIGKILL), False, "died of SIGKILL"),
+        ((signal.raise_signal, signal.SIGTERM), False, "died of SIGTERM"),
+    ],
+)
+def test_a_crash_is_the_workers_own_and_a_kill_is_not(
+    two_workers: LocalProcesses, task: tuple[Any, ...], own: bool, said: str
+) -> None:
+    loss = two_workers.submit(*task).exception()
+    assert isinstance(loss, LostWorker)
+    assert (loss.own, str(loss)) == (own, f"the worker process {said}")
+
+
+def test_a_kill_counts_as_the_workers_own_if_the_kernel_ran_out_of_memory(
+    two_workers: LocalProcesses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kills = iter(range(100))
+    monkeypatch.setattr(processes, "_out_of_memory_kills", lambda: next(kills))
+    loss = two_workers.submit(signal.raise_signal, signal.SIGKILL).exception()
+    assert isinstance(loss, LostWorker)
+    assert loss.own
+
+
+def test_a_stopped_worker_is_reported_and_replaced_by_no_fault_of_its_task(
+    impatient: LocalProcesses, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stopped = [impatient.submit(signal.raise_signal, signal.SIGSTOP) for _ in range(2)]
+    after = impatient.submit(pow, 2, 10)
+    losses = [future.exception() for future in stopped]
+    assert [str(loss) for loss in losses] == ["the worker process fell silent"] * 2
+    assert not any(loss.own for loss in losses if isinstance(loss, LostWorker))
+    assert after.result() == 1024
+    assert "has been silent for 1.5 s (workers.patience) and is replaced" in capsys.readouterr().err
+
+
+def test_a_worker_that_stops_while_its_task_is_sent_is_replaced_too(impatient: LocalProcesses) -> None:
+    pids = {impatient.submit(os.getpid).result() for _ in range(20)}
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    large = impatient.submit(len, bytes(2**22))
+    assert isinstance(large.exception(), LostWorker)
+
+
+def test_a_long_calculation_is_no_silence(impatient: LocalProcesses) -> None:
+    key = impatient.submit(hashlib.pbkdf2_hmac, "sha256", b"", b"", 4_000_000)
+    assert len(key.result()) == 32
+
+
+def test_closing_ends_at_once_whatever_the_workers_do() -> None:
+    executor = LocalProcesses(2, patience=3600)
+    future = executor.submit(signal.raise_signal, signal.SIGSTOP)
+    waiting = [executor.submit(pow, 2, 3) for _ in range(3)]
+    waiting[-1].result()
+    executor.shutdown(wait=False)
+    assert isinstance(future.exception(), LostWorker)
+
+
+def test_workers_that_cannot_start_are_one_sentence() -> None:
+    executor = LocalProcesses(1, prepare=partial(import_module, "no_such_module"))
+    error = executor.submit(pow, 2, 3).exception()
     executor.shutdown()
+    assert isinstance(error, WorkersGone)
+    assert "3 worker processes in a row failed (ModuleNotFoundError: No module named 'no_such_module')" in str(error)
+
+
+def test_a_process_that_may_start_no_thread_is_told_so_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(ConfigError, match=r"workers\.count .*, but with 2 came: can't start new thread"):
+        LocalProcesses(2)
+
+
+@pytest.mark.parametrize(
+    ("count", "files", "rule"),
+    [
+        (1_000_000, 1024, r"at most \d+ here \(32 for each of \d+ processors\)"),
+        (4, 140, "at most 3 here, where .*140 files"),
+    ],
+)
+def test_more_processes_than_the_machine_can_have_are_refused(
+    count: int, files: int, rule: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executors, "_open_files", lambda: files)
+    with pytest.raises(ConfigError, match=rf"workers\.count must be {rule}.*, but is {count}\."):
+        executors.check_workers(WorkersConfig(count=count))
 
 
 def test_an_exception_in_a_task_is_the_tasks_own(two_workers: LocalProcesses) -> None:
@@ -46,9 +144,16 @@ def test_an_exception_in_a_task_is_the_tasks_own(two_workers: LocalProcesses) ->
     assert two_workers.submit(divmod, 7, 2).result() == (3, 1)
 
 
+def test_what_cannot_be_sent_back_is_told_by_its_text(two_workers: LocalProcesses) -> None:
+    with pytest.raises(TypeError, match="pickle"):
+        two_workers.submit(memoryview, b"").result()
+    with pytest.raises(subprocess.CalledProcessError):
+        two_workers.submit(subprocess.run, ["false"], check=True).result()
+
+
 _COORDINATOR = """
 import os, sys
-from pipeline.search.executors import LocalProcesses
+from pipeline.search.processes import LocalProcesses
 if __name__ == "__main__":
     executor = LocalProcesses(2)
     pids = [future.result() for future in [executor.submit(os.getpid) for _ in range(2)]]

@@ -3,8 +3,10 @@ from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from pipeline.config.trial import TrialConfig
-from pipeline.search.executors import LostWorker
+from pipeline.search.serving import LostWorker, WorkersGone
 from pipeline.selection.repeats import Repeat, new_seeds, repeats, train_all
 from pipeline.trials.record import TrialRecord
 from pipeline.trials.trial import WrongGradient
@@ -62,18 +64,15 @@ def test_everything_is_trained_once() -> None:
     assert sorted(found) == [1, 2, 3, 4]
 
 
-def test_a_training_whose_worker_was_lost_is_given_to_another() -> None:
-    executor, found = train({2: [LostWorker("killed")]})
-    assert sorted(executor.submitted) == [1, 2, 2, 3, 4]
-    assert found[2].outcome == "completed"
-
-
-def test_a_training_that_loses_worker_after_worker_fails_and_holds_up_no_other() -> None:
-    executor, found = train({2: [LostWorker("killed")] * 9})
-    assert executor.submitted.count(2) == 3
-    assert found[2].outcome == "failed"
-    assert "3 workers died of it" in found[2].reason
+def test_a_training_that_ends_its_workers_fails_and_holds_up_no_other() -> None:
+    _, found = train({2: [LostWorker("the worker process died of SIGSEGV", own=True)]})
+    assert (found[2].outcome, found[2].reason) == ("failed", "LostWorker: the worker process died of SIGSEGV")
     assert [found[seed].outcome for seed in (1, 3, 4)] == ["completed"] * 3
+
+
+def test_without_workers_nothing_is_recorded_as_failed() -> None:
+    with pytest.raises(WorkersGone, match="no workers"):
+        train({2: [WorkersGone("no workers")]})
 
 
 def test_what_goes_wrong_in_a_training_is_its_own_failed_record() -> None:
