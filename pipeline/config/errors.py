@@ -10,10 +10,7 @@
 Code in `pipeline.nn` and `pipeline.training` raises plain `ValueError`: there the caller is a programmer.
 """
 
-
-def printable(text: str) -> str:
-    """`text` without control characters: what a record or a server says must not steer the terminal."""
-    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
+from pipeline.config.text import printable
 
 
 class UserError(Exception):

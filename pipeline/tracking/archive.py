@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from pipeline.config.addresses import mask
 from pipeline.config.commands import TrackingConfig
-from pipeline.config.errors import RecordError, TrackingError, printable
+from pipeline.config.errors import RecordError, TrackingError
+from pipeline.config.text import printable
 from pipeline.tracking import facts, files, reading
 from pipeline.tracking.places import MOVED_AT, UPLOADED
 from pipeline.tracking.store import Store, as_folder, connect, every_run, explain, quoted, resolve

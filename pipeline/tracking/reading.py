@@ -3,6 +3,7 @@
 No pickle, no YAML tags or aliases, known names only, and every size is checked before anything is allocated.
 """
 
+import itertools
 import json
 import math
 import os
@@ -17,6 +18,7 @@ import numpy as np
 import yaml
 
 from pipeline.config.errors import ConfigError, RecordError
+from pipeline.config.text import brief
 from pipeline.config.trial import TrialConfig
 from pipeline.config.validation import parse
 from pipeline.tracking.files import (
@@ -39,7 +41,10 @@ MAX_TEXT_BYTES = 16 * 2**20
 MAX_ARRAY_BYTES = 2 * 2**30
 MAX_ARRAYS = 10_000
 MAX_DEPTH = 32
-MAX_UNITS, MAX_LAYERS, MAX_EXAMPLES, MAX_FITS = 100_000, 1_000, 100_000_000, 1_000
+MAX_BITS = 128
+"""Of an integer: seeds have this many at most, and Python refuses to print one of thousands of digits."""
+MAX_UNITS, MAX_LAYERS, MAX_EXAMPLES, MAX_FITS = 100_000, 1_000, 10_000_000, 1_000
+MAX_WEIGHTS = 200_000_000
 
 _CURVE_NAME = re.compile(r"(?:\d{1,4}/)?[a-z][a-z0-9_]{0,60}")
 _PARAMETER_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,40}")
@@ -57,7 +62,7 @@ def read_folder(folder: Path) -> TrialRecord:
     meta = _mapping(read_json(folder / RECORD), RECORD)
     if meta.get("format") not in FORMATS:
         known = " and ".join(map(str, FORMATS))
-        raise RecordError(f"{RECORD} has format {_brief(meta.get('format'))}; this version reads formats {known}.")
+        raise RecordError(f"{RECORD} has format {brief(meta.get('format'))}; this version reads formats {known}.")
     record = TrialRecord(
         config=_mapping(read_yaml(folder / CONFIG), CONFIG),
         environment=_mapping(read_json(folder / ENVIRONMENT), ENVIRONMENT),
@@ -88,7 +93,7 @@ def _read_fits(path: Path) -> list[dict[str, np.ndarray]]:
     for key, values in read_arrays(path, _CURVE_NAME).items():
         number, _, name = key.partition("/")
         if not name:
-            raise RecordError(f"{path.name} must name arrays <fit>/<curve>, but has {_brief(key)}.")
+            raise RecordError(f"{path.name} must name arrays <fit>/<curve>, but has {brief(key)}.")
         fits.setdefault(int(number), {})[name] = values
     return [fits[number] for number in sorted(fits)]
 
@@ -107,10 +112,31 @@ def _check_fields(record: TrialRecord) -> None:
     )
     for field, holds, rule in rules:
         if not holds:
-            raise RecordError(f"{field} in {RECORD} must be {rule}, but is {_brief(getattr(record, field))}.")
+            raise RecordError(f"{field} in {RECORD} must be {rule}, but is {brief(getattr(record, field))}.")
+    for moment, report in record.gradient_checks.items():
+        if not isinstance(report, dict):
+            raise RecordError(f"{moment} in {CHECKS} must be a mapping, but is {brief(report)}.")
+    _check_environment(record.environment)
     for name, values in record.curves.items():
         if values.ndim != 1:
             raise RecordError(f"{name} in {CURVES} must have one dimension, but has shape {values.shape}.")
+
+
+def _check_environment(environment: Mapping[str, Any]) -> None:
+    """Refuse an environment whose sections are not what `pipeline.trials.environment` writes."""
+    blas = environment.get("blas", [])
+    rules = {
+        "code": isinstance(environment.get("code", {}), dict),
+        "packages": isinstance(environment.get("packages", {}), dict),
+        "variables": isinstance(environment.get("variables", {}), dict),
+        "blas": isinstance(blas, list) and all(isinstance(library, dict) for library in blas),
+    }
+    for section, holds in rules.items():
+        if not holds:
+            raise RecordError(f"{section} in {ENVIRONMENT} is not what a record holds: {brief(environment[section])}.")
+    diff = environment.get("code", {}).get("diff", "")
+    if not isinstance(diff, str):
+        raise RecordError(f"code.diff in {ENVIRONMENT} must be a text, but is {brief(diff)}.")
 
 
 def _is_number(value: Any) -> bool:
@@ -188,8 +214,8 @@ def read_json(path: Path) -> Any:
     try:
         value = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise RecordError(f"{path.name} must be JSON, but is not: {_brief(str(error))}.") from None
-    _check_depth(value, path.name)
+        raise RecordError(f"{path.name} must be JSON, but is not: {brief(str(error))}.") from None
+    _check_plain(value, path.name)
     return value
 
 
@@ -208,28 +234,26 @@ def read_yaml(path: Path) -> Any:
     try:
         value = yaml.load(content, _PlainLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise RecordError(f"{path.name} must be plain YAML, but is not: {_brief(str(error))}.") from None
-    _check_depth(value, path.name)
+        raise RecordError(f"{path.name} must be plain YAML, but is not: {brief(str(error))}.") from None
+    _check_plain(value, path.name)
     return value
 
 
-def _check_depth(value: Any, name: str, depth: int = 0) -> None:
+def _check_plain(value: Any, name: str, depth: int = 0) -> None:
+    """Refuse what is nested too deep, and integers that are too long to be printed or to become a float."""
     if depth > MAX_DEPTH:
         raise RecordError(f"{name} must be nested at most {MAX_DEPTH} deep, but is deeper.")
-    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    if isinstance(value, int) and value.bit_length() > MAX_BITS:
+        raise RecordError(f"{name} must hold integers of at most {MAX_BITS} bits, but one has {value.bit_length():,}.")
+    items = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else ()
     for item in items:
-        _check_depth(item, name, depth + 1)
+        _check_plain(item, name, depth + 1)
 
 
 def _mapping(value: Any, name: str) -> dict[str, Any]:
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
-        raise RecordError(f"{name} must hold a mapping with text keys, but holds {_brief(value)}.")
+        raise RecordError(f"{name} must hold a mapping with text keys, but holds {brief(value)}.")
     return value
-
-
-def _brief(value: Any) -> str:
-    text = " ".join(repr(value).split()) if not isinstance(value, str) else " ".join(value.split())
-    return text if len(text) <= 120 else text[:117] + "…"
 
 
 def read_arrays(path: Path, allowed: re.Pattern[str], limit: int = MAX_ARRAY_BYTES) -> dict[str, np.ndarray]:
@@ -244,16 +268,20 @@ def read_arrays(path: Path, allowed: re.Pattern[str], limit: int = MAX_ARRAY_BYT
     try:
         with _opened(path, limit) as file, zipfile.ZipFile(file) as archive:
             members = archive.infolist()
-            if len(members) > MAX_ARRAYS or sum(member.file_size for member in members) > limit:
-                raise RecordError(f"{path.name} must hold at most {MAX_ARRAYS:,} arrays of {limit:,} bytes in all.")
+            size = os.fstat(file.fileno()).st_size
+            if len(members) > MAX_ARRAYS or sum(member.file_size for member in members) > size:
+                raise RecordError(
+                    f"{path.name} must hold at most {MAX_ARRAYS:,} arrays, uncompressed, but its {size:,} bytes claim "
+                    f"to be {sum(member.file_size for member in members):,} in {len(members):,}."
+                )
             for member in members:
                 name = member.filename.removesuffix(".npy")
                 if not allowed.fullmatch(name) or name in arrays:
-                    raise RecordError(f"{path.name} holds {_brief(name)!r}, which is no name of a record's array.")
+                    raise RecordError(f"{path.name} holds {brief(name)!r}, which is no name of a record's array.")
                 with archive.open(member) as stream:
                     arrays[name] = _read_array(stream, member.file_size, f"{path.name}: {name}")
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as error:
-        raise RecordError(f"{path.name} is damaged or no .npz archive: {_brief(str(error))}.") from None
+        raise RecordError(f"{path.name} is damaged or no .npz archive: {brief(str(error))}.") from None
     return arrays
 
 
@@ -263,16 +291,25 @@ def _read_array(stream: IO[bytes], size: int, label: str) -> np.ndarray:
         read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
         shape, fortran, dtype = read_header[version](stream)
     except (ValueError, KeyError, SyntaxError, TypeError, OverflowError, RecursionError, MemoryError) as error:
-        raise RecordError(f"{label} must be a .npy array, but is not: {_brief(str(error))}.") from None
+        raise RecordError(f"{label} must be a .npy array, but is not: {brief(str(error))}.") from None
     if dtype.kind not in "fiub" or dtype.itemsize > 8:
-        raise RecordError(f"{label} must hold numbers of at most 8 bytes, but holds {_brief(dtype.str)}.")
+        raise RecordError(f"{label} must hold numbers of at most 8 bytes, but holds {brief(dtype.str)}.")
     num_bytes = math.prod(shape) * dtype.itemsize
     if min(shape, default=0) < 0 or len(shape) > 2 or num_bytes > size:
-        raise RecordError(f"{label} claims shape {_brief(shape)}, which its {size:,} bytes cannot hold.")
-    content = stream.read(num_bytes + 1)
-    if len(content) != num_bytes:
+        raise RecordError(f"{label} claims shape {brief(shape)}, which its {size:,} bytes cannot hold.")
+    values = np.empty(shape[::-1] if fortran else shape, dtype)
+    room = values.reshape(-1).view(np.uint8).data
+    if _read_into(stream, room) != num_bytes or stream.read(1):
         raise RecordError(f"{label} must be {num_bytes:,} bytes long for its shape {shape}, but is not.")
-    return np.frombuffer(bytearray(content), dtype).reshape(shape, order="F" if fortran else "C")
+    return values.T if fortran else values
+
+
+def _read_into(stream: IO[bytes], room: memoryview) -> int:
+    """Fill `room` from the stream as far as it goes, without another copy; how many bytes that were."""
+    filled = 0
+    while filled < len(room) and (count := stream.readinto(room[filled:])):  # type: ignore[attr-defined]
+        filled += count
+    return filled
 
 
 def config_of(record: TrialRecord) -> TrialConfig:
@@ -300,9 +337,11 @@ def check_sizes(config: TrialConfig, record: TrialRecord) -> None:
         Training it would take absurd amounts of memory, or it contradicts the recorded parameters.
     """
     units = config.model.hidden_units
+    weights = sum(before * after for before, after in itertools.pairwise(units))
     for name, value, limit in (
         ("the sum of model.hidden_units", sum(units), MAX_UNITS),
         ("the number of hidden layers", len(units), MAX_LAYERS),
+        ("the number of weights between hidden layers", weights, MAX_WEIGHTS),
         ("data.examples", config.data.examples or 0, MAX_EXAMPLES),
         ("repeats times data.folds", config.repeats * (config.data.folds or 1), MAX_FITS),
     ):

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pipeline.config.errors import printable
+from pipeline.config.text import printable
 from pipeline.trials.record import TrialRecord
 
 Verdict = Literal["identical", "within_tolerance", "differs"]

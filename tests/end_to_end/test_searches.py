@@ -103,6 +103,11 @@ class TestSpaces:
 class TestObjectives:
     OBJECTIVES = "study.objective=[dev_error,parameters]"
 
+    def test_a_sweep_of_which_many_cannot_be_goes_on_to_its_number(self, sweep_of: Run) -> None:
+        sizes = "+search.space.model.hidden_units={choices: {one: [8], two: [8, 6]}}"
+        ended = sweep_of("search=per_layer", "model.hidden_units=[8,6]", sizes, "study.trials=12", "workers.count=1")
+        assert "12 of 12 trials done" in ended.out, ended.err
+
     def test_several_objectives_print_the_trials_that_no_other_beats(self, sweep_of: Run, shared_store: Path) -> None:
         sizes = "+search.space.model.hidden_units={choices: {tiny: [2], small: [8]}}"
         ended = sweep_of(self.OBJECTIVES, "pruner=none", sizes, "study.trials=6", small=SIZES_OPEN)
@@ -167,7 +172,36 @@ class TestPruners:
             assert set(trial.intermediate_values) <= {2, 4, 6, 8}
 
 
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("override", "sentence"),
+        [
+            ("study.storage=foo://", "study.storage foo:// cannot be used"),
+            ("study.storage=/", "study.storage must be a database's address or a journal file, but is '/'"),
+            ("study.enqueue=[{nope: 1}]", "study.enqueue names nope, which must be in search.space"),
+            ("pruner.first_rung=100000", "pruner.first_rung must be below training.num_epochs = 12, but is 100000"),
+            ("study.objective='[[[['", "study.objective"),
+            ("workers.count=6", "study.lag=5 allows that, and is another study"),
+            ("workers.synchronous=true", "workers.synchronous has been removed: with study.lag the search repeats"),
+        ],
+    )
+    def test_what_cannot_be_is_one_sentence_and_writes_nothing(
+        self, sweep_of: Run, tmp_path: Path, override: str, sentence: str
+    ) -> None:
+        ended = sweep_of(override, store=tmp_path / "store")
+        assert ended.code == 1
+        assert sentence in ended.err
+        assert "Traceback" not in ended.err
+        assert not (tmp_path / "store").exists()
+
+
 class TestWords:
+    def test_a_free_search_is_said_not_to_repeat(self, sweep_of: Run, shared_store: Path) -> None:
+        ended = sweep_of("study.trials=3", "study.lag=null", "workers.count=9", "sampler.seed=11")
+        assert ended.code == 0, ended.err
+        assert "study.lag=null: the search runs free" in ended.out
+        assert study_of(shared_store, ended.study).user_attrs["config"]["study"]["lag"] is None
+
     def test_how_to_go_on_repeats_what_was_given(self, sweep_of: Run) -> None:
         ended = sweep_of("study.trials=2", "sampler.seed=5")
         (extend,) = [line for line in ended.out.splitlines() if "extend the study" in line]
