@@ -8,6 +8,7 @@ from pipeline.console import compose
 from pipeline.console.display import console
 from pipeline.tracking.archive import Archive
 from pipeline.tracking.export import export as write_export
+from pipeline.tracking.export import rerun_command
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -21,6 +22,7 @@ def export(config: ExportConfig) -> int:
     archive = Archive(tracking)
     run = archive.find(config.run, config.study)
     folder = Path(config.folder or Path(tracking.store) / "exports" / run.handle.replace("/", "-"))
-    write_export(archive.load(run), folder, kind=run.kind, name=run.name, run_id=run.run_id)
-    console.print(f"{run.handle} is in {folder}\nNext:\n  make rerun RUN={folder}")
+    record = archive.load(run)
+    write_export(record, folder, kind=run.kind, name=run.name, run_id=run.run_id)
+    console.print(f"{run.handle} is in {folder}\nNext:\n  {rerun_command(record, folder)}")
     return 0

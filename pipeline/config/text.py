@@ -12,7 +12,7 @@ def printable(text: str) -> str:
 def markdown(text: Any) -> str:
     """A name or a value within a line of Markdown: shown as it is, neither markup nor HTML."""
     line = " ".join(printable(str(text)).split())
-    return re.sub(r"([\\`*_{}\[\]<>|#&!~])", r"\\\1", line)
+    return re.sub(r"[\\`*<>|&]|(?<=\])\(", r"\\\g<0>", line)
 
 
 def brief(value: Any, limit: int = 120) -> str:

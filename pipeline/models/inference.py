@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.config.text import brief
 from pipeline.data.arrays import CACHE_VALUES, Normalization, row_blocks
 from pipeline.data.batches import normalize
 from pipeline.data.encoding import Recipe, encode
@@ -137,14 +138,42 @@ class Classifier:
         if text.get("format") != FORMAT:
             raise ValueError(f"the model has format {text.get('format')}, this version reads format {FORMAT}")
         given = text["architecture"]
+        if not all(type(size) is int for size in given["layer_sizes"]):
+            raise ValueError(f"layer_sizes must be whole numbers, but are {given['layer_sizes']}")
         architecture = Architecture(tuple(given["layer_sizes"]), tuple(given["activations"]), given["output"])
-        shapes = {name: view.shape for name, view in Parameters(architecture.layer_sizes).as_dict().items()}
-        parameters = {name: arrays[name] for name in shapes}
+        shapes = _shapes(architecture)
         for name, shape in shapes.items():
-            if parameters[name].shape != shape:
-                raise ValueError(f"{name} must have shape {shape}, but has {parameters[name].shape}")
+            if arrays[name].shape != shape:
+                raise ValueError(f"{name} must have shape {shape}, but has {arrays[name].shape}")
+        recipe = dict(text["recipe"])
+        _check_recipe(recipe, architecture)
         statistics = (arrays[f"normalization_{name}"] for name in ("fill", "mean", "inv_std"))
-        return cls(dict(text["recipe"]), Normalization(*statistics), architecture, parameters)
+        parameters = {name: arrays[name] for name in shapes if not name.startswith("normalization")}
+        return cls(recipe, Normalization(*statistics), architecture, parameters)
+
+
+def _shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
+    """The shape of every array of a model, without making one."""
+    sizes = architecture.layer_sizes
+    layers = range(1, len(sizes))
+    shapes: dict[str, tuple[int, ...]] = {f"W{layer}": (sizes[layer], sizes[layer - 1]) for layer in layers}
+    shapes |= {f"b{layer}": (sizes[layer], 1) for layer in layers}
+    return shapes | {f"normalization_{name}": (sizes[0],) for name in ("fill", "mean", "inv_std")}
+
+
+def _check_recipe(recipe: Recipe, architecture: Architecture) -> None:
+    """Refuse a recipe that does not fit the network, before a table is read by it."""
+    classes, columns = recipe["classes"], recipe["columns"]
+    if not isinstance(classes, list) or len(classes) != architecture.num_classes:
+        raise ValueError(f"classes must be {architecture.num_classes} names, but are {brief(classes)}")
+    if not isinstance(columns, list) or not columns:
+        raise ValueError(f"columns must be a list of at least one, but are {brief(columns)}")
+    for column in columns:
+        if column["kind"] not in ("number", "category"):
+            raise ValueError(f"the kind of a column must be number or category, but is {brief(column['kind'])}")
+    features = sum(len(column["categories"]) if column["kind"] == "category" else 1 for column in columns)
+    if features != architecture.layer_sizes[0]:
+        raise ValueError(f"the columns make {features} features, but the network takes {architecture.layer_sizes[0]}")
 
 
 def probabilities(Z: npt.NDArray[Any], output: str) -> npt.NDArray[np.float64]:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pipeline.config.errors import DataError, StudyError, UserError
+from pipeline.config.text import markdown
 from pipeline.data.arrays import TrialArrays
 from pipeline.data.prepare import PreparedData
 from pipeline.data.recognition import PresentRows, present_rows
@@ -96,6 +97,7 @@ class Opened:
         names, rows = self.result.class_table()
         finalist = self.finalist
         lines = [f"**{self.headline}**", "", finalist.choice.why, "", f"Evaluated: {finalist.winner.how}.", ""]
+        rows = [[markdown(cell) for cell in row] for row in rows]
         lines += ["| " + " | ".join(cells) + " |" for cells in (names, ["---"] * len(names), *rows)]
         for remark in self.remarks:
             lines += ["", remark]

@@ -1,6 +1,7 @@
 """Writes a run into one folder that can be attached to a paper and that `make rerun` reads back."""
 
 import csv
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -32,6 +33,13 @@ def export(record: TrialRecord, folder: Path, *, kind: str, name: str, run_id: s
     except OSError as error:
         raise RecordError(f"The folder {folder} must be writable, but is not: {error.strerror}.") from None
     return folder
+
+
+def rerun_command(record: TrialRecord, folder: Path) -> str:
+    """The command that repeats an exported run; data that are not built in have to be allowed."""
+    data = record.config.get("data", {})
+    allowed = "" if data.get("source", "builtin") == "builtin" else " ARGS=allow_path=true"
+    return f"make rerun RUN={shlex.quote(str(folder))}{allowed}"
 
 
 def metrics_table(record: TrialRecord) -> tuple[list[str], np.ndarray]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.config.text import markdown, short, shortened
 from pipeline.gradcheck.report import distrust
 from pipeline.tracking.files import digests, masked
 from pipeline.trials.record import TrialRecord
@@ -34,7 +35,7 @@ def params(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
             flat |= params(value, f"{prefix}{key}.")
         else:
             text = value if isinstance(value, str) else json.dumps(value)
-            flat[f"{prefix}{key}"] = text if len(text) <= MAX_PARAM else text[: MAX_PARAM - 1] + "…"
+            flat[f"{prefix}{key}"] = shortened(text, MAX_PARAM)
     return flat
 
 
@@ -84,7 +85,7 @@ def tags(record: TrialRecord) -> dict[str, str]:
         "seed": record.config.get("seed"),
         **{f"gradcheck_{moment}": report.get("verdict") for moment, report in record.gradient_checks.items()},
         **{f"diagnosis_{key}": value for key, value in record.diagnosis.items() if isinstance(value, str)},
-        "diagnosis_remedies": "; ".join(record.diagnosis.get("remedies") or []),
+        "diagnosis_remedies": "; ".join(map(str, record.diagnosis.get("remedies") or [])),
         **digests(record),
     }
     if isinstance(code, Mapping):
@@ -95,7 +96,7 @@ def tags(record: TrialRecord) -> dict[str, str]:
 def tag(value: Any) -> str:
     """A tag's text: masked, and no longer than MLflow takes."""
     text = str(masked(value)) if isinstance(value, str) else json.dumps(masked(value))
-    return text if len(text) <= MAX_TAG else text[: MAX_TAG - 1] + "…"
+    return shortened(text, MAX_TAG)
 
 
 NAMED = ("trial", "baseline")
@@ -109,14 +110,14 @@ def handle(kind: str, study: str, name: str, run_id: str) -> str:
 
 def description(record: TrialRecord, kind: str, name: str, handle: str) -> str:
     """A short Markdown summary: what it was, how it went, what to do about it, how to repeat it by its `handle`."""
-    checks = [f"{moment} {report['verdict']}" for moment, report in record.gradient_checks.items() if report]
+    checks = [f"{moment} {report.get('verdict')}" for moment, report in record.gradient_checks.items() if report]
     paragraphs = [
-        f"**{kind} {name}**: {_what(record.config)}",
-        f"**Outcome:** {record.outcome.replace('_', ' ')}: {record.reason}".rstrip(": "),
+        f"**{markdown(f'{kind} {name}')}**: {_what(record.config)}",
+        f"**Outcome:** {record.outcome.replace('_', ' ')}: {markdown(record.reason)}".rstrip(": "),
         distrust(record.gradient_checks),
         _table(record.summary),
         _diagnosis(record.diagnosis),
-        f"**Gradient check:** {', '.join(checks)} (the numbers are in `gradcheck.txt`)" if checks else "",
+        f"**Gradient check:** {markdown(', '.join(checks))} (the numbers are in `gradcheck.txt`)" if checks else "",
         f"Repeat it, and compare every bit: `make rerun RUN={handle}`",
     ]
     return tag("\n\n".join(paragraph for paragraph in paragraphs if paragraph))
@@ -132,30 +133,26 @@ def _diagnosis(diagnosis: Mapping[str, Any]) -> str:
     verdict = diagnosis.get("verdict")
     if not verdict:
         return ""
-    words = "neither high bias nor high variance" if verdict == "neither" else verdict
+    words = "neither high bias nor high variance" if verdict == "neither" else markdown(verdict)
     numbers = [
         f"{name.replace('_', ' ')} {diagnosis[name]:.1%}"
         for name in ("avoidable_bias", "variance")
-        if name in diagnosis
+        if isinstance(diagnosis.get(name), int | float)
     ]
-    remedies = diagnosis.get("remedies") or []
-    advice = f"; try, in this order: {', '.join(remedies)}" if remedies else ""
+    remedies = ", ".join(map(str, diagnosis.get("remedies") or []))
+    advice = f"; try, in this order: {markdown(remedies)}" if remedies else ""
     return f"**Diagnosis:** {words} ({', '.join(numbers)}){advice}"
 
 
 def _what(config: Mapping[str, Any]) -> str:
-    def at(path: str) -> Any:
+    def at(path: str) -> str:
         value: Any = config
         for key in path.split("."):
             value = value.get(key) if isinstance(value, Mapping) else None
-        return value
+        return markdown(short(value))
 
     return (
         f"{at('data.name')}, hidden units {at('model.hidden_units')}, {at('model.activation')}, "
-        f"λ = {_short(at('regularization.lambd'))}, keep_prob = {_short(at('regularization.keep_prob'))}, "
-        f"init scale = {_short(at('model.init.scale'))}, {at('training.optimizer')}, seed {at('seed')}"
+        f"λ = {at('regularization.lambd')}, keep_prob = {at('regularization.keep_prob')}, "
+        f"init scale = {at('model.init.scale')}, {at('training.optimizer')}, seed {at('seed')}"
     )
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from pipeline.config.commands import TrackingConfig
 from pipeline.config.errors import RecordError
+from pipeline.config.text import brief, short
 from pipeline.models.inference import DESCRIPTION, PARAMETERS, Classifier
 from pipeline.tracking import reading
 from pipeline.tracking.places import files_folder
@@ -161,10 +162,11 @@ class Registry:
                     f"version {champion.version} stays the champion: it was chosen on another split, whose dev costs "
                     "do not compare; give this one another name with model=…"
                 )
-            if not float(ours["dev_cost"]) < float(theirs.get("dev_cost", math.inf)):
+            theirs_cost, ours_cost = _number(theirs.get("dev_cost")), _number(ours["dev_cost"])
+            if not ours_cost < theirs_cost:
                 return False, (
-                    f"version {champion.version} stays the champion: its dev cost {float(theirs['dev_cost']):.4g} "
-                    f"is not higher than {float(ours['dev_cost']):.4g}"
+                    f"version {champion.version} stays the champion: its dev cost {short(theirs_cost)} "
+                    f"is not higher than {short(ours_cost)}"
                 )
         self._guarded(self._client.set_registered_model_alias, name, CHAMPION, number)
         before = f"its dev cost is lower than that of version {champion.version}" if champion else "it is the first"
@@ -193,8 +195,10 @@ class Registry:
                 text = reading.read_json(folder / DESCRIPTION)
                 return Classifier.restore(text, reading.read_arrays(folder / PARAMETERS, _ARRAY_NAME))
             except (RecordError, ValueError, KeyError, TypeError, AttributeError) as error:
-                reason = f"{error}".rstrip(".")
-                raise RecordError(f"The model {address} is none that this pipeline can read: {reason}.") from None
+                reason = f"it has no {error}" if isinstance(error, KeyError) else f"{error}".rstrip(".")
+                raise RecordError(
+                    f"The model {address} is none that this pipeline can read: {brief(reason)}."
+                ) from None
 
     def _version(self, address: str) -> "ModelVersion":
         match = _ADDRESS.fullmatch(address)
@@ -244,6 +248,14 @@ class Registry:
             return call(*arguments, **named)
         except Exception as error:
             raise explain(error, self.store) from error
+
+
+def _number(text: str | None) -> float:
+    """The number in a tag; infinite if there is none, so that such a version is no better than any other."""
+    try:
+        return float(text or math.inf)
+    except ValueError:
+        return math.inf
 
 
 def save(classifier: Classifier, example: "pd.DataFrame", folder: Path, **named: Any) -> None:

@@ -9,7 +9,7 @@ import pyarrow.parquet
 import pytest
 
 from pipeline.config.errors import RecordError
-from pipeline.tracking.export import CSV, PARQUET, REPORT, export
+from pipeline.tracking.export import CSV, PARQUET, REPORT, export, rerun_command
 from pipeline.tracking.files import digests
 from pipeline.tracking.reading import read_folder
 from pipeline.trials.record import TrialRecord
@@ -57,3 +57,10 @@ def test_an_earlier_export_may_be_replaced(make_record: MakeRecord, tmp_path: Pa
 def test_a_failed_run_can_be_exported(make_record: MakeRecord, tmp_path: Path) -> None:
     export(make_record(outcome="failed", curves={}, parameters={}), tmp_path, kind="trial", name="trial-0001")
     assert read_folder(tmp_path).outcome == "failed"
+
+
+def test_the_next_command_of_an_export_allows_data_that_are_not_built_in(make_record: MakeRecord) -> None:
+    record = make_record()
+    assert rerun_command(record, Path("out")) == "make rerun RUN=out"
+    record.config["data"]["source"] = "file"
+    assert rerun_command(record, Path("my out")) == "make rerun RUN='my out' ARGS=allow_path=true"

@@ -7,9 +7,11 @@ import io
 import json
 import os
 import re
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -78,6 +80,33 @@ def test_what_is_written_is_read_back(make_record: MakeRecord, tmp_path: Path) -
     assert config_of(back).model.hidden_units == [3]
 
 
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("shape", [(), (0,), (7,), (3, 4)])
+@pytest.mark.parametrize("dtype", ["<f4", ">f8", "<i8", "|b1"])
+def test_every_kind_of_array_is_read_as_it_was_written(
+    tmp_path: Path, order: Literal["C", "F"], shape: tuple[int, ...], dtype: str
+) -> None:
+    values = np.asarray(np.random.default_rng(0).integers(0, 2, shape), dtype, order)
+    np.savez(tmp_path / "a.npz", W1=values)
+    (back,) = reading.read_arrays(tmp_path / "a.npz", re.compile("W1")).values()
+    assert (back.dtype, back.shape, back.flags.writeable) == (values.dtype, values.shape, True)
+    assert (back == values).all()
+
+
+def test_a_compressed_archive_takes_no_more_memory_than_its_size(tmp_path: Path) -> None:
+    """Half a gigabyte of zeros in half a megabyte is refused by the archive's own list of sizes."""
+    path = tmp_path / "parameters.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("W1.npy", "w") as member:
+        member.write(npy("{'descr': '<f4', 'fortran_order': False, 'shape': (8192, 16384)}"))
+        for _ in range(8192):
+            member.write(bytes(4 * 16384))
+    tracemalloc.start()
+    with pytest.raises(RecordError, match="uncompressed"):
+        reading.read_arrays(path, re.compile("W1"))
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()
+
+
 def test_a_failed_trial_without_curves_and_parameters_is_read_back(make_record: MakeRecord, tmp_path: Path) -> None:
     record = make_record(outcome="failed", curves={}, parameters={}, summary={}, gradient_checks={}, diagnosis={})
     files.write_folder(record, tmp_path / "run")
@@ -107,6 +136,20 @@ def pickle_instead_of_archive(folder: Path) -> None:
 
 def archive_that_unpacks_to_gigabytes(folder: Path) -> None:
     make_npz(folder / files.CURVES, {"train_cost.npy": bytes(64 * 2**20)}, zipfile.ZIP_DEFLATED)
+
+
+def archive_whose_members_share_their_bytes(folder: Path) -> None:
+    path = folder / files.CURVES
+    make_npz(path, {"train_cost.npy": array_bytes(np.zeros(1000)), "dev_cost.npy": array_bytes(np.zeros(1000))})
+    with zipfile.ZipFile(path) as archive:
+        first, second = archive.infolist()
+    content = path.read_bytes()
+    local = content[: second.header_offset]  # the second member is left out, and its entry points at the first
+    directory = content[archive.start_dir :].replace(
+        second.header_offset.to_bytes(4, "little"), first.header_offset.to_bytes(4, "little")
+    )
+    end = directory.rindex(b"PK\x05\x06") + 16
+    path.write_bytes(local + directory[:end] + len(local).to_bytes(4, "little") + directory[end + 4 :])
 
 
 def header_with_a_huge_shape(folder: Path) -> None:
@@ -273,6 +316,35 @@ def summary_of_texts(folder: Path) -> None:
     rewrite_meta(folder, summary={"best_dev_cost": "0.1"})
 
 
+def integer_of_thousands_of_digits(folder: Path) -> None:
+    replace_text(folder, files.CONFIG, "seed: 1" + ":59" * 3000)
+
+
+def integer_beyond_floats(folder: Path) -> None:
+    text = (folder / files.RECORD).read_text().replace('"best_dev_cost": 0.5', '"best_dev_cost": 1' + "0" * 400)
+    (folder / files.RECORD).write_text(text)
+
+
+def code_of_text(folder: Path) -> None:
+    replace_text(folder, files.ENVIRONMENT, '{"code": "x"}')
+
+
+def diff_of_a_number(folder: Path) -> None:
+    (folder / files.DIFF).unlink()
+    replace_text(folder, files.ENVIRONMENT, '{"code": {"diff": 5}}')
+    meta = json.loads((folder / files.RECORD).read_text())
+    del meta["files_sha256"][files.DIFF]
+    (folder / files.RECORD).write_text(json.dumps(meta))
+
+
+def libraries_of_numbers(folder: Path) -> None:
+    replace_text(folder, files.ENVIRONMENT, '{"blas": [1, 2]}')
+
+
+def gradient_check_of_a_number(folder: Path) -> None:
+    replace_text(folder, files.CHECKS, '{"init": 5}')
+
+
 def digests_of_another_kind(folder: Path) -> None:
     rewrite_meta(folder, files_sha256=[1, 2])
 
@@ -280,7 +352,8 @@ def digests_of_another_kind(folder: Path) -> None:
 HOSTILE: dict[Hostile, str] = {
     pickled_array: "numbers",
     pickle_instead_of_archive: "no .npz archive",
-    archive_that_unpacks_to_gigabytes: "at most",
+    archive_that_unpacks_to_gigabytes: "uncompressed",
+    archive_whose_members_share_their_bytes: "uncompressed",
     header_with_a_huge_shape: "cannot hold",
     header_with_a_negative_shape: "cannot hold",
     header_with_code: "must be a .npy array",
@@ -319,6 +392,12 @@ HOSTILE: dict[Hostile, str] = {
     stop_epoch_beyond_all_bounds: "stop_epoch",
     summary_of_texts: "summary",
     digests_of_another_kind: "mapping",
+    integer_of_thousands_of_digits: "integers of at most 128 bits",
+    integer_beyond_floats: "integers of at most 128 bits",
+    code_of_text: "code in environment.json",
+    diff_of_a_number: "code.diff",
+    libraries_of_numbers: "blas in environment.json",
+    gradient_check_of_a_number: "init in gradcheck.json",
 }
 
 
@@ -349,7 +428,8 @@ def test_a_hostile_or_damaged_record_is_refused_in_one_sentence(
         ({"model": {"hidden_units": [10**9]}}, "hidden_units"),
         ({"model": {"hidden_units": [1] * 2000}}, "hidden layers"),
         ({"model": {"hidden_units": [4]}}, "not [4]"),
-        ({"data": {"examples": 10**15}}, "data.examples"),
+        ({"model": {"hidden_units": [50_000, 50_000]}}, "weights between hidden layers"),
+        ({"data": {"examples": 10**8}}, "data.examples"),
         ({"data": {"name": ["digits"]}}, "data.name"),
     ],
 )

@@ -202,6 +202,37 @@ def test_a_model_whose_files_were_tampered_with_runs_nothing_and_is_refused(regi
             registry.load(f"models:/{NAME}@champion")
 
 
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"architecture": {"layer_sizes": [4, 10**12, 3], "activations": ["tanh"], "output": "softmax"}}, "W1 must"),
+        ({"architecture": {"layer_sizes": [4, 8.5, 3], "activations": ["tanh"], "output": "softmax"}}, "whole numbers"),
+        ({"architecture": {"layer_sizes": 4, "activations": ["tanh"], "output": "softmax"}}, "not iterable"),
+        ({"architecture": {}}, "it has no 'layer_sizes'"),
+        ({"recipe": {"classes": 5, "columns": []}}, "classes must be 3 names"),
+        ({"recipe": {"classes": ["a", "b", "c"], "columns": []}}, "columns must be a list of at least one"),
+        ({"recipe": {"classes": ["a", "b", "c"], "columns": [{"name": "x", "kind": "\x1b[2J"}]}}, "number or category"),
+        ({"recipe": {"classes": ["a", "b", "c"], "columns": [{"name": "x", "kind": "number"}]}}, "make 1 features"),
+        ({"recipe": 7}, "not iterable"),
+    ],
+)
+def test_a_model_that_cannot_be_is_refused_in_a_sentence(register, root: Path, change: dict, told: str) -> None:
+    register(0, 0.1)
+    (path,) = root.rglob("classifier.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(RecordError, match="is none that this pipeline can read") as refusal:
+        Registry(TrackingConfig(store=str(root))).load(f"models:/{NAME}@champion")
+    assert told in str(refusal.value)
+    assert "\x1b" not in str(refusal.value)
+    assert len(str(refusal.value)) < 300
+
+
+def test_a_champion_whose_dev_cost_is_no_number_is_replaced(register, registry: Registry) -> None:
+    register(0, 0.1)
+    registry.annotate(NAME, "1", {"dev_cost": "abc"})
+    assert register(1, 0.2).is_champion
+
+
 def test_a_registry_that_cannot_be_reached_is_told_in_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(TrackingError, match="No tracking server answers"):
         Registry(TrackingConfig(uri="http://127.0.0.1:9", store=str(tmp_path)))
