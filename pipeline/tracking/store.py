@@ -222,13 +222,6 @@ def _schema_sentence(text: str, store: Store) -> str:
     )
 
 
-def as_folder(address: str) -> Path | None:
-    """The local folder that an artifact address means; None when it is not a local one."""
-    if address.startswith("file://"):
-        return Path(unquote(urlsplit(address).path))
-    return None if "://" in address or ":/" in address else Path(address)
-
-
 def every_run(client: "MlflowClient", experiment_id: str, condition: str) -> list["Run"]:
     """Every run of an experiment that fits the condition, the newest first."""
     found: list[Run] = []
