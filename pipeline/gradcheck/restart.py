@@ -39,9 +39,8 @@ KINKED = frozenset({"relu", "leaky_relu"})
 """Activations with a corner at 0."""
 BLOCK_ELEMENTS = 2**18
 """Numbers in the largest array of one batch of perturbations if nothing is left out of it: 2 MiB of float64."""
-
-
 NO_KINKS = np.zeros((1, 1, 1), np.bool_)
+"""Of any shape by broadcasting."""
 
 
 class Quotients(NamedTuple):
@@ -78,6 +77,9 @@ LOSSES: dict[str, Callable[[Array, Array], Array]] = {"softmax": softmax_losses,
 
 class Restart:
     """A network at one point θ on one batch, with every layer's values kept, so that it can restart from any of them.
+
+    The arrays of a batch of perturbations have up to four axes: units of the layer that is reached (n), pairs of a
+    moved unit and an example (s), points such as θ ± ε (points), and the inputs whose weight is moved (q).
 
     Attributes
     ----------
@@ -123,54 +125,60 @@ class Restart:
         limit = max(1, BLOCK_ELEMENTS // (widest * steps.shape[1] * self.m))
         values, kinks = np.zeros(rows.size), np.zeros(rows.size, np.bool_)
         for place, units, inputs in _blocks(rows, columns, limit):
-            losses, straddles, r, k = self._move(layer, units, steps[:, :, inputs])
-            slopes = np.zeros((units.size, self.m, inputs.size))
-            slopes[r, k] = formula.derivative(losses.swapaxes(0, 1), epsilon)
+            losses, straddles, unit, example = self._move(layer, units, steps[:, :, inputs])
+            slopes = np.zeros((units.size, self.m, inputs.size))  # 0 where the example's cost does not change
+            slopes[unit, example] = formula.derivative(losses.swapaxes(0, 1), epsilon)
             values[place] = slopes.sum(axis=1).ravel() / self.m
             if straddles.any():
                 crossed = np.zeros(slopes.shape, np.bool_)
-                crossed[r, k] = straddles
+                crossed[unit, example] = straddles
                 kinks[place] = crossed.any(axis=1).ravel() & (values[place] != 0)
         return Quotients(values, kinks)
 
     def _move(self, layer: int, units: Integers, steps: Array) -> tuple[Array, Array, Integers, Integers]:
-        """Move Z[layer][u, k] of each unit u by `steps` (m, points, q), each unit alone.
+        """Move Z[layer] of each unit, in every example, by `steps` (m, points, q), each unit alone.
 
         Returns
         -------
-        losses : (s, points, q) of the s pairs of a unit and an example whose A changes
+        losses : (s, points, q) of the pairs of a unit and an example whose A changes
         straddles : (s, q) which of them lie on two sides of a kink
-        r, k : (s,) the pairs: a place in `units`, and an example
+        unit, example : (s,) the pairs: a place in `units`, and an example
 
         """
         if layer == self.num_layers:
             return self._move_logits(units, steps)
+        delta, straddles = self._change(layer, units, steps)
+        unit, example = np.nonzero(delta.any(axis=(2, 3)))
+        delta = delta[unit, example]
+        straddles = straddles[unit, example] if straddles.any() else NO_KINKS[0]
+        Z = self._array("Z", (len(self.Z[layer + 1]), *delta.shape), delta.dtype)
+        np.multiply(self.W[layer + 1][:, units[unit], None, None], delta, out=Z)
+        Z += self.Z[layer + 1][:, example, None, None]
+        return *self._finish(layer + 1, Z, example, straddles), unit, example
+
+    def _change(self, layer: int, units: Integers, steps: Array) -> tuple[Array, Array]:
+        """How much A[layer] of each unit changes, (r, m, points, q), and which straddle a kink, (r, m, q)."""
         A = self.Z[layer][units][:, :, None, None] + steps
         straddles = self._activate(layer, A, self._mask(layer, units, slice(None)))
         A -= self.A[layer + 1][units][:, :, None, None]
-        r, k = np.nonzero(A.any(axis=(2, 3)))
-        delta = A[r, k]
-        straddles = straddles[r, k] if straddles.any() else NO_KINKS[0]
-        Z = self._array("Z", (len(self.Z[layer + 1]), *delta.shape), delta.dtype)
-        np.multiply(self.W[layer + 1][:, units[r], None, None], delta, out=Z)
-        Z += self.Z[layer + 1][:, k, None, None]
-        return *self._finish(layer + 1, Z, k, straddles), r, k
+        return A, straddles
 
     def _move_logits(self, units: Integers, steps: Array) -> tuple[Array, Array, Integers, Integers]:
-        r, k = np.divmod(np.arange(units.size * self.m), self.m)
-        Z = self._array("Z", (len(self.Z[self.num_layers]), r.size, *steps.shape[1:]), steps.dtype)
-        Z[...] = self.Z[self.num_layers][:, k, None, None]
-        Z[units[r], np.arange(r.size)] += steps[k]
-        return LOSSES[self.architecture.output](Z, self.y[k]), NO_KINKS[0], r, k
+        """The same at the output layer, where every pair counts and no kink is."""
+        unit, example = np.divmod(np.arange(units.size * self.m), self.m)
+        Z = self._array("Z", (len(self.Z[self.num_layers]), unit.size, *steps.shape[1:]), steps.dtype)
+        Z[...] = self.Z[self.num_layers][:, example, None, None]
+        Z[units[unit], np.arange(unit.size)] += steps[example]
+        return LOSSES[self.architecture.output](Z, self.y[example]), NO_KINKS[0], unit, example
 
-    def _finish(self, layer: int, Z: Array, examples: Integers, straddles: Array) -> tuple[Array, Array]:
-        """Run on from Z[layer] : (n_l, s, points, q) of `examples` : (s,); the losses (s, points, q), kinks (s, q)."""
-        for below in range(layer, self.num_layers):
-            mask = self._mask(below, slice(None), examples)
-            straddles = straddles | self._activate(below, Z, mask).any(axis=0)
-            Z = self._product("other Z" if (below - layer) % 2 == 0 else "Z", self.W[below + 1], Z)
-            flat = Z.reshape(len(Z), -1)
-            flat += self.b[below + 1]
+    def _finish(self, start: int, Z: Array, examples: Integers, straddles: Array) -> tuple[Array, Array]:
+        """Run on from Z[start] : (n, s, points, q) of `examples` (s,); give losses (s, points, q) and kinks (s, q)."""
+        for layer in range(start, self.num_layers):
+            mask = self._mask(layer, slice(None), examples)
+            straddles = straddles | self._activate(layer, Z, mask).any(axis=0)
+            memory = "other Z" if (layer - start) % 2 == 0 else "Z"  # never the one that Z is in
+            Z = self._product(memory, self.W[layer + 1], Z)
+            Z += self.b[layer + 1][:, :, None, None]
         return LOSSES[self.architecture.output](Z, self.y[examples]), straddles
 
     def _mask(self, layer: int, units: Any, examples: Any) -> Array | None:
@@ -214,23 +222,32 @@ def _blocks(rows: Integers, columns: Integers, limit: int) -> Iterator[tuple[sli
 
     Gives the block's place among the coordinates, its rows (r,), and its columns (q,).
     """
+    block: list[slice] = []
+    for span in _row_spans(rows, limit):
+        if block and not _extends(block, span, rows, columns, limit):
+            yield _joined(block, rows, columns)
+            block = []
+        block.append(span)
+    if block:
+        yield _joined(block, rows, columns)
+
+
+def _row_spans(rows: Integers, limit: int) -> Iterator[slice]:
+    """Where each run of equal rows stands, in pieces of at most `limit`."""
     edges = [*np.flatnonzero(np.diff(rows, prepend=-1)), rows.size]
-    spans = [
-        (start, min(start + limit, int(end)))
-        for begin, end in pairwise(edges)
-        for start in range(int(begin), int(end), limit)
-    ]
-    first = 0
-    for this, (start, end) in enumerate(spans):
-        width = spans[first][1] - spans[first][0]
-        following = spans[this + 1] if this + 1 < len(spans) else None
-        if (
-            following is not None
-            and (this + 2 - first) * width <= limit
-            and rows[following[0]] != rows[start]
-            and np.array_equal(columns[slice(*following)], columns[start:end])
-        ):
-            continue
-        block = spans[first : this + 1]
-        yield slice(block[0][0], end), rows[[begin for begin, _ in block]], columns[start:end]
-        first = this + 1
+    for begin, end in pairwise(edges):
+        for start in range(int(begin), int(end), limit):
+            yield slice(start, min(start + limit, int(end)))
+
+
+def _extends(block: list[slice], span: slice, rows: Integers, columns: Integers, limit: int) -> bool:
+    """Whether a span is one more row of the block, moves the block's columns, and still fits."""
+    return (
+        (len(block) + 1) * (span.stop - span.start) <= limit
+        and rows[span.start] != rows[block[-1].start]
+        and np.array_equal(columns[span], columns[block[0]])
+    )
+
+
+def _joined(block: list[slice], rows: Integers, columns: Integers) -> tuple[slice, Integers, Integers]:
+    return slice(block[0].start, block[-1].stop), rows[[span.start for span in block]], columns[block[0]]

@@ -17,10 +17,8 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from pipeline.config.trial import TrialConfig
-from pipeline.data.arrays import Fold, TrialArrays
-from pipeline.data.batches import Examples
-from pipeline.data.sampling import stratified_sample
-from pipeline.gradcheck.check import GradientReport, check_gradients
+from pipeline.data.arrays import TrialArrays
+from pipeline.gradcheck.check import GradientReport
 from pipeline.gradcheck.epsilon_sweep import EpsilonSweep, sweep_epsilon
 from pipeline.gradcheck.numerical import METHODS
 from pipeline.gradcheck.problem import Problem
@@ -29,6 +27,7 @@ from pipeline.nn.network import Masks, Network
 from pipeline.nn.parameters import Parameters
 from pipeline.training.optimizers import Optimizer
 from pipeline.training.streams import Streams, streams
+from pipeline.trials.gradients import check_as_configured, training_sample
 from pipeline.trials.parts import architecture_of, initial_parameters, regularization_of
 
 Array = NDArray[Any]
@@ -182,20 +181,8 @@ class Case:
         return sweep_epsilon(problem, rng=self.drawn.gradcheck)
 
     def _check(self, network: Network, parameters: Parameters, masks: Masks | None, method: str) -> GradientReport:
-        c = self.config.gradcheck
-        return check_gradients(
-            network,
-            parameters,
-            self.X,
-            self.y,
-            rng=self.drawn.gradcheck,
-            masks=masks,
-            method=method,
-            epsilon=c.epsilon,
-            max_coordinates=c.max_coordinates,
-            directions=c.directions,
-            max_kink_share=c.max_kink_share,
-        )
+        batch, rng = (self.X, self.y), self.drawn.gradcheck
+        return check_as_configured(self.config.gradcheck, network, parameters, batch, masks, rng=rng, method=method)
 
     def _train(self, network: Network, X: Array, y: Array, optimizer: Optimizer, steps: int) -> Array:
         """J before the first step and after each: (steps + 1,)."""
@@ -225,11 +212,7 @@ class Case:
         return Network(self.architecture, regularization, dtype=np.float64, max_batch=max_batch)
 
     def _batch(self, count: int) -> tuple[Array, Array]:
-        """A stratified sample of the training part, X : (n_x, count) in float64, y : (count,)."""
-        fold: Fold = self.fold
-        chosen = stratified_sample(self.arrays.y[fold.train], count, rng=self.drawn.gradcheck)
-        examples = Examples(self.arrays.X, self.arrays.y, fold.train[chosen], fold.normalization, np.float64)
-        return examples.head(len(chosen))
+        return training_sample(self.arrays, self.fold, count, rng=self.drawn.gradcheck)
 
 
 def without_dropout(regularization: Regularization) -> Regularization:
