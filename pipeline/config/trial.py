@@ -48,6 +48,8 @@ class DataConfig(Strict):
     examples: Count | None = None  # circles, moons: how many to draw; other sources: a stratified sample of that size
     noise: NonNegative = 0.2  # circles, moons: standard deviation of the points about their curves
     drop: list[str] = field(default_factory=list)  # columns to leave out, such as identifiers (file, openml)
+    group: str | None = None  # column whose equal values stay in one part and in one fold (patients); no feature
+    deduplicate: bool = False  # equal rows stay in one part and in one fold
     max_categories: Count = 100  # a text column with more distinct values is refused
 
 

@@ -1,7 +1,7 @@
 """Makes the divisions of repeats: other training and dev parts of the same rows, each with its own statistics.
 
 Only the coordinator calls it, before trials are submitted; workers read the files (`TrialArrays.division`). A division
-is a function of the data, `data.split_seed` and the repeat's number. Test rows stay where they are.
+is a function of the data, `data.split_seed` and the repeat's number. Test rows stay where they are, groups stay whole.
 
 Each division fits its means, deviations and medians to its own training rows. The columns of a categorical feature are
 those of division 0's training part; where division r has no training row of a category, the column is constant, so its
@@ -20,7 +20,7 @@ import numpy as np
 from pipeline.config.errors import DataError
 from pipeline.config.trial import DataConfig
 from pipeline.data.arrays import Fold, TrialArrays, digest_arrays, division_file, load_arrays, read_division
-from pipeline.data.store import flat
+from pipeline.data.store import flat, read_groups
 
 if TYPE_CHECKING:
     from pipeline.data.prepare import PreparedData
@@ -60,7 +60,8 @@ def divide(arrays: TrialArrays, config: DataConfig, number: int) -> list[Fold]:
     if not all(len(dev) for _, dev in pairs):
         raise DataError("repeats must be 1 without a dev part, on which repeats are compared.")
     if not is_fixed(config):
-        pairs = list(redivide(arrays.y, arrays.classes, config, pairs, number))
+        groups = None if arrays.path is None else read_groups(arrays.path)
+        pairs = list(redivide(arrays.y, arrays.classes, config, pairs, number, groups))
     return [fold(arrays.X, train, dev, config, arrays.image_shape) for train, dev in pairs]
 
 

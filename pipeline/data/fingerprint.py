@@ -17,6 +17,9 @@ def fingerprint(config: DataConfig) -> str:
     """32 hexadecimal digits that change with the configuration, its files' bytes, and the libraries that read them."""
     deciding = asdict(config)
     del deciding["optimal_error"]
+    for name, neutral in (("group", None), ("deduplicate", False)):  # absent: the fingerprints of 0.2.0 stay valid
+        if deciding[name] == neutral:
+            del deciding[name]
     for name in ("path", "given"):
         if deciding[name] is not None:
             path = local_path(deciding[name], f"data.{name}")

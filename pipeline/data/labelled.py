@@ -34,6 +34,7 @@ from pipeline.data.encoding import (
     typed_columns,
     unseen,
 )
+from pipeline.data.grouped import group_numbers
 from pipeline.data.remarks import row_keys, rows_in_two_parts, telling_columns
 from pipeline.data.split import sample
 from pipeline.data.tables import Source, Table, refuse_duplicates
@@ -59,6 +60,8 @@ class Labelled:
         Where each row was in the source, counted through the given examples too.
     given
         Rows that dev and test are drawn from, or None.
+    groups : (m,)
+        Numbers of the groups that stay in one part, or None.
     """
 
     features: "pd.DataFrame"
@@ -66,6 +69,7 @@ class Labelled:
     classes: list[str]
     rows: Index
     given: Index | None
+    groups: Index | None
     image_shape: tuple[int, ...] | None
     source_digest: str
     notes: list[str]
@@ -128,6 +132,9 @@ class Labelled:
 def label(source: Source, config: DataConfig) -> Labelled:
     """Check and type a source, number its classes, and take the sample that was asked for."""
     tables = [_without(source.table, config.drop), *([source.given] if source.given else [])]
+    named = _groups(tables, config.group)
+    if config.group is not None:
+        tables[0] = _without(tables[0], [config.group])
     features, labels = _features(tables, config), _labels(tables)
     classes = natural_order(labels)
     _require_classes(classes, labels, tables[0].target.name)
@@ -136,15 +143,18 @@ def label(source: Source, config: DataConfig) -> Labelled:
     if config.examples is not None:
         own = sample(y, own, config.examples, config.split_seed)
     rows = np.concatenate([own, given])
+    kept = [*named, *([_equal_rows(features, y)] if config.deduplicate else [])]
+    groups = group_numbers(*(label[rows] for label in kept)) if kept else None
     return Labelled(
         features=features if len(rows) == len(y) else features.iloc[rows].reset_index(drop=True),
         y=y[rows],
         classes=classes,
         rows=rows,
         given=np.arange(len(own), len(rows)) if source.given is not None else None,
+        groups=groups,
         image_shape=_image_shape(features, config, source.image_shape),
         source_digest=_digest(features, labels),
-        notes=source.notes + _notes(features),
+        notes=source.notes + _notes(features) + _of_groups(groups, config),
     )
 
 
@@ -161,6 +171,32 @@ def _without(table: Table, drop: list[str]) -> Table:
         if str(name).startswith("Unnamed: "):
             raise DataError(f"A column has no name (number {str(name)[9:]} from 0): name it, or data.drop=['{name}'].")
     return Table(features, table.target)
+
+
+def _groups(tables: list[Table], name: str | None) -> list[Index]:
+    """Numbers of the groups that a column names, one list at most."""
+    if name is None:
+        return []
+    absent = [table for table in tables if name not in table.features]
+    if absent:
+        raise DataError(f"data.group={name!r} must be a column besides the target, in data.given too, but is none.")
+    values = np.concatenate([as_text(table.features[name]) for table in tables])
+    missing = int(pd.isna(values).sum())
+    if missing:
+        raise DataError(f"data.group={name!r} must name a group for every row, but {missing:,} rows have none.")
+    return [pd.factorize(values)[0].astype(np.int64)]
+
+
+def _equal_rows(features: "pd.DataFrame", y: Index) -> Index:
+    return pd.factorize(row_keys(features, y))[0].astype(np.int64)
+
+
+def _of_groups(groups: Index | None, config: DataConfig) -> list[str]:
+    if groups is None:
+        return []
+    what = [f"rows of one {config.group}"] if config.group else []
+    what += ["equal rows"] if config.deduplicate else []
+    return [f"{len(np.unique(groups)):,} groups of {len(groups):,} rows: {' and '.join(what)} stay in one part."]
 
 
 def _features(tables: list[Table], config: DataConfig) -> "pd.DataFrame":

@@ -81,7 +81,7 @@ def _make(config: DataConfig, store: Path) -> dict[str, Any]:
     from pipeline.data.split import split
 
     data = label(read_source(config, store), config)
-    parts = split(data.y, data.classes, config, given=data.given)
+    parts = split(data.y, data.classes, config, given=data.given, groups=data.groups)
     recipe = data.recipe(parts, config)
     with files.writing(store) as draft:
         X = _write_rows(draft.trial / "X.npy", data, parts.visible, recipe)
@@ -89,6 +89,8 @@ def _make(config: DataConfig, store: Path) -> dict[str, Any]:
         _write_rows(draft.heldout / "X.npy", data, parts.test, recipe)
         for directory, rows in ((draft.trial, parts.visible), (draft.heldout, parts.test)):
             files.save(directory, y=data.y[rows], rows=data.rows[rows])
+        if data.groups is not None:
+            files.save(draft.trial, groups=data.groups[parts.visible])
         meta = {
             "classes": recipe["classes"],
             "image_shape": recipe["image_shape"],

@@ -10,7 +10,7 @@ from pipeline.data.tables import Source
 def check_source(config: DataConfig) -> None:
     """Refuse a field that the source needs and lacks, or that it would silently ignore."""
     needed = {"file": ("path", "target")}.get(config.source, ())
-    ignored = {"builtin": ("path", "target", "given"), "openml": ("path", "given")}.get(config.source, ())
+    ignored = {"builtin": ("path", "target", "given", "group"), "openml": ("path", "given")}.get(config.source, ())
     if not config.name:
         raise DataError(f"data.name must be given for data={config.source}, such as mnist_784.")
     for name in needed:

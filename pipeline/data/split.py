@@ -1,4 +1,7 @@
-"""Divides row numbers into training, dev and test parts or folds: stratified, by a seeded stream of its own."""
+"""Divides row numbers into training, dev and test parts or folds: stratified, by a seeded stream of its own.
+
+Groups of rows that must stay together are divided by `pipeline.data.grouped`.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +12,7 @@ import numpy as np
 from pipeline.config.errors import DataError
 from pipeline.config.trial import DataConfig
 from pipeline.data.arrays import Index
+from pipeline.data.grouped import draw_groups, group_folds, require_apart
 
 CAP = 10_000  # examples; a dev or test part larger than this tells no more
 _STREAMS = {"test": 0, "dev": 1, "folds": 2, "sample": 3, "given": 4}  # spawn keys; never renumbered
@@ -65,7 +69,14 @@ def _floor(size: float) -> int:
     return int(size + 1e-9)
 
 
-def split(y: Index, classes: Sequence[str], config: DataConfig, *, given: Index | None = None) -> Split:
+def split(
+    y: Index,
+    classes: Sequence[str],
+    config: DataConfig,
+    *,
+    given: Index | None = None,
+    groups: Index | None = None,
+) -> Split:
     """Divide the rows as the configuration says.
 
     Parameters
@@ -74,25 +85,32 @@ def split(y: Index, classes: Sequence[str], config: DataConfig, *, given: Index 
         Class numbers of every row, positions in `classes`.
     given : (m_given,)
         Rows that dev and test are drawn from, when they come from a file of their own; all others train.
+    groups : (m,)
+        Numbers of the groups that stay in one part.
     """
     everything = np.arange(len(y))
     if given is not None:
-        return _split_given(y, classes, config, np.setdiff1d(everything, given), given)
+        return _split_given(y, classes, config, np.setdiff1d(everything, given), given, groups)
     if config.folds is not None and (config.dev is not None or config.train is not None):
         raise DataError(f"data.folds={config.folds} takes the place of a dev part: leave data.train and data.dev null.")
     m_dev, m_test = part_sizes(len(y), config.train, config.dev, config.test)
     if config.folds is None:
         _require_members(y, classes, 2 if config.test == "none" else 3, "parts")
-    rest, test = _cut(y, everything, m_test, "test", config)
+    rest, test = _cut(y, everything, m_test, "test", config, groups)
     if config.folds is not None:
-        return Split(_folds(y, classes, rest, config), test)
-    train, dev = _cut(y, rest, m_dev, "dev", config)
+        return Split(_folds(y, classes, rest, config, groups), test)
+    train, dev = _cut(y, rest, m_dev, "dev", config, groups)
     _require_training(y, classes, train)
     return Split(((train, dev),), test)
 
 
 def redivide(
-    y: Index, classes: Sequence[str], config: DataConfig, pairs: Sequence[tuple[Index, Index]], number: int
+    y: Index,
+    classes: Sequence[str],
+    config: DataConfig,
+    pairs: Sequence[tuple[Index, Index]],
+    number: int,
+    groups: Index | None = None,
 ) -> tuple[tuple[Index, Index], ...]:
     """Divide the rows of the training and dev parts again, for repeat `number`: parts of the same sizes, stratified.
 
@@ -102,11 +120,14 @@ def redivide(
         Class numbers of the rows that trials see.
     pairs
         The division of repeat 0, as positions in y.
+    groups : (m,)
+        Numbers of the groups that stay in one part.
     """
     rows = np.arange(len(y))
     if config.folds is not None:
-        return _folds(y, classes, rows, config, number)
-    train, dev = _draw(y, rows, len(pairs[0][1]), "dev", _random_state(config.split_seed, "dev", number))
+        return _folds(y, classes, rows, config, groups, number)
+    random_state = _random_state(config.split_seed, "dev", number)
+    train, dev = _draw(y, rows, len(pairs[0][1]), "dev", random_state, groups)
     _require_training(y, classes, train)
     return ((train, dev),)
 
@@ -121,30 +142,38 @@ def sample(y: Index, rows: Index, size: int, seed: int) -> Index:
     return chosen
 
 
-def _split_given(y: Index, classes: Sequence[str], config: DataConfig, train: Index, given: Index) -> Split:
+def _split_given(
+    y: Index, classes: Sequence[str], config: DataConfig, train: Index, given: Index, groups: Index | None
+) -> Split:
     """Training rows stay whole; the given rows are dev, or dev and test in equal halves or as `dev` and `test` say."""
     if config.folds is not None:
         raise DataError(f"data.folds={config.folds} cannot be used when dev examples are given: they are the dev part.")
     if config.train is not None:
         raise DataError(f"data.train={config.train:g} cannot be used when dev examples are given: all others train.")
     _require_training(y, classes, train)
+    if groups is not None:
+        require_apart(groups, train, given)
     if config.test == "none":
         return Split(((train, given),), given[:0])
     _, test = _share_rest(0.0, config.dev, None if config.test == "auto" else config.test)
     _require_members(y[given], classes, 2, "parts")
-    rest, tested = _cut(y, given, _floor(test * len(given)), "given", config)
+    rest, tested = _cut(y, given, _floor(test * len(given)), "given", config, groups)
     return Split(((train, rest),), tested)
 
 
-def _cut(y: Index, rows: Index, size: int, name: str, config: DataConfig) -> tuple[Index, Index]:
+def _cut(y: Index, rows: Index, size: int, name: str, config: DataConfig, groups: Index | None) -> tuple[Index, Index]:
     """Draw `size` of the rows as a part: (the others, the part)."""
     part = "test" if name == "given" else name
     if size == 0 and (part == "dev" or config.test != "none"):
         raise DataError(f"{len(y):,} examples are too few: the {part} part would be empty.")
-    return _draw(y, rows, size, part, _random_state(config.split_seed, name)) if size else (rows, rows[:0])
+    return _draw(y, rows, size, part, _random_state(config.split_seed, name), groups) if size else (rows, rows[:0])
 
 
-def _draw(y: Index, rows: Index, size: int, part: str, random_state: Any) -> tuple[Index, Index]:
+def _draw(
+    y: Index, rows: Index, size: int, part: str, random_state: Any, groups: Index | None = None
+) -> tuple[Index, Index]:
+    if groups is not None:
+        return draw_groups(y, rows, groups, size, part, random_state=random_state)
     from sklearn.model_selection import train_test_split
 
     classes = len(np.unique(y[rows]))
@@ -158,12 +187,14 @@ def _draw(y: Index, rows: Index, size: int, part: str, random_state: Any) -> tup
 
 
 def _folds(
-    y: Index, classes: Sequence[str], rows: Index, config: DataConfig, number: int = 0
+    y: Index, classes: Sequence[str], rows: Index, config: DataConfig, groups: Index | None, number: int = 0
 ) -> tuple[tuple[Index, Index], ...]:
     from sklearn.model_selection import StratifiedKFold
 
     _require_members(y[rows], classes, config.folds or 2, "folds")
     random_state = _random_state(config.split_seed, "folds", number)
+    if groups is not None:
+        return group_folds(y, classes, rows, groups, config.folds or 2, random_state=random_state)
     folds = StratifiedKFold(config.folds or 2, shuffle=True, random_state=random_state)
     return tuple((rows[train], rows[dev]) for train, dev in folds.split(rows, y[rows]))
 

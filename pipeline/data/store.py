@@ -23,6 +23,9 @@ _REMEMBERED = {"digest": str, "source_digest": str, "description": dict, "recipe
 """What `prepared/<key>.json` holds."""
 
 
+GROUPS = "groups.npy"
+
+
 def directories(store: Path, digest: str) -> tuple[Path, Path]:
     """Where the trial arrays and the test rows of a digest are."""
     return store / "arrays" / digest, store / "heldout" / digest
@@ -105,7 +108,18 @@ def trial_digest(path: Path, meta: dict[str, Any]) -> str:
     with np.load(path / "folds.npz", allow_pickle=False) as parts:
         indices = {name: parts[name] for name in sorted(parts.files) if name.startswith(("train_", "dev_"))}
     decisive = {name: meta[name] for name in ("classes", "image_shape", "features", "standardize", "missing")}
-    return digest_arrays({**_load(path), **indices}, json.dumps(decisive))
+    groups = read_groups(path)
+    grouped = {} if groups is None else {"groups": groups}
+    return digest_arrays({**_load(path), **indices, **grouped}, json.dumps(decisive))
+
+
+def read_groups(path: Path) -> npt.NDArray[np.int64] | None:
+    """Group numbers of the rows that trials see, where groups stay together: (m,)."""
+    try:
+        groups: npt.NDArray[np.int64] = np.load(path / GROUPS, allow_pickle=False)
+    except FileNotFoundError:
+        return None
+    return groups
 
 
 def heldout_digest(path: Path) -> str:
