@@ -21,7 +21,7 @@ from pipeline.search.coordinator import Coordinator, Flight
 from pipeline.search.outbox import Outbox
 from pipeline.search.processes import LocalProcesses
 from pipeline.search.space import Space
-from pipeline.search.study import asked, held, open_storage, open_study
+from pipeline.search.study import asked, held, make_search, open_storage, open_study
 from pipeline.tracking.sender import Sender
 from pipeline.trials.record import TrialRecord
 from pipeline.trials.trial import Segment
@@ -107,8 +107,8 @@ class Timed(Coordinator):
     told: list[float]
     sender: Sender
 
-    def _commit(self, flight: Flight, record: TrialRecord) -> None:
-        super()._commit(flight, record)
+    def _finish(self, flight: Flight, record: TrialRecord) -> None:
+        super()._finish(flight, record)
         while isinstance(self.executor, Inline) and self.sender.waiting:
             time.sleep(0.001)
         self.told.append(time.process_time())
@@ -132,14 +132,14 @@ def run(store: Path, *overrides: str, executor: Executor | None = None) -> Sweep
     space = Space(config.search.space, asdict(config.trial))
     with held(config) as (name, _):
         prepared = prepare(config.data, store)
-        study = open_study(config, name, open_storage(config, name), space)
+        study = open_study(config, name, open_storage(config, name))
         sender = make_sender(config, study, prepared).start()
         sender.opened()
         workers = executor or Watched(config.workers.count)
         result = Sweep(study)
         boss = Timed(
             study,
-            space,
+            make_search(config, space),
             make_plan(config, space),
             executor=workers,
             outbox=Outbox(sender.outbox),

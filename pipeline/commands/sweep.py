@@ -31,7 +31,10 @@ from pipeline.search.space import Space
 from pipeline.search.study import (
     asked,
     check_data,
+    check_slots,
+    check_storage,
     held,
+    make_search,
     objective_names,
     open_storage,
     open_study,
@@ -59,12 +62,15 @@ def sweep(config: SweepConfig) -> int:
     logging.getLogger("optuna").setLevel(logging.WARNING)
     space = Space(config.search.space, asdict(config.trial))
     check_workers(config.workers)
+    check_slots(config)
+    check_storage(config)
+    make_search(config, space)  # refuses what cannot be before any file is written
     trials = int(min(config.study.trials, trials_possible(config, space)))
     config = replace(config, study=replace(config.study, trials=trials))
     with held(config) as (name, still_held), terminable():
         prepared = prepare(config.data, Path(config.tracking.store))
         ensure(prepared, config.data, config.repeat_numbers)
-        study = open_study(config, name, open_storage(config, name), space)
+        study = open_study(config, name, open_storage(config, name))
         check_data(study, prepared.digest)
         with claim(study, config.study.storage, take_over=config.study.take_over):
             return carry_out(config, study, space, prepared, still_held)
@@ -79,10 +85,12 @@ def carry_out(config: SweepConfig, study: optuna.Study, space: Space, prepared: 
             sender.start().opened()  # after the workers: an address where none are leaves no run behind
             say_data(config, prepared)
             console.print(f"Study {name}: {standing(study, config)}")
+            if config.study.lag is None:
+                console.print("study.lag=null: the search runs free, so the same command may find another result.")
             with SweepProgress(config.study.trials) as progress:
                 coordinator = Coordinator(
                     study,
-                    space,
+                    make_search(config, space),
                     make_plan(config, space),
                     executor=executor,
                     outbox=Outbox(sender.outbox),
@@ -143,13 +151,11 @@ def baseline(config: SweepConfig) -> TrialConfig:
 def make_plan(config: SweepConfig, space: Space) -> Plan:
     """How many trials, when they report, and when to stop."""
     workers = config.workers
-    synchronous = workers.synchronous or workers.count == 1
     return Plan(
         trials=config.study.trials,
         rungs=rungs(config.pruner, space.largest("training.num_epochs")),
         objectives=tuple(objective_names(config)),
-        slots=workers.count if synchronous else workers.count * (1 + workers.queued),
-        synchronous=synchronous,
+        slots=workers.count * (1 + workers.queued),
         minutes=config.study.minutes,
         max_failures=config.study.max_failures,
         stall=config.study.stall,
@@ -162,13 +168,13 @@ class Tracker:
     def __init__(self, sender: Sender):
         self._sender = sender
 
-    def finished(self, number: int, path: Path) -> None:
-        """A record waits in the outbox."""
-        self._sender.submit(path.stem)
+    def finished(self, name: str) -> None:
+        """A run's record waits in the outbox."""
+        self._sender.submit(name)
 
-    def progress(self, number: int, segment: Segment) -> None:
-        """A trial is under way and has curves to show."""
-        self._sender.progress(run_name(number), segment.curves, segment.started_at, segment.total_s)
+    def progress(self, name: str, segment: Segment) -> None:
+        """A run is under way and has curves to show."""
+        self._sender.progress(name, segment.curves, segment.started_at, segment.total_s)
 
 
 def make_sender(config: SweepConfig, study: optuna.Study, prepared: PreparedData) -> Sender:

@@ -39,6 +39,7 @@ class StudyConfig(Strict):
     baseline: bool = True  # beside the trials, one run without regularisation
     max_failures: Count = 3  # failed trials in a row that stop the sweep
     stall: Count | None = None  # finished trials without improvement that stop the sweep; null: never
+    lag: Annotated[int, Ge(0)] | None = 4  # trials before it that a proposal does not know; null: does not repeat
 
 
 @dataclass
@@ -77,7 +78,6 @@ class WorkersConfig(Strict):
     address: str | None = None  # of the Dask scheduler
     patience: Positive = 60.0  # seconds after which a worker that gives no sign of life is replaced
     queued: Annotated[int, Ge(0)] = 1  # trials that wait at each worker, so that it need not wait for the coordinator
-    synchronous: bool = False  # decide in batches, in the order of trial numbers, so that the whole search repeats
 
 
 @dataclass

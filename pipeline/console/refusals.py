@@ -32,7 +32,14 @@ def sentence(error: Exception, schema: type[Strict]) -> str:
     return " ".join(text.split("\nSee https")[0].split())
 
 
+_REMOVED = {
+    "workers.synchronous": "workers.synchronous has been removed: with study.lag the search repeats with any workers."
+}
+
+
 def _unknown_key(key: str, schema: type[Strict]) -> str:
+    if key in _REMOVED:
+        return _REMOVED[key]
     if key.startswith("search.space."):
         value = "…" if key.rsplit(".", 1)[-1] in OF_A_LEAF else "{low: …, high: …}"
         return f"{key} is not in the search space; to add it, write +{key}={value}."

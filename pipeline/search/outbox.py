@@ -1,13 +1,9 @@
 """The folder where finished records wait until the study and the tracking store have them."""
 
-import re
-from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.config.errors import StudyError
 from pipeline.trials.record import TrialRecord
-
-_NAME = re.compile(r"trial-(\d+)\.npz|baseline\.npz")
 
 
 class Outbox:
@@ -22,21 +18,25 @@ class Outbox:
         except OSError as error:
             raise StudyError(f"{folder} must be writable for finished trials, but: {error.strerror}.") from None
 
-    def path(self, number: int) -> Path:
-        """Where the record of a trial (or of the baseline, -1) waits."""
-        return self.folder / (f"trial-{number:04d}.npz" if number >= 0 else "baseline.npz")
+    def path(self, name: str) -> Path:
+        """Where the record of the run `name` waits."""
+        return self.folder / f"{name}.npz"
 
-    def load(self, number: int) -> TrialRecord | None:
-        """The record of a trial, if it waits here whole; a damaged one is removed, to be trained again alike."""
-        path = self.path(number)
+    def put(self, name: str, record: TrialRecord) -> None:
+        """Write a record, unless it waits here already."""
+        path = self.path(name)
+        if not path.exists():
+            record.save(path)
+
+    def load(self, name: str) -> TrialRecord | None:
+        """The record of a run, if it waits here whole; a damaged one is removed, to be trained again alike."""
+        path = self.path(name)
         try:
             return TrialRecord.load(path) if path.exists() else None
         except (OSError, ValueError):
             path.unlink(missing_ok=True)
             return None
 
-    def waiting(self) -> Iterator[tuple[int, Path]]:
-        """Records that have not been sent, in the order of their numbers."""
-        for path in sorted(self.folder.glob("*.npz")):
-            if match := _NAME.fullmatch(path.name):
-                yield int(match[1] or -1), path
+    def waiting(self) -> list[str]:
+        """Names of the runs whose records have not been sent, in their order."""
+        return sorted(path.stem for path in self.folder.glob("*.npz"))

@@ -1,4 +1,4 @@
-"""Optuna's samplers by name, seeded so that a killed and resumed search proposes what an uninterrupted one would."""
+"""Optuna's samplers by name, seeded so that a proposal depends on the trials before it and on its number alone."""
 
 import warnings
 import zlib
@@ -31,10 +31,6 @@ def make_sampler(config: SamplerConfig, space: Space, objectives: int = 1) -> Ba
     package = _NEEDS.get(config.name)
     if package and find_spec(package) is None:
         raise ConfigError(f"sampler={config.name} needs the package {package}; install it with: pip install {package}")
-    if config.name == "qmc":
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            return QMCSampler(seed=config.seed, scramble=True, warn_independent_sampling=False)
     if config.name == "cmaes" and objectives > 1:
         raise ConfigError(f"sampler=cmaes must have one objective, but study.objective has {objectives}.")
     startup = config.startup_trials
@@ -42,12 +38,40 @@ def make_sampler(config: SamplerConfig, space: Space, objectives: int = 1) -> Ba
     makers: dict[str, Callable[[int], BaseSampler]] = {
         "tpe": lambda seed: TPESampler(seed=seed, n_startup_trials=startup),
         "random": lambda seed: RandomSampler(seed=seed),
-        # The grid's points are shuffled by the seed and numbered after that: it must be the same for all trials.
+        # The points of a grid and of a Sobol sequence are numbered: their seed must be the same for all trials.
         "grid": lambda _: GridSampler(grid, seed=config.seed),
+        "qmc": lambda seed: _Sobol(config.seed, space, independent=RandomSampler(seed=seed)),
         "cmaes": lambda seed: CmaEsSampler(seed=seed, n_startup_trials=startup, warn_independent_sampling=False),
-        "gp": lambda seed: GPSampler(seed=seed, n_startup_trials=startup),
+        "gp": lambda seed: GPSampler(seed=seed, n_startup_trials=startup, warn_independent_sampling=False),
     }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        makers[config.name](0)  # refuses what it cannot be made of before a study exists
     return PerTrialSampler(makers[config.name], config.seed)
+
+
+class _Sobol(QMCSampler):
+    """Point n of a scrambled Sobol sequence over the space's unconditional leaves for trial n, from the first trial on.
+
+    Optuna takes the space from the first finished trial and counts the points in the study; behind a lag several
+    trials would be drawn at random before there is one.
+    """
+
+    def __init__(self, seed: int, space: Space, independent: BaseSampler):
+        super().__init__(seed=seed, scramble=True, independent_sampler=independent, warn_independent_sampling=False)
+        self._distributions = {leaf.path: leaf.distribution for leaf in space.leaves if not leaf.when}
+        self._point = 0
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        """Choose the point by the trial's number."""
+        self._point = trial.number
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """All leaves that have no condition; those that can take one value alone need no coordinate."""
+        return {path: each for path, each in self._distributions.items() if not each.single()}
+
+    def _find_sample_id(self, study: Study, search_space: dict[str, BaseDistribution]) -> int:
+        return self._point
 
 
 class PerTrialSampler(BaseSampler):
@@ -68,7 +92,9 @@ class PerTrialSampler(BaseSampler):
         return self._current[1]
 
     def _seeded(self, *words: int) -> BaseSampler:
-        return self._make(int(np.random.SeedSequence([self._seed, *words]).generate_state(1)[0]))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            return self._make(int(np.random.SeedSequence([self._seed, *words]).generate_state(1)[0]))
 
     def reseed_rng(self) -> None:
         """Do nothing: the seed is the trial's."""
@@ -90,12 +116,9 @@ class PerTrialSampler(BaseSampler):
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """Delegate to a sampler of this parameter's own, so that a trial cut off between two of them goes on alike."""
+        """Delegate to a sampler of this parameter's own: with one seed, all parameters would be drawn alike."""
         sampler = self._seeded(trial.number, zlib.crc32(param_name.encode()))
         return sampler.sample_independent(study, trial, param_name, param_distribution)
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
-        """Delegate, but for the grid, which would stop a study that is not running `optimize`."""
-        sampler = self._of(trial)
-        if not isinstance(sampler, GridSampler):
-            sampler.after_trial(study, trial, state, values)
+        """Do nothing: the search never tells it (see `pipeline.search.search`)."""

@@ -89,12 +89,16 @@ class Space:
             self._check_condition(leaf)
 
     def suggest(self, trial: optuna.Trial) -> dict[str, Any]:
-        """Draw (or, for a reopened trial, read back) a value for every leaf whose condition holds."""
+        """Draw a value for every leaf whose condition holds."""
         values: dict[str, Any] = {}
         for leaf in self.leaves:
             if all(self._current(path, values) == wanted for path, wanted in leaf.when.items()):
                 values[leaf.path] = leaf.value(_suggest(trial, leaf))
         return values
+
+    def values(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """The configuration values, by path, that a trial's recorded parameters stand for."""
+        return {leaf.path: leaf.value(params[leaf.path]) for leaf in self.leaves if leaf.path in params}
 
     def apply(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The plain configuration with `values` (by dotted path) laid over the base."""

@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+import sqlalchemy
 from optuna.exceptions import StorageInternalError
+from optuna.pruners import NopPruner
+from optuna.samplers import RandomSampler
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import TrialState
@@ -23,12 +26,13 @@ from pipeline.config.errors import ConfigError, StudyError
 from pipeline.search.lock import Check, hold_study, unusable
 from pipeline.search.pruners import make_pruner
 from pipeline.search.samplers import make_sampler
+from pipeline.search.search import Search
 from pipeline.search.space import Space
 
 _NOT_IN_DIGEST = {
     "workers": None,
     "tracking": None,
-    "study": {"name", "trials", "minutes", "fresh", "take_over", "storage", "max_failures", "stall"},
+    "study": {"name", "trials", "minutes", "fresh", "take_over", "storage", "max_failures", "stall", "prefer"},
 }
 _CONFIG = "config"
 
@@ -125,15 +129,30 @@ def trials_possible(config: SweepConfig, space: Space) -> float:
     return space.grid_size() + len(config.study.enqueue)
 
 
-def open_study(config: SweepConfig, name: str, storage: BaseStorage, space: Space) -> optuna.Study:
-    """Create the study, or load it after checking that it was made with this configuration.
+def make_search(config: SweepConfig, space: Space) -> Search:
+    """The search that `config` describes, before its first trial.
 
     Raises
     ------
-    StudyError
-        The study exists with another configuration; the message shows the difference, key by key.
+    ConfigError
+        Objectives, a sampler, a pruner or queued configurations that cannot be, alone or together.
     """
     objectives = objective_names(config)
+    _check_objectives(config, objectives)
+    queue = [space.encode(values) for values in config.study.enqueue]
+    if config.sampler.name == "grid":
+        _check_whole(queue, space)
+    return Search(
+        make_sampler(config.sampler, space, len(objectives)),
+        make_pruner(config.pruner, space.largest("training.num_epochs")),
+        space,
+        lag=config.study.lag,
+        queue=queue,
+        objectives=len(objectives),
+    )
+
+
+def _check_objectives(config: SweepConfig, objectives: Sequence[str]) -> None:
     if len(set(objectives)) < max(1, len(objectives)) or objectives == ["parameters"]:
         raise ConfigError(
             "study.objective must be dev_cost or dev_error, or a list of different ones of dev_cost, dev_error and "
@@ -146,25 +165,90 @@ def open_study(config: SweepConfig, name: str, storage: BaseStorage, space: Spac
         )
     if len(objectives) > 1 and config.study.stall is not None:
         raise ConfigError(f"study.stall must be null with several objectives, but is {config.study.stall}.")
-    queued = [space.encode(values) for values in config.study.enqueue]
+
+
+def _check_whole(queue: Sequence[Mapping[str, Any]], space: Space) -> None:
+    for params in queue:
+        if missing := [leaf.path for leaf in space.leaves if leaf.path not in params]:
+            raise ConfigError(
+                f"study.enqueue must give every searched value for sampler=grid, but {json.dumps(params)} "
+                f"lacks {missing[0]}."
+            )
+
+
+def check_slots(config: SweepConfig) -> None:
+    """Refuse more workers than trials that the lag lets run at once.
+
+    Raises
+    ------
+    ConfigError
+        The message names the lag that so many workers need.
+    """
+    lag, count = config.study.lag, config.workers.count
+    if lag is not None and count > lag + 1:
+        raise ConfigError(
+            f"workers.count must be at most study.lag + 1 = {lag + 1}, but is {count}; "
+            f"study.lag={count - 1} allows that, and is another study."
+        )
+
+
+def check_storage(config: SweepConfig) -> None:
+    """Refuse a `study.storage` that is neither a database's address nor a file's path.
+
+    Raises
+    ------
+    StudyError
+        Its driver is unknown or not installed.
+    ConfigError
+        It is a folder.
+    """
+    where = config.study.storage
+    if where is not None and "://" in where:
+        try:
+            sqlalchemy.make_url(with_driver(where)).get_dialect().import_dbapi()
+        except (sqlalchemy.exc.ArgumentError, ImportError) as error:
+            raise unusable(where, error) from None
+    elif where is not None and (not where or Path(where).is_dir()):
+        raise ConfigError(f"study.storage must be a database's address or a journal file, but is {where!r}.")
+
+
+def open_study(config: SweepConfig, name: str, storage: BaseStorage) -> optuna.Study:
+    """Create the study, or load it after checking that it was made with this configuration.
+
+    Its own sampler and pruner are never asked: `make_search` has those.
+
+    Raises
+    ------
+    StudyError
+        The study exists with another configuration; the message shows the difference, key by key.
+    """
     study = optuna.create_study(
         study_name=name,
         storage=storage,
-        sampler=make_sampler(config.sampler, space, len(objectives)),
-        pruner=make_pruner(config.pruner, space.largest("training.num_epochs")),
-        directions=["minimize"] * len(objectives),
+        sampler=RandomSampler(),
+        pruner=NopPruner(),
+        directions=["minimize"] * len(objective_names(config)),
         load_if_exists=True,
     )
     wanted = identity(config)
     recorded = study.user_attrs.get(_CONFIG)
     if recorded is None:
         study.set_user_attr(_CONFIG, wanted)
+    elif "lag" not in recorded.get("study", {}):
+        raise StudyError(
+            f"study {name} was made by an earlier version, whose search does not repeat, and cannot be continued; "
+            "study.fresh=true starts anew beside it."
+        )
     elif different := differences(recorded, wanted):
         raise StudyError(
             f"study {name} exists with another configuration ({'; '.join(different)}); "
             "give another study.name, or study.fresh=true to start anew beside it."
         )
-    _enqueue(study, queued)
+    if waiting := [trial.number for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.WAITING]:
+        raise StudyError(
+            f"trial {waiting[0]} of study {name} was enqueued from outside, so the search would not repeat; "
+            "give such configurations in study.enqueue, and study.fresh=true to start anew."
+        )
     return study
 
 
@@ -234,16 +318,8 @@ def differences(recorded: Mapping[str, Any], wanted: Mapping[str, Any], prefix: 
     return found
 
 
-def _enqueue(study: optuna.Study, configurations: Sequence[dict[str, Any]]) -> None:
-    """Queue configurations ahead of the sampler, each once whatever interrupts."""
-    already = {trial.user_attrs.get("enqueued") for trial in study.get_trials(deepcopy=False)}
-    for number, params in enumerate(configurations):
-        if number not in already:
-            study.enqueue_trial(params, user_attrs={"enqueued": number})
-
-
 def asked(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
-    """Trials that have been started, in the order of their numbers; those still queued are not among them."""
+    """Trials that have been started, in the order of their numbers."""
     return [trial for trial in study.get_trials(deepcopy=False) if trial.state != TrialState.WAITING]
 
 

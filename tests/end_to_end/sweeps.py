@@ -1,6 +1,5 @@
 """Runs real commands in processes of their own, and reads the store back through MLflow's own API."""
 
-import json
 import signal
 import subprocess
 import sys
@@ -11,7 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import optuna
 from mlflow.tracking import MlflowClient
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PER_EPOCH = ("train_cost", "dev_cost", "train_error", "dev_error")
@@ -114,12 +116,8 @@ def assert_whole(store: Path, trials: int, uri: str | None = None) -> Stored:
     return there
 
 
-def proposals(store: Path) -> dict[int, dict[str, float]]:
-    """The values of each trial, from the study's journal."""
+def searched(store: Path) -> list[Any]:
+    """All that the search decided and learnt, trial by trial, from the study's journal."""
     (journal,) = (store / "studies").glob("*.journal")
-    values: dict[int, dict[str, float]] = {}
-    for line in journal.read_text().splitlines():
-        entry = json.loads(line)
-        if entry["op_code"] == 5:
-            values.setdefault(entry["trial_id"], {})[entry["param_name"]] = entry["param_value_internal"]
-    return values
+    study = optuna.load_study(study_name=None, storage=JournalStorage(JournalFileBackend(str(journal))))
+    return [(t.params, t.state.name, t.values, t.intermediate_values, t.user_attrs) for t in study.trials]

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.end_to_end.sweeps import ROOT, SMALL, assert_whole, run, started, wait_for_lines
+from tests.end_to_end.sweeps import ROOT, SMALL, assert_whole, run, searched, started, wait_for_lines
 from tests.servers import free_port
 
 distributed = pytest.importorskip("distributed", reason="Dask is an optional extra")
@@ -53,6 +53,8 @@ def test_a_sweep_on_a_cluster_survives_a_killed_worker(
     assert_whole(tmp_path, 16)
     again = run(tmp_path, "rerun", "run=all", "track=false")
     assert "17 identical" in again.stdout, again.stdout + again.stderr
+    assert run(tmp_path / "here", "sweep", *SMALL, "study.trials=16").returncode == 0
+    assert searched(tmp_path / "here") == searched(tmp_path)
 
 
 @pytest.mark.slow

@@ -105,7 +105,8 @@ class TestObjectives:
 
     def test_a_sweep_of_which_many_cannot_be_goes_on_to_its_number(self, sweep_of: Run) -> None:
         sizes = "+search.space.model.hidden_units={choices: {one: [8], two: [8, 6]}}"
-        ended = sweep_of("search=per_layer", "model.hidden_units=[8,6]", sizes, "study.trials=12", "workers.count=1")
+        given = (sizes, "study.trials=12", "workers.count=1", "study.max_failures=12")
+        ended = sweep_of("search=per_layer", *given, small=SIZES_OPEN)
         assert "12 of 12 trials done" in ended.out, ended.err
 
     def test_several_objectives_print_the_trials_that_no_other_beats(self, sweep_of: Run, shared_store: Path) -> None:

@@ -11,8 +11,8 @@ import pytest
 from tests.end_to_end.sweeps import (
     SMALL,
     assert_whole,
-    proposals,
     run,
+    searched,
     started,
     stored,
     wait_for_lines,
@@ -21,7 +21,7 @@ from tests.end_to_end.sweeps import (
 
 LONG = ("training.num_epochs=1000000", "training.patience=null", "pruner=none")
 TRIALS = 24
-UNDER_WAY = 7
+UNDER_WAY = 6
 """Lines of a journal whose first trial has been asked for, beside the baseline."""
 
 
@@ -29,19 +29,22 @@ def kill_somewhere(store: Path, overrides: tuple[str, ...], *, chance: random.Ra
     """Start the sweep and kill its coordinator, a worker or both; False if it ended before."""
     lines = sum(path.read_bytes().count(b"\n") for path in (store / "studies").glob("*.journal"))
     with started(store, "sweep", *overrides) as process:
-        under_way = wait_for_lines(process, store, lines + chance.randint(1, 120))
+        under_way = wait_for_lines(process, store, lines + chance.randint(1, 50))
         who = chance.choice(["coordinator", "worker", "both"])
         workers = workers_of(process)
         if under_way and who != "coordinator" and workers:
             os.kill(chance.choice(workers), signal.SIGKILL)
         if under_way and who == "worker":
-            under_way = wait_for_lines(process, store, lines + chance.randint(120, 200))
+            under_way = wait_for_lines(process, store, lines + chance.randint(51, 90))
     return under_way
 
 
-def survive(store: Path, seed: int, kills: int, *overrides: str) -> None:
+def survive(store: Path, seed: int, kills: int, *overrides: str, counts: tuple[int, ...] = (2,)) -> None:
     chance = random.Random(seed)
-    killed = sum(kill_somewhere(store, (*SMALL, *overrides), chance=chance) for _ in range(kills))
+    killed = 0
+    for _ in range(kills):
+        count = f"workers.count={chance.choice(counts)}"
+        killed += kill_somewhere(store, (*SMALL, *overrides, count), chance=chance)
     assert killed > 0
     ended = run(store, "sweep", *SMALL, *overrides)
     assert ended.returncode == 0, ended.stdout + ended.stderr
@@ -52,32 +55,32 @@ def test_a_sweep_killed_several_times_has_each_trial_exactly_once(tmp_path: Path
     assert_whole(tmp_path, TRIALS)
 
 
-def test_one_worker_killed_and_resumed_searches_as_if_uninterrupted(tmp_path: Path) -> None:
-    overrides = ("study.trials=14", "workers.count=1")
-    survive(tmp_path / "killed", 1, 3, *overrides)
-    assert run(tmp_path / "whole", "sweep", *SMALL, *overrides).returncode == 0
-    assert proposals(tmp_path / "killed") == proposals(tmp_path / "whole")
+@pytest.mark.slow
+@pytest.mark.parametrize("pruner", ["median", "successive_halving", "hyperband", "none"])
+def test_killed_at_random_and_with_other_workers_each_time_a_sweep_is_the_one_of_one_worker(
+    tmp_path: Path, pruner: str
+) -> None:
+    seed = random.SystemRandom().randrange(10**6)
+    print(f"killed with seed {seed}")  # shown if the test fails
+    overrides = (f"pruner={pruner}", "pruner.startup_trials=2", "study.trials=30")
+    survive(tmp_path / "killed", seed, 6, *overrides, counts=(1, 2, 5))
+    assert run(tmp_path / "whole", "sweep", *SMALL, *overrides, "workers.count=1").returncode == 0
+    assert searched(tmp_path / "killed") == searched(tmp_path / "whole")
     digests = [
-        {run.info.run_name: run.data.tags["curves_sha256"] for run in assert_whole(store, 14).of_kind("trial")}
+        {run.info.run_name: run.data.tags["curves_sha256"] for run in assert_whole(store, 30).of_kind("trial")}
         for store in (tmp_path / "killed", tmp_path / "whole")
     ]
     assert digests[0] == digests[1]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(5))
-def test_many_kills_over_several_sweeps(tmp_path: Path, seed: int) -> None:
-    pruner = ["median", "successive_halving", "hyperband", "none", "median"][seed]
-    survive(tmp_path, 100 + seed, 9, "study.trials=60", f"pruner={pruner}")
-    assert_whole(tmp_path, 60)
-
-
-@pytest.mark.slow
-def test_synchronous_batches_killed_and_resumed_search_as_if_uninterrupted(tmp_path: Path) -> None:
-    overrides = ("study.trials=16", "workers.count=2", "workers.synchronous=true", "pruner=successive_halving")
-    survive(tmp_path / "killed", 2, 5, *overrides)
-    assert run(tmp_path / "whole", "sweep", *SMALL, *overrides).returncode == 0
-    assert proposals(tmp_path / "killed") == proposals(tmp_path / "whole")
+def test_one_two_and_five_workers_and_an_extension_give_the_same_search(tmp_path: Path) -> None:
+    for count in (1, 2, 5):
+        steps = ("study.trials=7", "study.trials=20") if count == 2 else ("study.trials=20",)
+        for trials in steps:
+            ended = run(tmp_path / str(count), "sweep", *SMALL, trials, f"workers.count={count}", "pruner=hyperband")
+            assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert searched(tmp_path / "1") == searched(tmp_path / "2") == searched(tmp_path / "5")
 
 
 @pytest.mark.parametrize("signals", [[signal.SIGINT], [signal.SIGTERM], [signal.SIGINT, signal.SIGINT]])

@@ -15,11 +15,17 @@ EPOCHS = 20
 
 
 class Shuffled(Executor):
-    """Runs tasks in the test's own process, one at each `wait`, in an order drawn from a seed."""
+    """Runs tasks in the test's own process, one at each `wait`, in an order drawn from a seed.
 
-    def __init__(self, seed: int = 0) -> None:
+    Parameters
+    ----------
+    killed_after : raise `Killed` in place of this `wait`, as if the coordinator had been killed.
+    """
+
+    def __init__(self, seed: int = 0, killed_after: int | None = None) -> None:
         self._tasks: dict[Future[Any], Callable[[], Any]] = {}
         self._order = random.Random(seed)
+        self._left = killed_after
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
         future: Future[Any] = Future()
@@ -28,12 +34,20 @@ class Shuffled(Executor):
 
     def wait(self, futures: Sequence["Future[Any]"], **when: Any) -> tuple[set["Future[Any]"], set["Future[Any]"]]:
         """Stands in for `concurrent.futures.wait`."""
+        if self._left is not None:
+            self._left -= 1
+            if self._left < 0:
+                raise Killed
         chosen = self._order.choice(list(futures))
         try:
             chosen.set_result(self._tasks.pop(chosen)())
         except Exception as error:
             chosen.set_exception(error)
         return {chosen}, set(futures) - {chosen}
+
+
+class Killed(BaseException):
+    """The coordinator was killed; what it left is in the study and in the outbox."""
 
 
 class FakeSegment(Segment):
@@ -100,9 +114,8 @@ class Witness:
     def __init__(self) -> None:
         self.names: list[str] = []
 
-    def finished(self, number: int, path: Path) -> None:
-        assert path.exists()
-        self.names.append(path.stem)
+    def finished(self, name: str) -> None:
+        self.names.append(name)
 
-    def progress(self, number: int, segment: Segment) -> None:
+    def progress(self, name: str, segment: Segment) -> None:
         pass

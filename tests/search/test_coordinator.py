@@ -10,12 +10,15 @@ import pytest
 from optuna.trial import TrialState
 
 from pipeline.config.commands import PrunerConfig, SamplerConfig
+from pipeline.config.errors import ConfigError, StudyError
 from pipeline.config.trial import TrialConfig
+from pipeline.config.validation import parse
 from pipeline.search import coordinator as module
 from pipeline.search.coordinator import Coordinator, Plan
 from pipeline.search.outbox import Outbox
 from pipeline.search.pruners import make_pruner, rungs
 from pipeline.search.samplers import make_sampler
+from pipeline.search.search import Search, as_proposed
 from pipeline.search.serving import LostWorker, WorkersGone
 from pipeline.search.space import Space
 from pipeline.trials.record import TrialRecord
@@ -35,17 +38,20 @@ class Sweep:
         self.storage = optuna.storages.InMemoryStorage()
         self.seed = seed
         self.witness = Witness()
-        self.plans: dict[str, Any] = {}
 
     @property
     def study(self) -> optuna.Study:
-        return optuna.create_study(
-            study_name="study",
-            storage=self.storage,
-            sampler=make_sampler(SamplerConfig(name="random"), self.space),
-            pruner=make_pruner(self.pruner, EPOCHS),
-            load_if_exists=True,
-        )
+        return optuna.create_study(study_name="study", storage=self.storage, load_if_exists=True)
+
+    def search(self, lag: int | None = 0, queue: Any = ()) -> Search:
+        sampler = make_sampler(SamplerConfig(name="random"), self.space)
+        return Search(sampler, make_pruner(self.pruner, EPOCHS), self.space, lag=lag, queue=queue)
+
+    def left_running(self) -> dict[str, Any]:
+        """The values of a first trial that a killed coordinator began."""
+        proposed = self.search().propose()
+        self.study.add_trial(as_proposed(proposed.params, proposed.distributions, proposed.system_attrs))
+        return self.space.values(proposed.params)
 
     def run(
         self,
@@ -54,6 +60,9 @@ class Sweep:
         *,
         baseline: TrialConfig | None = None,
         executor: Shuffled | None = None,
+        lag: int | None = 0,
+        queue: Any = (),
+        still_held: Any = lambda: None,
         **plan: Any,
     ) -> Coordinator:
         executor = executor or Shuffled(self.seed)
@@ -61,12 +70,13 @@ class Sweep:
         self._monkeypatch.setattr(module, "wait", executor.wait)
         coordinator = Coordinator(
             self.study,
-            self.space,
+            self.search(lag, queue),
             Plan(trials=trials, rungs=rungs(self.pruner, EPOCHS), **plan),
             executor=executor,
             outbox=Outbox(self.folder / "outbox"),
             tracker=self.witness,
             arrays=self.folder,
+            still_held=still_held,
         )
         coordinator.run(baseline)
         return coordinator
@@ -85,12 +95,12 @@ def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sweep:
 
 class TestEachTrialOnce:
     @pytest.mark.parametrize("slots", [1, 3])
-    @pytest.mark.parametrize("synchronous", [False, True])
+    @pytest.mark.parametrize("lag", [0, 2, None])
     def test_the_number_asked_for_each_once_and_each_handed_to_the_tracker(
-        self, sweep: Sweep, slots: int, synchronous: bool
+        self, sweep: Sweep, slots: int, lag: int | None
     ) -> None:
         work = Arithmetic()
-        sweep.run(7, work, slots=slots, synchronous=synchronous)
+        sweep.run(7, work, slots=slots, lag=lag)
         assert sweep.states() == [TrialState.COMPLETE] * 7
         assert sorted(sweep.witness.names) == [f"trial-{n:04d}" for n in range(7)]
         assert len(work.calls) == 7
@@ -155,6 +165,14 @@ class TestTrouble:
         assert sweep.run(5, max_failures=3).stopped == ""
         assert sweep.states() == [TrialState.FAIL] * 3 + [TrialState.COMPLETE] * 2
 
+    @pytest.mark.parametrize("slots", [1, 3])
+    def test_failures_in_a_row_are_counted_by_number_not_by_arrival(self, sweep: Sweep, slots: int) -> None:
+        def always(call: int, config: TrialConfig) -> None:
+            raise ValueError("no")
+
+        sweep.run(20, Arithmetic(always), max_failures=3, lag=2, slots=slots)
+        assert len(sweep.states()) == 3 + 2  # the third failure is known to the trial behind the lag
+
     def test_failures_between_successes_do_not_stop_it(self, sweep: Sweep) -> None:
         def two_of_three(call: int, config: TrialConfig) -> None:
             if call % 3:
@@ -187,6 +205,32 @@ class TestTrouble:
         sweep.run(3, Arithmetic())
         assert sweep.states() == [TrialState.COMPLETE] * 3
 
+    def test_a_configuration_that_cannot_be_fails_and_the_sweep_goes_on_to_its_number(
+        self, sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refused(schema: Any, plain: Any) -> TrialConfig:
+            if plain["regularization"]["lambd"] > 2:
+                raise ConfigError("keep_prob must be one value.")
+            return parse(schema, plain)
+
+        monkeypatch.setattr(module, "parse", refused)
+        work = Arithmetic()
+        ended = sweep.run(12, work, max_failures=12)
+        assert ended.stopped == ""
+        states = sweep.states()
+        assert len(states) == 12
+        assert states.count(TrialState.FAIL) > 4
+        assert len(work.begun) == states.count(TrialState.COMPLETE)
+
+    def test_a_lost_lock_begins_no_further_trial(self, sweep: Sweep) -> None:
+        def lost() -> None:
+            if len(sweep.states()) == 3:
+                raise StudyError("the connection was lost")
+
+        with pytest.raises(StudyError):
+            sweep.run(9, still_held=lost)
+        assert len(sweep.states()) == 3
+
     def test_wrong_gradients_stop_the_sweep_with_the_reports_first_lines(self, sweep: Sweep) -> None:
         def wrong(call: int, config: TrialConfig) -> None:
             raise WrongGradient("wrong: relative error 0.3\nW2[3, 17]  analytic 1.0  numeric 2.0")
@@ -218,15 +262,24 @@ class TestEnds:
         assert min(values[:-6]) <= min(values[-6:])
         assert min(values[-7:]) < min(values[:-7], default=float("inf"))
 
+    def test_an_equal_value_is_no_improvement(self) -> None:
+        def ended(*values: float | None) -> list[optuna.trial.FrozenTrial]:
+            states = {None: TrialState.FAIL}
+            return [optuna.trial.create_trial(value=v, state=states.get(v, TrialState.COMPLETE)) for v in values]
+
+        assert module._stalled(ended(1.0, 2.0, 1.0), 2)
+        assert not module._stalled(ended(1.0, 2.0, 0.9), 2)
+        assert not module._stalled(ended(1.0, 2.0), 2)
+        assert module._stalled(ended(1.0, None, None), 2)
+
 
 class TestResume:
     def test_a_record_in_the_outbox_is_told_and_not_trained_again(self, sweep: Sweep) -> None:
-        trial = sweep.study.ask()
-        values = sweep.space.suggest(trial)
+        values = sweep.left_running()
         waiting = TrialRecord(
             config=sweep.space.apply(values), stop_epoch=EPOCHS, summary={"best_dev_cost": 0.25, "best_dev_error": 0.1}
         )
-        waiting.save(Outbox(sweep.folder / "outbox").path(0))
+        waiting.save(Outbox(sweep.folder / "outbox").path("trial-0000"))
         work = Arithmetic()
         sweep.run(2, work)
         assert sweep.study.trials[0].value == 0.25
@@ -235,14 +288,14 @@ class TestResume:
 
     @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 torn", b"not a record"])
     def test_a_damaged_record_in_the_outbox_is_trained_again(self, sweep: Sweep, damage: bytes) -> None:
-        sweep.space.suggest(sweep.study.ask())
-        Outbox(sweep.folder / "outbox").path(0).write_bytes(damage)
+        sweep.left_running()
+        Outbox(sweep.folder / "outbox").path("trial-0000").write_bytes(damage)
         sweep.run(1)
         assert sweep.states() == [TrialState.COMPLETE]
         assert sweep.record("trial-0000").outcome == "completed"
 
     def test_a_trial_left_running_keeps_its_number_and_its_values(self, sweep: Sweep) -> None:
-        values = sweep.space.suggest(sweep.study.ask())
+        values = sweep.left_running()
         work = Arithmetic()
         sweep.run(2, work)
         assert work.begun[0] == values["regularization.lambd"]
@@ -255,9 +308,8 @@ class TestResume:
         assert sweep.witness.names == ["trial-0000", "trial-0001"]
 
     def test_an_enqueued_configuration_comes_first_and_counts(self, sweep: Sweep) -> None:
-        sweep.study.enqueue_trial({"regularization.lambd": 3.0})
         work = Arithmetic()
-        sweep.run(3, work)
+        sweep.run(3, work, queue=[{"regularization.lambd": 3.0}])
         assert work.begun[0] == 3.0
         assert len(work.begun) == 3
 
@@ -273,30 +325,3 @@ class TestPruning:
             assert epochs in rungs(sweep.pruner, EPOCHS)
             assert epochs == max(trial.intermediate_values)
             assert trial.user_attrs["summary"]["outcome"] == "pruned"
-
-    def test_a_decision_once_taken_is_kept_when_the_trial_runs_again(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        sweep = Sweep(tmp_path, monkeypatch, "median")
-        trial = sweep.study.ask()
-        sweep.space.suggest(trial)
-        trial.report(0.5, 2)
-        trial.set_user_attr("go_on_2", False)
-        sweep.run(1)
-        assert sweep.states() == [TrialState.PRUNED]
-        assert sweep.record("trial-0000").stop_epoch == 2
-
-    @pytest.mark.parametrize("pruner", ["median", "successive_halving"])
-    def test_synchronous_batches_search_alike_in_whatever_order_workers_finish(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pruner: str
-    ) -> None:
-        searches = []
-        for seed in range(4):
-            sweep = Sweep(tmp_path / str(seed), monkeypatch, pruner, seed)
-            sweep.run(12, slots=3, synchronous=True)
-            searches.append([(t.params, t.state, t.value) for t in sweep.study.trials])
-        assert all(search == searches[0] for search in searches)
-
-    def test_synchronous_batches_are_told_in_the_order_of_their_numbers(self, sweep: Sweep) -> None:
-        sweep.run(9, executor=Shuffled(5), slots=3, synchronous=True)
-        assert sweep.witness.names == [f"trial-{n:04d}" for n in range(9)]

@@ -11,11 +11,14 @@ from pipeline.config.commands import SweepConfig
 from pipeline.config.errors import ConfigError, StudyError
 from pipeline.config.trial import TrialConfig
 from pipeline.config.validation import parse
+from pipeline.search.search import Search
 from pipeline.search.space import Space
 from pipeline.search.study import (
-    asked,
     check_data,
+    check_slots,
+    check_storage,
     differences,
+    make_search,
     name_study,
     open_storage,
     open_study,
@@ -32,7 +35,11 @@ def sweep_config(store: Path, **sections: Any) -> SweepConfig:
 
 def opened(config: SweepConfig) -> optuna.Study:
     name = name_study(config)
-    return open_study(config, name, open_storage(config, name), Space(config.search.space, asdict(TrialConfig())))
+    return open_study(config, name, open_storage(config, name))
+
+
+def searched(config: SweepConfig) -> Search:
+    return make_search(config, Space(config.search.space, asdict(TrialConfig())))
 
 
 def journal(config: SweepConfig) -> Path:
@@ -51,7 +58,7 @@ class TestNames:
         [
             {"study": {"trials": 200}},
             {"study": {"minutes": 3.0, "max_failures": 9, "stall": 20}},
-            {"workers": {"count": 7, "synchronous": True}},
+            {"workers": {"count": 7, "queued": 3}},
             {"tracking": {"store": "elsewhere", "pictures": False}},
         ],
     )
@@ -64,6 +71,8 @@ class TestNames:
             {"seed": 1},
             {"sampler": {"seed": 1}},
             {"study": {"objective": "dev_error"}},
+            {"study": {"lag": 3}},
+            {"study": {"lag": None}},
             {"study": {"enqueue": [{"regularization.lambd": 1.0}]}},
             {"search": {"space": {"regularization": {"lambd": {"low": 0.01, "high": 31.0}}}}},
         ],
@@ -93,6 +102,13 @@ class TestAnotherConfiguration:
             "study mine exists with another configuration (pruner.name: none → median; seed: 0 → 4; "
             "training.learning_rate: 0.05 → 0.1); give another study.name, or study.fresh=true to start anew beside it."
         )
+
+    def test_a_study_of_an_earlier_version_is_not_continued(self, tmp_path: Path) -> None:
+        study = opened(sweep_config(tmp_path, study={"name": "old"}))
+        config = study.user_attrs["config"]
+        study.set_user_attr("config", config | {"study": {k: v for k, v in config["study"].items() if k != "lag"}})
+        with pytest.raises(StudyError, match=r"made by an earlier version.*study.fresh=true"):
+            opened(sweep_config(tmp_path, study={"name": "old"}))
 
     def test_more_trials_other_workers_and_another_store_for_runs_are_none(self, tmp_path: Path) -> None:
         first = opened(sweep_config(tmp_path, study={"name": "mine"}))
@@ -133,21 +149,73 @@ class TestAnotherConfiguration:
 
 
 class TestQueue:
-    def test_known_good_configurations_come_first_each_once(self, tmp_path: Path) -> None:
-        config = sweep_config(
-            tmp_path, study={"enqueue": [{"regularization.lambd": 3.0}, {"regularization.lambd": 1.0}]}
+    def test_known_good_configurations_come_first(self, tmp_path: Path) -> None:
+        search = searched(
+            sweep_config(tmp_path, study={"enqueue": [{"regularization.lambd": 3.0}, {"regularization.lambd": 1.0}]})
         )
-        for study in (opened(config), opened(config)):
-            assert len(study.get_trials()) == 2
-        assert asked(study) == []
-        space = Space(TREE, asdict(TrialConfig()))
-        assert [space.suggest(study.ask())["regularization.lambd"] for _ in range(2)] == [3.0, 1.0]
+        proposed = [search.propose().params["regularization.lambd"] for _ in range(3)]
+        assert proposed[:2] == [3.0, 1.0]
+        assert proposed[2] not in (3.0, 1.0)
 
-    def test_a_value_outside_its_range_is_refused_before_there_is_a_study(self, tmp_path: Path) -> None:
-        config = sweep_config(tmp_path, study={"enqueue": [{"regularization.lambd": 300.0}]})
+    def test_a_value_outside_its_range_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=r"regularization.lambd must be in .* but is 300"):
-            opened(config)
-        assert optuna.get_all_study_names(open_storage(config, study_name(config))) == []
+            searched(sweep_config(tmp_path, study={"enqueue": [{"regularization.lambd": 300.0}]}))
+
+    def test_a_grid_does_not_complete_a_configuration(self, tmp_path: Path) -> None:
+        two = {"regularization": {"lambd": {"choices": [1, 2]}, "keep_prob": {"choices": [0.5, 1.0]}}}
+        with pytest.raises(ConfigError, match=r"study.enqueue must give every .* lacks regularization.keep_prob"):
+            searched(
+                sweep_config(
+                    tmp_path,
+                    sampler={"name": "grid"},
+                    search={"space": two},
+                    study={"enqueue": [{"regularization.lambd": 1}]},
+                )
+            )
+
+    def test_a_trial_enqueued_from_outside_is_refused(self, tmp_path: Path) -> None:
+        opened(sweep_config(tmp_path)).enqueue_trial({"regularization.lambd": 3.0})
+        with pytest.raises(StudyError, match=r"trial 0 of study .* was enqueued from outside.*study.enqueue"):
+            opened(sweep_config(tmp_path))
+
+
+class TestWhatCannotBe:
+    @pytest.mark.parametrize(
+        ("sections", "sentence"),
+        [
+            ({"pruner": {"name": "median", "first_rung": 100000}}, "pruner.first_rung must be below .*, but is 100000"),
+            ({"study": {"objective": []}}, "study.objective must be dev_cost or dev_error"),
+            ({"study": {"objective": ["dev_cost", "dev_error"], "stall": 3}}, "study.stall must be null"),
+            ({"study": {"enqueue": [{"nope": 1}]}}, "study.enqueue names nope"),
+            ({"sampler": {"name": "cmaes"}, "study": {"objective": ["dev_cost", "dev_error"]}}, "must have one obj"),
+        ],
+    )
+    def test_it_is_refused_before_there_is_a_study(
+        self, tmp_path: Path, sections: dict[str, Any], sentence: str
+    ) -> None:
+        if "sampler" in sections:
+            pytest.importorskip("cmaes", reason="CMA-ES is an optional extra")
+        with pytest.raises(ConfigError, match=sentence):
+            searched(sweep_config(tmp_path, **sections))
+
+    @pytest.mark.parametrize("storage", ["foo://", "foo://somewhere/x", "postgresql+nope://here/x", "://"])
+    def test_a_storage_that_no_driver_serves(self, tmp_path: Path, storage: str) -> None:
+        with pytest.raises(StudyError, match=r"study.storage .* cannot be used"):
+            check_storage(sweep_config(tmp_path, study={"storage": storage}))
+
+    @pytest.mark.parametrize("storage", ["/", "", "."])
+    def test_a_storage_that_is_a_folder(self, tmp_path: Path, storage: str) -> None:
+        with pytest.raises(ConfigError, match=r"study.storage must be a database's address or a journal file"):
+            check_storage(sweep_config(tmp_path, study={"storage": storage}))
+
+    def test_more_workers_than_the_lag_lets_run(self, tmp_path: Path) -> None:
+        check_slots(sweep_config(tmp_path, workers={"count": 5}))
+        check_slots(sweep_config(tmp_path, workers={"count": 500}, study={"lag": None}))
+        with pytest.raises(ConfigError) as refusal:
+            check_slots(sweep_config(tmp_path, workers={"count": 6}))
+        assert str(refusal.value) == (
+            "workers.count must be at most study.lag + 1 = 5, but is 6; study.lag=5 allows that, and is another study."
+        )
 
 
 class TestJournal:
@@ -186,6 +254,5 @@ class TestJournal:
 def test_several_objectives_cannot_be_pruned(tmp_path: Path) -> None:
     config = sweep_config(tmp_path, study={"objective": ["dev_error", "parameters"]}, pruner={"name": "median"})
     with pytest.raises(ConfigError, match="pruner=none"):
-        opened(config)
-    pareto = opened(replace(config, pruner=replace(config.pruner, name="none")))
-    assert len(pareto.directions) == 2
+        searched(config)
+    assert len(opened(replace(config, pruner=replace(config.pruner, name="none"))).directions) == 2

@@ -1,0 +1,157 @@
+"""The search as a function of its history: what is proposed, and which trials go on, behind a fixed lag.
+
+Trial n is proposed from trials 0 … n − 1 − lag as they ended. The trials within the lag are shown to the sampler as
+running, with their parameters alone, and later ones not at all. Whether trial n goes on at a rung is decided from the
+same trials and its own reports. So neither the clock, nor the number of workers, nor who finishes first has any part
+in it, and a search that was interrupted goes on from its records as if it had not been.
+
+It trains nothing and writes nothing.
+"""
+
+import copy
+from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler
+from optuna.storages import InMemoryStorage
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from pipeline.search.space import Space
+
+_NAME = "search"
+"""Name of every study in memory: Hyperband chooses a trial's bracket by the study's name and the trial's number."""
+
+
+class Search:
+    """One search: trials are proposed in the order of their numbers, and end in any order.
+
+    Parameters
+    ----------
+    sampler, pruner : made by `make_sampler` and `make_pruner`.
+    lag : how many trials before it a proposal may not know; None: it knows all that has ended, whenever that was.
+    queue : parameters of the first trials, which the sampler completes.
+    objectives : how many values a trial has; all are minimised.
+    """
+
+    def __init__(
+        self,
+        sampler: BaseSampler,
+        pruner: BasePruner,
+        space: Space,
+        *,
+        lag: int | None,
+        queue: Sequence[Mapping[str, Any]] = (),
+        objectives: int = 1,
+    ):
+        self.space, self.lag, self._queue = space, lag, queue
+        self._memory = _Memory()
+        self._study = optuna.create_study(
+            study_name=_NAME,
+            storage=self._memory,
+            sampler=sampler,
+            pruner=pruner,
+            directions=["minimize"] * objectives,
+        )
+
+    @property
+    def trials(self) -> list[FrozenTrial]:
+        """Every trial proposed so far, as it stands."""
+        return self._memory.trials
+
+    def ended(self, number: int) -> list[FrozenTrial]:
+        """The trials whose ends trial `number` may know, in the order of their numbers."""
+        known = self.trials if self.lag is None else self.trials[: max(0, number - self.lag)]
+        return [trial for trial in known if trial.state.is_finished()]
+
+    def may_propose(self) -> bool:
+        """Whether every trial that the next proposal needs has ended."""
+        return self.lag is None or len(self.ended(len(self.trials))) == max(0, len(self.trials) - self.lag)
+
+    def propose(self) -> FrozenTrial:
+        """The next trial: its number, parameters and the sampler's own attributes."""
+        number = len(self.trials)
+        assert self.may_propose(), f"trial {number} needs the end of every trial before the lag"
+        if number < len(self._queue):
+            self._study.enqueue_trial(dict(self._queue[number]))
+        with self._memory.seen_by(number, self.lag):
+            self.space.suggest(self._study.ask())
+        self._memory.proposed.append(self.trials[number])
+        return self.trials[number]
+
+    def go_on(self, number: int, rung: int, value: float) -> bool:
+        """Whether a trial that reports `value` at epoch `rung` goes on; its earlier reports must have been given."""
+        self._report(number, rung, value)
+        with self._memory.seen_by(number, self.lag):
+            return not self._study.pruner.prune(self._study, self.trials[number])
+
+    def end(self, number: int, state: TrialState, values: Sequence[float] | None) -> None:
+        """Let later trials know how one ended."""
+        self._memory.set_trial_state_values(self.trials[number]._trial_id, state, values)
+
+    def recall(self, trial: FrozenTrial) -> None:
+        """Take over the next trial from a study's record: proposed again it would be the same.
+
+        A trial that has not ended will report again; of one that has, the pruner is asked again, because some pruners
+        remember what they answered.
+        """
+        number = len(self.trials)
+        self._memory.create_new_trial(
+            self._study._study_id, as_proposed(trial.params, trial.distributions, trial.system_attrs)
+        )
+        self._memory.proposed.append(self.trials[number])
+        if trial.state.is_finished():
+            for rung, value in sorted(trial.intermediate_values.items()):
+                self.go_on(number, rung, value)
+            # Optuna calls the last report of a pruned trial its value, which no sampler reads.
+            self.end(number, trial.state, trial.values if trial.state == TrialState.COMPLETE else None)
+
+    def _report(self, number: int, rung: int, value: float) -> None:
+        self._memory.set_trial_intermediate_value(self.trials[number]._trial_id, rung, value)
+
+
+def as_proposed(
+    params: Mapping[str, Any], distributions: Mapping[str, BaseDistribution], attributes: Mapping[str, Any]
+) -> FrozenTrial:
+    """A trial that has been proposed and nothing more."""
+    return create_trial(
+        state=TrialState.RUNNING,
+        params=dict(params),
+        distributions=dict(distributions),
+        system_attrs=dict(attributes),
+    )
+
+
+class _Memory(InMemoryStorage):
+    """A study in memory that shows samplers and pruners no more than one trial may know."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.proposed: list[FrozenTrial] = []  # every trial as it was when it had just been proposed
+        self._seen_by: tuple[int, int] | None = None
+
+    @property
+    def trials(self) -> list[FrozenTrial]:
+        return super().get_all_trials(0, deepcopy=False)
+
+    @contextmanager
+    def seen_by(self, number: int, lag: int | None) -> Iterator[None]:
+        """Show what trial `number` may know while the block runs; with no lag, everything."""
+        self._seen_by = None if lag is None else (number, max(0, number - lag))
+        try:
+            yield
+        finally:
+            self._seen_by = None
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        trials = super().get_all_trials(study_id, deepcopy=False)
+        if self._seen_by is not None:
+            number, first = self._seen_by
+            trials = trials[:first] + self.proposed[first:number] + trials[number : number + 1]
+        trials = [trial for trial in trials if states is None or trial.state in states]
+        return copy.deepcopy(trials) if deepcopy else trials
