@@ -1,6 +1,6 @@
 """The typed configuration of each command, built around the trial's (`pipeline.config.trial`)."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le, Len
@@ -88,8 +88,16 @@ class TrainConfig(TrialConfig):
 
     @property
     def trial(self) -> TrialConfig:
-        """The part that is the trial's."""
-        return TrialConfig(**{field.name: getattr(self, field.name) for field in fields(TrialConfig)})
+        """The part that is the trial's, its monitor resolved."""
+        trial = TrialConfig(**{field.name: getattr(self, field.name) for field in fields(TrialConfig)})
+        if trial.training.monitor == "auto":
+            trial.training = replace(trial.training, monitor=self.measure)
+        return trial
+
+    @property
+    def measure(self) -> Literal["dev_cost", "dev_error"]:
+        """What decides on the best epoch if the configuration leaves it open."""
+        return "dev_cost"
 
 
 @dataclass
@@ -101,6 +109,12 @@ class SweepConfig(TrainConfig):
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
     pruner: PrunerConfig = field(default_factory=PrunerConfig)
     workers: WorkersConfig = field(default_factory=WorkersConfig)
+
+    @property
+    def measure(self) -> Literal["dev_cost", "dev_error"]:
+        """The first objective that is measured on the dev part."""
+        objectives = self.study.objective if isinstance(self.study.objective, list) else [self.study.objective]
+        return next((name for name in objectives if name != "parameters"), "dev_cost")
 
 
 @dataclass

@@ -69,6 +69,8 @@ class TrialArrays:
         One fold is a fixed dev part, several are cross-validation.
     everything
         All rows as the training part and an empty dev part: what the winner of a cross-validation is retrained on.
+    digest, checksum
+        Of rows, labels and divisions; and of divisions with their statistics.
     """
 
     X: npt.NDArray[np.generic]
@@ -78,6 +80,7 @@ class TrialArrays:
     classes: tuple[str, ...]
     image_shape: tuple[int, ...] | None
     digest: str
+    checksum: str = ""
     path: Path | None = None
 
     def division(self, number: int) -> tuple[Fold, ...]:
@@ -90,21 +93,56 @@ class TrialArrays:
 
 
 def load_arrays(path: Path) -> TrialArrays:
-    """Open the arrays that `pipeline.data.prepare` wrote; X is mapped, not read."""
+    """Open the arrays that `pipeline.data.prepare` wrote; X is mapped, not read.
+
+    Raises
+    ------
+    DataError
+        The statistics are not those that were written.
+    """
     meta = json.loads((path / "meta.json").read_text(encoding="utf-8"))
-    with np.load(path / "folds.npz", allow_pickle=False) as parts:
-        folds = tuple(_fold(parts, str(k)) for k in range(meta["folds"]))
-        everything = _fold(parts, "everything")
+    folds = read_folds(path, meta)
     return TrialArrays(
         X=np.load(path / "X.npy", mmap_mode="r", allow_pickle=False),
         y=np.load(path / "y.npy", allow_pickle=False),
-        folds=folds,
-        everything=everything,
+        folds=tuple(folds[str(k)] for k in range(meta["folds"])),
+        everything=folds["everything"],
         classes=tuple(meta["classes"]),
         image_shape=None if meta["image_shape"] is None else tuple(meta["image_shape"]),
         digest=meta["digest"],
+        checksum=meta["arrays_checksum"],
         path=path,
     )
+
+
+def read_folds(path: Path, meta: Mapping[str, Any]) -> dict[str, Fold]:
+    """Read the folds by name, and check that rows and statistics are those that were written.
+
+    Raises
+    ------
+    DataError
+        They are not.
+    """
+    return _read_folds(path / "folds.npz", meta.get("arrays_checksum"))
+
+
+def _read_folds(file: Path, wanted: str | None = None) -> dict[str, Fold]:
+    """Read folds from a file; the checksum is the one given, or the file's own."""
+    try:
+        with np.load(file, allow_pickle=False) as parts:
+            arrays = {name: parts[name] for name in parts.files}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"The division of the data in {file} cannot be read: {error}.") from None
+    own = arrays.pop("checksum", np.empty(0, np.uint8))
+    if checksum(arrays) != (wanted or bytes(own).decode(errors="replace")):
+        raise DataError(f"The division of the data in {file} is not what was written: its checksum is another.")
+    names = [name.removeprefix("train_") for name in arrays if name.startswith("train_")]
+    return {name: _fold(arrays, name) for name in names}
+
+
+def checksum(arrays: Mapping[str, npt.NDArray[Any]]) -> str:
+    """The checksum of a division: of its row numbers and statistics."""
+    return digest_arrays({name: arrays[name] for name in sorted(arrays)})
 
 
 def division_file(path: Path, number: int) -> Path:
@@ -114,22 +152,14 @@ def division_file(path: Path, number: int) -> Path:
 
 @lru_cache(maxsize=64)
 def read_division(path: Path, number: int) -> tuple[Fold, ...]:
-    """Read one division and check that it is what was written.
+    """Read the division of one repeat.
 
     Raises
     ------
     DataError
         It is missing or damaged.
     """
-    try:
-        with np.load(division_file(path, number), allow_pickle=False) as parts:
-            arrays = {name: parts[name] for name in parts.files}
-        intact = bytes(arrays.pop("checksum")).decode() == digest_arrays(arrays)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"Division {number} of the data cannot be read: {error}.") from None
-    if not intact:
-        raise DataError(f"Division {number} of the data is damaged: its checksum is another.")
-    return tuple(_fold(arrays, str(k)) for k in range(sum(name.startswith("train_") for name in arrays)))
+    return tuple(_read_folds(division_file(path, number)).values())
 
 
 def _fold(parts: Mapping[str, npt.NDArray[Any]], name: str) -> Fold:

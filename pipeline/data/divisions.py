@@ -13,13 +13,13 @@ import os
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipeline.config.errors import DataError
 from pipeline.config.trial import DataConfig
-from pipeline.data.arrays import Fold, TrialArrays, digest_arrays, division_file, load_arrays, read_division
+from pipeline.data.arrays import Fold, TrialArrays, checksum, division_file, load_arrays, read_division
 from pipeline.data.store import flat, read_groups
 
 if TYPE_CHECKING:
@@ -62,7 +62,12 @@ def divide(arrays: TrialArrays, config: DataConfig, number: int) -> list[Fold]:
     if not is_fixed(config):
         groups = None if arrays.path is None else read_groups(arrays.path)
         pairs = list(redivide(arrays.y, arrays.classes, config, pairs, number, groups))
-    return [fold(arrays.X, train, dev, config, arrays.image_shape) for train, dev in pairs]
+    settings: dict[str, Any] = {
+        "standardize": config.standardize,
+        "missing": config.missing,
+        "image_shape": arrays.image_shape,
+    }
+    return [fold(arrays.X, train, dev, **settings) for train, dev in pairs]
 
 
 def _intact(path: Path, number: int) -> bool:
@@ -77,8 +82,8 @@ def _intact(path: Path, number: int) -> bool:
 def _write(path: Path, folds: list[Fold]) -> None:
     """Write a division in one step, with a checksum of its content."""
     parts = flat({str(k): fold for k, fold in enumerate(folds)})
-    checksum = np.frombuffer(digest_arrays(parts).encode(), np.uint8)
+    own = np.frombuffer(checksum(parts).encode(), np.uint8)
     path.parent.mkdir(exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as draft:
-        np.savez(draft, checksum=checksum, **parts)
+        np.savez(draft, checksum=own, **parts)
     os.replace(draft.name, path)

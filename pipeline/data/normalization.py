@@ -7,21 +7,26 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.config.trial import DataConfig
 from pipeline.data.arrays import Fold, Index, Normalization, Vector, row_blocks
 
 Standardize = bool | Literal["pixels"]
 
 
 def fold(
-    X: npt.NDArray[np.generic], train: Index, dev: Index, config: DataConfig, image_shape: Sequence[int] | None
+    X: npt.NDArray[np.generic],
+    train: Index,
+    dev: Index,
+    *,
+    standardize: Standardize,
+    missing: str,
+    image_shape: Sequence[int] | None,
 ) -> Fold:
     """A training and a dev part with the statistics of that training part alone."""
     normalization = statistics(
         X,
         train,
-        standardize=config.standardize,
-        fill_missing=config.missing == "median",
+        standardize=standardize,
+        fill_missing=missing == "median",
         channels=prod((image_shape or ())[2:]),
     )
     return Fold(train, dev, normalization)

@@ -71,7 +71,7 @@ def find_arrays(description: Mapping[str, Any], store: Path) -> PreparedData | N
     """The arrays that a record's data name by their digest, if the store has them and they are unchanged."""
     digest = str(description.get("digest"))
     path, heldout = files.directories(store, digest)
-    if not files.intact(path):
+    if not files.restore(path):
         return None
     return PreparedData(path, heldout, digest, str(description.get("source_digest")), dict(description), {})
 
@@ -115,8 +115,13 @@ def _folds(
     from pipeline.data.normalization import fold
 
     positions = [tuple(np.searchsorted(parts.visible, rows) for rows in pair) for pair in parts.pairs]
-    folds = [fold(X, train, dev, config, image_shape) for train, dev in positions]
-    return folds, fold(X, np.arange(len(X)), np.arange(0), config, image_shape)
+    settings: dict[str, Any] = {
+        "standardize": config.standardize,
+        "missing": config.missing,
+        "image_shape": image_shape,
+    }
+    folds = [fold(X, train, dev, **settings) for train, dev in positions]
+    return folds, fold(X, np.arange(len(X)), np.arange(0), **settings)
 
 
 def _write_rows(path: Path, data: "Labelled", rows: Index, recipe: Recipe) -> Matrix:

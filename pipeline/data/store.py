@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.data.arrays import Fold, digest_arrays
+from pipeline.config.errors import DataError
+from pipeline.data.arrays import Fold, checksum, digest_arrays, read_folds
 
 _REMEMBERED = {"digest": str, "source_digest": str, "description": dict, "recipe": dict}
 """What `prepared/<key>.json` holds."""
@@ -41,19 +42,45 @@ def find(store: Path, key: str) -> dict[str, Any] | None:
     if kinds != _REMEMBERED or len(found) > len(kinds):
         return None
     trial, heldout = directories(store, found["digest"])
-    if intact(trial):
+    if restore(trial):
         return found if heldout.is_dir() else None
     shutil.rmtree(trial, ignore_errors=True)
     return None
 
 
-def intact(trial: Path) -> bool:
-    """Whether a directory of trial arrays is whole and unchanged."""
+def restore(trial: Path) -> bool:
+    """Whether a directory of trial arrays is whole and unchanged; statistics that are not are computed anew."""
     try:
         meta = json.loads((trial / "meta.json").read_text(encoding="utf-8"))
-        return bool(meta["digest"] == trial.name and meta["trial_digest"] == trial_digest(trial, meta))
+        if meta["digest"] != trial.name or meta["trial_digest"] != trial_digest(trial, meta):
+            return False
+        _restore_statistics(trial, meta)
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
         return False
+    return True
+
+
+def _restore_statistics(trial: Path, meta: dict[str, Any]) -> None:
+    """Compute the statistics anew unless they have the recorded checksum; releases before 0.3.0 recorded none."""
+    try:
+        read_folds(trial, meta)
+    except DataError:
+        from pipeline.data.normalization import fold
+
+        X = np.load(trial / "X.npy", mmap_mode="r", allow_pickle=False)
+        settings = {name: meta[name] for name in ("standardize", "missing", "image_shape")}
+        with np.load(trial / "folds.npz", allow_pickle=False) as parts:
+            names = [name.removeprefix("train_") for name in parts.files if name.startswith("train_")]
+            folds = {name: fold(X, parts[f"train_{name}"], parts[f"dev_{name}"], **settings) for name in names}
+        write_folds(trial, folds)
+        _write_json(trial / "meta.json", meta | {"arrays_checksum": checksum(flat(folds))})
+
+
+def write_folds(trial: Path, folds: dict[str, Fold]) -> None:
+    """Write folds.npz in one step."""
+    with tempfile.NamedTemporaryFile(dir=trial, prefix=".", delete=False) as draft:
+        np.savez(draft, **flat(folds))
+    Path(draft.name).replace(trial / "folds.npz")
 
 
 def remember(store: Path, key: str, found: dict[str, Any]) -> None:
@@ -81,11 +108,11 @@ class Draft:
         `unseen` counts the test rows' categories that training rows lack; like the rows, it stays with the test part.
         """
         named = {**{str(k): fold for k, fold in enumerate(folds)}, "everything": everything}
-        np.savez(self.trial / "folds.npz", **flat(named))
+        write_folds(self.trial, named)
         trial, heldout = trial_digest(self.trial, meta), heldout_digest(self.heldout)
         digest = hashlib.sha256(f"{trial} {heldout}".encode()).hexdigest()[:32]
         sums = {"trial_digest": trial, "heldout_digest": heldout, "digest": digest}
-        _write_json(self.trial / "meta.json", {**meta, **sums})
+        _write_json(self.trial / "meta.json", {**meta, **sums, "arrays_checksum": checksum(flat(named))})
         _write_json(self.heldout / "meta.json", {**sums, "classes": meta["classes"], "unseen": unseen})
         for draft, place in zip((self.heldout, self.trial), reversed(directories(self.store, digest)), strict=True):
             _move(draft, place)
@@ -104,7 +131,7 @@ def writing(store: Path) -> Iterator[Draft]:
 
 
 def trial_digest(path: Path, meta: dict[str, Any]) -> str:
-    """Digest of everything a trial reads from the directory; the statistics follow from it and are left out."""
+    """Digest of everything a trial reads from the directory, but for the statistics, which have a checksum."""
     with np.load(path / "folds.npz", allow_pickle=False) as parts:
         indices = {name: parts[name] for name in sorted(parts.files) if name.startswith(("train_", "dev_"))}
     decisive = {name: meta[name] for name in ("classes", "image_shape", "features", "standardize", "missing")}

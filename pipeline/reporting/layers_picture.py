@@ -20,7 +20,8 @@ def draw_layers(record: TrialRecord, path: Path) -> Path | None:
     if layers == 0:
         return None
     numbers = range(1, layers + 1)
-    best = int(record.summary["best_epoch"])
+    epochs = len(record.curves["weight_norm_1"])
+    best = min(int(record.summary["best_epoch"]), epochs - 1)  # means of format 1 end with the shortest fold
     with canvas(11.0, 3.8, ncols=3) as (figure, panels):
         for axes, (name, label) in zip(panels, PANELS.items(), strict=True):
             for epoch, colour, marker in {0: (0, BLUE, "o"), best: (best, ORANGE, "s")}.values():

@@ -13,7 +13,7 @@ from optuna.distributions import CategoricalDistribution
 
 from pipeline.reporting.results import TOP, Sweep, label
 from pipeline.search.space import Leaf
-from pipeline.training.diagnosis import BIAS_REMEDIES, VARIANCE_REMEDIES, Diagnosis, diagnose
+from pipeline.training.diagnosis import BIAS_REMEDIES, VARIANCE_REMEDIES, Diagnosis, diagnose, lowest_train_error
 
 NEAR_EDGE = 0.05
 """A value within this share of its range from an end lies at the edge."""
@@ -72,8 +72,9 @@ def find_limits(sweep: Sweep) -> list[Finding]:
 def diagnose_best(sweep: Sweep) -> Diagnosis:
     """Bias and variance of the best trial."""
     best = sweep.ranked[0]
+    record = sweep.records[best.name]
     return diagnose(
-        best["best_train_error"],
+        lowest_train_error(record.fit_curves or [record.curves]),
         best["best_dev_error"],
         optimal_error=float(sweep.config["data"]["optimal_error"]),
         threshold=float(sweep.config["diagnosis"]["threshold"]),
@@ -210,7 +211,7 @@ def _hope(leaf: Leaf, side: int) -> str:
 def _epochs(sweep: Sweep) -> Finding | None:
     """Whether the best trials were still improving when their epochs ran out."""
     late = [t for t in sweep.ranked[:TOP] if t.outcome == "completed" and t["best_epoch"] >= 0.95 * t.epochs > 0]
-    if sweep.folds or not late or sweep.ranked[0] not in late:
+    if sweep.counts_folds or not late or sweep.ranked[0] not in late:
         return None
     return Finding(
         "The best trial was still improving when its epochs ran out.",
@@ -235,12 +236,14 @@ def _divergence(sweep: Sweep) -> Finding | None:
 def _dip(sweep: Sweep) -> Finding | None:
     """Whether the best trial's dev cost is one lucky epoch of a restless curve."""
     best = sweep.ranked[0]
-    costs = sweep.records[best.name].curves["dev_cost"]
-    epoch = int(best["best_epoch"])
+    record = sweep.records[best.name]
+    if record.fit_curves:  # the mean over fits has no epoch that was kept
+        return None
+    costs, epoch = record.curves["dev_cost"], int(best["best_epoch"])
     around = costs[max(0, epoch - AROUND) : epoch + AROUND + 1]
     usual = float(np.median(around[np.isfinite(around)]))
     lowest = best["best_dev_cost"]
-    if sweep.folds or lowest > LUCKY * usual:
+    if lowest > LUCKY * usual:
         return None
     return Finding(
         "The best dev cost owes much to the epoch: the curve is restless, and early stopping kept its deepest dip.",

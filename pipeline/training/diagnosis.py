@@ -1,9 +1,11 @@
 """Bias and variance from three errors, with what to try next; errors are fractions of the examples."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
+
+import numpy as np
 
 BIAS_REMEDIES = ("a bigger network", "training longer", "another architecture")
 VARIANCE_REMEDIES = ("more data", "regularisation", "another architecture")
@@ -65,9 +67,24 @@ def diagnose(train_error: float, dev_error: float, *, optimal_error: float = 0.0
     )
 
 
-def diagnosis_of(summary: Mapping[str, float], optimal_error: float, threshold: float) -> dict[str, Any]:
-    """Return the diagnosis of a trial as plain values; empty if its costs are not finite, where errors say nothing."""
+def diagnosis_of(
+    fits: Sequence[Mapping[str, np.ndarray]], summary: Mapping[str, float], optimal_error: float, threshold: float
+) -> dict[str, Any]:
+    """Return the diagnosis of a trial as plain values; empty if its costs are not finite, where errors say nothing.
+
+    Bias is about what the network can learn, so its train error is the lowest over the epochs; the dev error is that of
+    the kept epoch, which may come before: variance is what is lost between the two.
+
+    Parameters
+    ----------
+    fits : the curves of each fit.
+    """
     if not math.isfinite(summary["best_train_cost"]):
         return {}
-    errors = summary["best_train_error"], summary["best_dev_error"]
+    errors = lowest_train_error(fits), summary["best_dev_error"]
     return diagnose(*errors, optimal_error=optimal_error, threshold=threshold).as_dict()
+
+
+def lowest_train_error(fits: Sequence[Mapping[str, np.ndarray]]) -> float:
+    """Return the lowest train error over the epochs in which the cost was finite, as the mean over fits."""
+    return float(np.mean([fit["train_error"][np.isfinite(fit["train_cost"])].min() for fit in fits]))

@@ -100,7 +100,7 @@ def make_fit(config: TrialConfig, architecture: Architecture, arrays: TrialArray
         _optimizer(config),
         batch_size=batch_size,
         num_epochs=t.num_epochs,
-        stopper=EarlyStopping(t.monitor, t.patience, t.min_delta),
+        stopper=EarlyStopping("dev_cost" if t.monitor == "auto" else t.monitor, t.patience, t.min_delta),
         augment=make_augment(**asdict(config.augmentation), image_shape=arrays.image_shape),
     )
 

@@ -40,7 +40,7 @@ def repeat_folds(config: TrialConfig, arrays: TrialArrays, stop_fold: int | None
             if states[-1].outcome == "diverged":
                 break
         checks["trained"] = check(config, architecture, arrays, planned[0], states[0].parameters())
-        summary = _summary(states)
+        summary, curves = _summary(states), [state.curves() for state in states]
     outcomes = [state.outcome for state in states]
     ended = next((name for name in ("diverged", "early_stopped") if name in outcomes), "completed")
     pruned = stop_fold is not None and len(states) == stop_fold < len(planned) and ended != "diverged"
@@ -51,7 +51,7 @@ def repeat_folds(config: TrialConfig, arrays: TrialArrays, stop_fold: int | None
         outcome="pruned" if pruned else ended,
         reason=f"the pruner stopped it after {len(states)} folds" if pruned else "; ".join(reasons),
         stop_epoch=len(states),
-        curves=_mean_curves([state.curves() for state in states]),
+        curves=_mean_curves(curves),
         parameters={
             f"fold{number}_{name}": values
             for number, state in enumerate(states, start=1)
@@ -59,8 +59,8 @@ def repeat_folds(config: TrialConfig, arrays: TrialArrays, stop_fold: int | None
         },
         summary=summary,
         gradient_checks={moment: report.as_dict() for moment, report in checks.items() if report is not None},
-        diagnosis=diagnosis_of(summary, config.data.optimal_error, config.diagnosis.threshold),
-        fit_curves=[state.curves() for state in states],
+        diagnosis=diagnosis_of(curves, summary, config.data.optimal_error, config.diagnosis.threshold),
+        fit_curves=curves,
         environment=environment(),
         started_at=started_at,
         duration_s=time.perf_counter() - began,

@@ -118,7 +118,7 @@ class TrialRecord:
 
     def add_origin(self, prepared: "PreparedData", code: dict[str, Any]) -> None:
         """Add what the trial itself does not know: the data's description and the code's version."""
-        self.data = prepared.description | {"digest": prepared.digest, "source_digest": prepared.source_digest}
+        self.data |= prepared.description | {"digest": prepared.digest, "source_digest": prepared.source_digest}
         self.environment["code"] = code
 
     def save(self, path: Path) -> None:

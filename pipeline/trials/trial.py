@@ -210,10 +210,11 @@ class _Trainer:
         """The record of the trial as it stands; the second gradient check is made here."""
         trained = self._check(segment.fits[0].parameters())
         checks = segment.checks | {"trained": {} if trained is None else trained.as_dict()}
-        summary, several = segment.summary, len(segment.fits) > 1
+        summary, curves = segment.summary, [state.curves() for state in segment.fits]
+        optimal_error, threshold = self.config.data.optimal_error, self.config.diagnosis.threshold
         return TrialRecord(
             config=asdict(self.config),
-            data={"digest": self.arrays.digest},
+            data={"digest": self.arrays.digest, "arrays_checksum": self.arrays.checksum},
             outcome=ended,
             reason=self._reason(segment, ended),
             stop_epoch=segment.position,
@@ -221,9 +222,9 @@ class _Trainer:
             parameters=self._named_parameters(segment),
             summary=summary,
             gradient_checks={moment: report for moment, report in checks.items() if report},
-            diagnosis=diagnosis_of(summary, self.config.data.optimal_error, self.config.diagnosis.threshold),
+            diagnosis=diagnosis_of(curves, summary, optimal_error, threshold),
             fits=[self._brief(planned, state, ended) for planned, state in zip(self.plan, segment.fits, strict=True)],
-            fit_curves=[state.curves() for state in segment.fits] if several else [],
+            fit_curves=curves if len(curves) > 1 else [],
             environment=environment(),
             started_at=segment.started_at,
         )
@@ -255,10 +256,12 @@ class _Trainer:
         states = segment.fits
         if len(states) == 1:
             return states[0].reason
-        named = [f"{fit_name(p.repeat, p.fold)}: {s.reason}" for p, s in zip(self.plan, states, strict=True)]
         if ended == "diverged":
-            return next(words for words, state in zip(named, states, strict=True) if state.outcome == "diverged")
-        return "; ".join(named)
+            fit, planned = next((s, p) for s, p in zip(states, self.plan, strict=True) if s.outcome == "diverged")
+            return f"{fit_name(planned.repeat, planned.fold)}: {fit.reason}"
+        epochs = [state.epoch for state in states]
+        early = sum(state.outcome == "early_stopped" for state in states)
+        return f"{early} of {len(states)} fits stopped early; they trained {min(epochs)} to {max(epochs)} epochs"
 
 
 MOVED: dict[Path, Path] = {}

@@ -18,7 +18,7 @@ from pipeline.data.batches import normalize
 from pipeline.data.changes import what_changed
 from pipeline.data.encoding import encode
 from pipeline.data.heldout import open_heldout
-from pipeline.data.prepare import prepare, smallest_type
+from pipeline.data.prepare import find_arrays, prepare, smallest_type
 
 
 def people(m: int = 200) -> pd.DataFrame:
@@ -403,3 +403,35 @@ def test_what_changed_is_said_in_rows_columns_and_digest(tmp_path: Path) -> None
     told = what_changed(first, prepare(file_config(tmp_path, value), store).description)
     assert told is not None
     assert told.startswith("source digest ")
+
+
+def damage_statistics(arrays: Path) -> None:
+    """Change one mean by a millionth, as no digest of rows and labels can see."""
+    with np.load(arrays / "folds.npz") as parts:
+        changed = {name: parts[name] for name in parts.files}
+    changed["mean_0"] = changed["mean_0"] * (1 + 1e-6)
+    np.savez(arrays / "folds.npz", **changed)
+
+
+def test_changed_statistics_are_refused_by_whoever_loads_them(tmp_path: Path) -> None:
+    prepared = prepare(DataConfig(name="moons"), tmp_path)
+    damage_statistics(prepared.path)
+    with pytest.raises(DataError, match=r"folds\.npz is not what was written"):
+        load_arrays(prepared.path)
+
+
+@pytest.mark.parametrize("of_an_old_release", [False, True])
+def test_changed_statistics_are_computed_anew_and_the_digest_stays(tmp_path: Path, of_an_old_release: bool) -> None:
+    prepared = prepare(DataConfig(name="moons"), tmp_path)
+    before = load_arrays(prepared.path)
+    damage_statistics(prepared.path)
+    if of_an_old_release:
+        meta = json.loads((prepared.path / "meta.json").read_text())
+        del meta["arrays_checksum"]
+        (prepared.path / "meta.json").write_text(json.dumps(meta))
+    described = {"digest": prepared.digest}
+    found = prepare(DataConfig(name="moons"), tmp_path) if of_an_old_release else find_arrays(described, tmp_path)
+    assert found is not None
+    again = load_arrays(found.path)
+    assert (again.digest, again.checksum) == (before.digest, before.checksum)
+    np.testing.assert_array_equal(again.folds[0].normalization.mean, before.folds[0].normalization.mean)

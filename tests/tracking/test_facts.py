@@ -1,6 +1,8 @@
 """What MLflow shows of a record."""
 
-from pipeline.tracking.facts import description
+import numpy as np
+
+from pipeline.tracking.facts import curve_points, description, metrics
 from tests.tracking.conftest import a_check, a_record
 
 
@@ -21,3 +23,16 @@ def test_what_a_record_says_of_itself_is_no_markup() -> None:
 def test_a_description_leaves_out_what_a_record_lacks() -> None:
     record = a_record(gradient_checks={"init": {"relative_error": 1e-9}}, diagnosis={"verdict": "odd", "variance": "x"})
     assert "init None" in description(record, "trial", "trial-0007", "s/trial-0007")
+
+
+def test_the_number_of_parameters_is_of_one_fit() -> None:
+    alone = a_record()
+    parameters = {f"repeat{r}_{name}": values for r in (0, 1) for name, values in alone.parameters.items()}
+    fits = [{"repeat": r, "fold": None} for r in (0, 1)]
+    several = a_record(parameters=parameters, fits=fits, fit_curves=[alone.curves, alone.curves])
+    assert metrics(several)["num_parameters"] == metrics(alone)["num_parameters"] == 3 * 4 + 3 + 2 * 3 + 2
+
+
+def test_the_spread_over_fits_is_sent_for_every_epoch() -> None:
+    points = curve_points({"dev_cost": np.ones(40), "dev_cost_sd": np.ones(40)}, norms=False)
+    assert list(points["dev_cost_sd"]) == list(range(40))

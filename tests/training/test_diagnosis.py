@@ -1,6 +1,7 @@
+import numpy as np
 import pytest
 
-from pipeline.training.diagnosis import BIAS_REMEDIES, VARIANCE_REMEDIES, diagnose
+from pipeline.training.diagnosis import BIAS_REMEDIES, VARIANCE_REMEDIES, diagnose, diagnosis_of, lowest_train_error
 
 
 @pytest.mark.parametrize(
@@ -37,3 +38,23 @@ def test_it_becomes_plain_values() -> None:
     plain = diagnose(0.01, 0.11).as_dict()
     assert plain["remedies"] == list(VARIANCE_REMEDIES)
     assert plain["high_variance"] is True
+
+
+def curves(train_error: list[float], train_cost: list[float]) -> dict[str, np.ndarray]:
+    return {"train_error": np.array(train_error), "train_cost": np.array(train_cost)}
+
+
+def test_bias_is_of_the_lowest_train_error_and_variance_of_the_kept_epochs_dev_error() -> None:
+    """The kept epoch is 0, before anything is learnt; the training part is learnt two epochs later."""
+    summary = {"best_train_cost": 0.7, "best_train_error": 0.5, "best_dev_error": 0.45}
+    found = diagnosis_of([curves([0.5, 0.2, 0.0], [0.7, 0.4, 0.1])], summary, 0.0, 0.02)
+    assert (found["train_error"], found["variance"], found["verdict"]) == (0.0, 0.45, "high variance")
+
+
+def test_the_lowest_train_error_is_a_mean_over_fits_and_of_finite_costs_only() -> None:
+    fits = [curves([0.5, 0.3, 0.0], [1.0, 0.5, np.nan]), curves([0.4, 0.1], [1.0, 0.5])]
+    assert lowest_train_error(fits) == pytest.approx(0.2)
+
+
+def test_costs_that_are_no_numbers_are_not_diagnosed() -> None:
+    assert diagnosis_of([curves([0.5], [np.nan])], {"best_train_cost": np.nan}, 0.0, 0.02) == {}

@@ -17,11 +17,12 @@ from pipeline.config.trial import (
     TrainingConfig,
     TrialConfig,
 )
-from pipeline.data.arrays import TrialArrays, load_arrays
+from pipeline.data.arrays import Fold, Normalization, TrialArrays, load_arrays
 from pipeline.data.divisions import ensure
 from pipeline.data.prepare import prepare
 from pipeline.data.sampling import stratified_sample
 from pipeline.nn import penalties
+from pipeline.reporting.layers_picture import draw_layers
 from pipeline.training.fit import Fit, FitState
 from pipeline.training.streams import Streams
 from pipeline.trials import trial
@@ -265,3 +266,28 @@ def test_a_stratified_sample_has_every_class_if_it_can() -> None:
     chosen = stratified_sample(y, 6, rng=np.random.default_rng(0))
     assert np.bincount(y[chosen]).tolist() == [2, 2, 2]
     assert len(set(chosen)) == 6
+
+
+def test_random_columns_are_learnt_by_heart_which_is_variance_though_an_earlier_epoch_is_kept() -> None:
+    rng = np.random.default_rng(2)
+    rows, nothing = np.arange(40), np.zeros(500)
+    fold = Fold(rows[:30], rows[30:], Normalization(nothing, nothing, nothing + 1))
+    noise = TrialArrays(rng.standard_normal((40, 500)), rows % 2, (fold,), fold, ("0", "1"), None, "")
+    settings = config(patience=None, learning_rate=0.1, num_epochs=25)
+    record = run_trial(replace(settings, regularization=RegularizationConfig()), noise)
+    assert record.summary["best_train_error"] == pytest.approx(0.1)
+    assert record.diagnosis["train_error"] == 0.0
+    assert record.diagnosis["verdict"] == "high variance"
+
+
+def test_layers_of_folds_are_drawn_at_their_median_best_epoch(three_folds: TrialArrays, tmp_path: Path) -> None:
+    settings = replace(config(patience=1, num_epochs=40), regularization=RegularizationConfig())
+    record = run_trial(settings, three_folds)
+    assert record.summary["best_epoch"] > min(fit["epochs"] for fit in record.fits), "the shortest fold has no such"
+    assert draw_layers(record, tmp_path / "layers.png") is not None
+
+
+def test_the_layers_of_older_means_are_drawn_at_their_last_epoch(tmp_path: Path) -> None:
+    curves = {f"{name}_norm_1": np.ones(4) for name in ("weight", "activation", "gradient")}
+    record = TrialRecord({}, curves=curves, summary={"best_epoch": 9.0}, format=1)
+    assert draw_layers(record, tmp_path / "layers.png") is not None
