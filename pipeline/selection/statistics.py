@@ -55,11 +55,12 @@ def mean_interval(values: ArrayLike, *, overlap: float = 0.0, comparisons: float
     if x.size < 2:
         return Mean(float(x.mean()), math.inf, x.size)
     t = float(stats.t.ppf(1 - (1 - LEVEL) / (2 * comparisons), x.size - 1))
-    return Mean(float(x.mean()), t * float(_standard_error(x, overlap)), x.size)
+    return Mean(float(x.mean()), t * float(standard_error(x, overlap=overlap)), x.size)
 
 
-def _standard_error(x: NDArray[np.float64], overlap: float) -> NDArray[np.float64]:
-    """√((1/n + overlap) s²) along the last axis, s² with n - 1."""
+def standard_error(values: ArrayLike, *, overlap: float = 0.0) -> NDArray[np.float64]:
+    """Standard error of the mean along the last axis: √((1/n + overlap) s²), s² with n - 1."""
+    x = np.asarray(values, dtype=np.float64)
     error: NDArray[np.float64] = np.sqrt((1 / x.shape[-1] + overlap) * x.var(axis=-1, ddof=1))
     return error
 
@@ -103,7 +104,9 @@ def p_of_mean(d: ArrayLike, *, overlap: float = 0.0) -> NDArray[np.float64]:
     from scipy import stats
 
     x = np.asarray(d, dtype=np.float64)
-    p: NDArray[np.float64] = 2 * stats.t.sf(np.abs(x.mean(axis=-1)) / _standard_error(x, overlap), x.shape[-1] - 1)
+    p: NDArray[np.float64] = 2 * stats.t.sf(
+        np.abs(x.mean(axis=-1)) / standard_error(x, overlap=overlap), x.shape[-1] - 1
+    )
     return p
 
 

@@ -1,0 +1,79 @@
+"""The parts that a sweep can leave out: L2, L1, dropout and the init scale, each with its neutral value."""
+
+from collections.abc import Mapping, Sequence
+from itertools import chain, combinations
+from typing import Any
+
+from pipeline.search.space import Leaf
+
+NEUTRAL: Mapping[str, Mapping[str, float]] = {
+    "λ": {"regularization.lambd": 0.0},
+    "λ₁": {"regularization.lambd_l1": 0.0},
+    "dropout": {"regularization.keep_prob": 1.0, "regularization.keep_prob_input": 1.0},
+    "init scale": {"model.init.scale": 1.0},
+}
+"""What switches each part off; an index after a path, one hidden layer's keep_prob, belongs to the same part."""
+
+STRONGER = {
+    "regularization.lambd": +1,
+    "regularization.lambd_l1": +1,
+    "regularization.keep_prob": -1,
+    "regularization.keep_prob_input": -1,
+}
+"""In which direction a value regularises more."""
+
+MOST_PARTS = 3
+"""With more parts searched, only each alone and each left out are tried, not every subset."""
+
+
+def base_path(path: str) -> str:
+    """The path without a layer's index: regularization.keep_prob.0 belongs to regularization.keep_prob."""
+    parent, _, last = path.rpartition(".")
+    return parent if last.isdigit() else path
+
+
+def part_of(path: str) -> str | None:
+    """The part that a searched path belongs to; None for one without a neutral value, such as the learning rate."""
+    return next((part for part, paths in NEUTRAL.items() if base_path(path) in paths), None)
+
+
+def searched_parts(leaves: Sequence[Leaf]) -> list[str]:
+    """The parts that are searched, in the order of NEUTRAL."""
+    found = {part_of(leaf.path) for leaf in leaves}
+    return [part for part in NEUTRAL if part in found]
+
+
+def neutral_values(leaves: Sequence[Leaf], kept: Sequence[str]) -> dict[str, float]:
+    """The neutral value of every searched leaf whose part is not among `kept`."""
+    return {
+        leaf.path: NEUTRAL[part][base_path(leaf.path)]
+        for leaf in leaves
+        if (part := part_of(leaf.path)) is not None and part not in kept
+    }
+
+
+def subsets(parts: Sequence[str]) -> list[tuple[str, ...]]:
+    """Every choice of some parts, neither none nor all, the fewest first."""
+    sizes = range(1, len(parts)) if len(parts) <= MOST_PARTS else sorted({1, len(parts) - 1})
+    return list(chain.from_iterable(combinations(parts, size) for size in sizes))
+
+
+def ingredients(values: Mapping[str, Any]) -> tuple[str, ...]:
+    """The parts that a configuration uses: those with a searched value that is not neutral."""
+    used = {
+        part
+        for path, value in values.items()
+        if (part := part_of(path)) is not None and value != NEUTRAL[part][base_path(path)]
+    }
+    return tuple(part for part in NEUTRAL if part in used)
+
+
+def strength(leaves: Sequence[Leaf], values: Mapping[str, Any]) -> float:
+    """How strongly a configuration regularises, for choosing among equals: its places in the ranges, summed."""
+    from pipeline.selection.surrogate import place
+
+    return sum(
+        STRONGER[base_path(leaf.path)] * place(leaf, values[leaf.path])
+        for leaf in leaves
+        if base_path(leaf.path) in STRONGER and leaf.path in values and not hasattr(leaf.distribution, "choices")
+    )

@@ -1,0 +1,268 @@
+"""What a sweep comes to: the recommended values with what does as well, what to expect, and what each part buys."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from optuna.distributions import CategoricalDistribution
+
+from pipeline.search.space import Leaf
+from pipeline.selection import parts, surrogate
+from pipeline.selection.race import Entry, Outcome, process_of
+from pipeline.selection.statistics import Mean, gain_interval, mean_interval, standard_error
+
+EDGE = 0.02
+"""A range that does as well and ends within this share of the searched range's end reaches it."""
+
+SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean with its 95 % interval; None where that is infinite or unknown."""
+
+    mean: float | None
+    low: float | None
+    high: float | None
+    repeats: int
+
+    @classmethod
+    def of(cls, mean: Mean, *, least: float = -math.inf) -> "Estimate":
+        """From a mean; an interval does not reach below `least`, as a cost's not below 0."""
+        low = max(mean.low, least) if math.isfinite(mean.low) else None
+        return cls(_finite(mean.mean), low, _finite(mean.high), mean.n)
+
+
+@dataclass(frozen=True)
+class Range:
+    """One searched value: which one is recommended, and which are predicted to do as well, the others held.
+
+    Attributes
+    ----------
+    low, high : the ends of the values that do as well; None for a choice.
+    choices : the choices that do as well; empty for a range.
+    searched : the two ends of the searched range; empty for a choice.
+    at_low, at_high : whether what does as well reaches the end of what was searched.
+    share : the share of the searched range that does as well, of its logarithm if it was searched so.
+    """
+
+    path: str
+    value: Any
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[Any, ...] = ()
+    searched: tuple[float, ...] = ()
+    at_low: bool = False
+    at_high: bool = False
+    share: float = 0.0
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A configuration beside the recommended one.
+
+    Attributes
+    ----------
+    mean, error : over its own repeats, with the standard error.
+    behind, behind_error : the mean paired difference from the recommended, over the repeats both have.
+    gain : by which fraction it is lower than the baseline, over the repeats both have.
+    """
+
+    name: str
+    values: dict[str, Any]
+    mean: float | None
+    error: float | None
+    repeats: int
+    behind: float | None
+    behind_error: float | None
+    gain: float | None
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """The one conclusion of a sweep, as plain values.
+
+    Attributes
+    ----------
+    measure : dev_cost or another objective.
+    name : the trial, or the parts of the proposal, that is recommended.
+    values : its searched values by dotted path.
+    expected, baseline : the measure to expect, with and without regularisation, from repeats that no choice used.
+    gain : by which fraction `expected` is lower than `baseline`.
+    ranges : what does as well, value by value.
+    alone, without : by part, what it alone gains over the baseline, and the gain without it.
+    simplest : the configuration with the fewest ingredients that does as well as the best.
+    best : the configuration with the lowest mean.
+    compared : those that raced, the best first.
+    luckiest : the trial with the lowest mean over its own first repeats.
+    trials, trial_repeats : how many trials were compared, and the repeats of each.
+    fresh : the numbers of the repeats behind `expected`.
+    """
+
+    measure: str
+    name: str
+    values: dict[str, Any]
+    expected: Estimate
+    baseline: Estimate | None
+    gain: Estimate | None
+    ranges: tuple[Range, ...]
+    alone: dict[str, float]
+    without: dict[str, float]
+    simplest: Compared
+    best: Compared
+    compared: tuple[Compared, ...]
+    luckiest: str
+    trials: int
+    trial_repeats: int
+    fresh: tuple[int, ...] = field(default=())
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as `conclusion.json` has them."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> "Recommendation":
+        """The recommendation that `as_dict` gave.
+
+        Raises
+        ------
+        ValueError
+            A value is missing or of another kind.
+        """
+        from pydantic import TypeAdapter, ValidationError
+
+        try:
+            return TypeAdapter(cls).validate_python(dict(plain))
+        except ValidationError as error:
+            raise ValueError(f"no recommendation: {error.errors()[0]['loc']} {error.errors()[0]['msg']}") from None
+
+    def metrics(self) -> dict[str, float]:
+        """Metrics of the sweep's run; those that are unknown are left out."""
+        found: dict[str, float | None] = {}
+        for name, estimate in ((f"recommended_{self.measure}", self.expected), ("gain", self.gain)):
+            if estimate is not None:
+                found |= {name: estimate.mean, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+        if self.baseline is not None:
+            found[f"baseline_{self.measure}"] = self.baseline.mean
+        return {name: value for name, value in found.items() if value is not None}
+
+
+def recommend(outcome: Outcome, leaves: Sequence[Leaf], measure: str, *, trial_repeats: int) -> Recommendation:
+    """Draw the conclusion from a race that is over."""
+    chosen, known = outcome.recommended, outcome.known
+    own = [known[chosen.key][repeat] for repeat in outcome.fresh]
+    without = [known[outcome.baseline.key][repeat] for repeat in outcome.fresh] if outcome.baseline else None
+    trials = [entry for entry in outcome.entries if entry.parts is None]
+    first = range(trial_repeats)
+    luckiest = min(trials, key=lambda entry: math.fsum(known[entry.key][repeat] for repeat in first))
+    alone, left_out = _parts(outcome)
+    return Recommendation(
+        measure=measure,
+        name=chosen.name,
+        values=dict(chosen.values),
+        expected=Estimate.of(mean_interval(own), least=0.0),
+        baseline=None if without is None else Estimate.of(mean_interval(without), least=0.0),
+        gain=None if without is None else Estimate.of(gain_interval(without, own)),
+        ranges=_ranges(outcome, leaves),
+        alone=alone,
+        without=left_out,
+        simplest=_compare(outcome, outcome.simplest),
+        best=_compare(outcome, outcome.best),
+        compared=_compared(outcome),
+        luckiest=luckiest.name,
+        trials=len(trials),
+        trial_repeats=trial_repeats,
+        fresh=outcome.fresh,
+    )
+
+
+def _compared(outcome: Outcome) -> tuple[Compared, ...]:
+    """The recommended first, then those with the most repeats, the best of them first."""
+    known = outcome.known
+    others = [entry for entry in outcome.entries if entry is not outcome.recommended]
+    others.sort(key=lambda entry: (-len(known[entry.key]), _mean(known[entry.key].values())))
+    return tuple(_compare(outcome, entry) for entry in [outcome.recommended, *others][:SHOWN])
+
+
+def _compare(outcome: Outcome, entry: Entry) -> Compared:
+    """One configuration beside the recommended and the baseline."""
+    known = outcome.known
+    own, chosen = known[entry.key], known[outcome.recommended.key]
+    difference = [own[r] - chosen[r] for r in sorted(own.keys() & chosen.keys()) if math.isfinite(chosen[r])]
+    values = list(own.values())
+    same = entry is outcome.recommended
+    return Compared(
+        name=entry.name,
+        values=dict(entry.values),
+        mean=_finite(_mean(values)),
+        error=_error(values),
+        repeats=len(values),
+        behind=None if same else _finite(_mean(difference)),
+        behind_error=None if same else _error(difference),
+        gain=_gain(outcome, entry),
+    )
+
+
+def _gain(outcome: Outcome, entry: Entry) -> float | None:
+    if outcome.baseline is None:
+        return None
+    own, base = outcome.known[entry.key], outcome.known[outcome.baseline.key]
+    both = sorted(own.keys() & base.keys())
+    return _finite(gain_interval([base[r] for r in both], [own[r] for r in both]).mean) if both else None
+
+
+def _parts(outcome: Outcome) -> tuple[dict[str, float], dict[str, float]]:
+    """What each part gains alone, and what is gained without it; each with the values proposed for those parts."""
+    gains = {entry.parts: _gain(outcome, entry) for entry in outcome.proposals if entry.parts}
+    names = list(dict.fromkeys(part for kept in gains for part in kept))
+    alone = {part: gain for part in names if (gain := gains.get((part,))) is not None}
+    left_out = {part: gain for part in names if (gain := gains.get(tuple(p for p in names if p != part))) is not None}
+    return alone, left_out
+
+
+def _ranges(outcome: Outcome, leaves: Sequence[Leaf]) -> tuple[Range, ...]:
+    values = outcome.recommended.values
+    searched = [leaf for leaf in leaves if leaf.path in values]
+    process = process_of(leaves, outcome.entries, outcome.known) if searched else None
+    if process is None:
+        return tuple(Range(leaf.path, values[leaf.path]) for leaf in searched)
+    return tuple(_range(process, leaf, values) for leaf in searched)
+
+
+def _range(process: surrogate.Fitted, leaf: Leaf, values: Mapping[str, Any]) -> Range:
+    well = surrogate.does_as_well(process, leaf, values)
+    if isinstance(leaf.distribution, CategoricalDistribution):
+        return Range(leaf.path, values[leaf.path], choices=tuple(well))
+    d: Any = leaf.distribution
+    low, high = well
+    at = [surrogate.place(leaf, end) for end in well]
+    return Range(
+        leaf.path,
+        values[leaf.path],
+        low,
+        high,
+        searched=(float(d.low), float(d.high)),
+        at_low=at[0] <= EDGE,
+        at_high=at[1] >= 1 - EDGE,
+        share=at[1] - at[0],
+    )
+
+
+def uses(values: Mapping[str, Any]) -> str:
+    """The ingredients of a configuration in words: "λ and dropout", or "no regularisation"."""
+    used = parts.ingredients(values)
+    return " and ".join([", ".join(used[:-1]), used[-1]] if len(used) > 1 else used) or "no regularisation"
+
+
+def _mean(values: Any) -> float:
+    listed = list(values)
+    return math.fsum(listed) / len(listed) if listed else math.inf
+
+
+def _error(values: Sequence[float]) -> float | None:
+    return _finite(float(standard_error(values))) if len(values) > 1 and all(map(math.isfinite, values)) else None
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

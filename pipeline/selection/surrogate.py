@@ -1,0 +1,195 @@
+"""A Gaussian process with noise through the means of configurations: what values to try, and which do as well.
+
+It sees the searched values and the measure alone; it trains nothing and reads nothing.
+"""
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from optuna.distributions import CategoricalDistribution, IntDistribution
+from threadpoolctl import threadpool_limits
+
+from pipeline.search.space import Leaf
+
+Vector = NDArray[np.float64]
+
+WORST = 3.0
+"""A mean above this many medians, or an infinite one, counts as this many: a collapsed network is just bad."""
+
+LEAST = 0.2
+"""An adjusted mean below this share of the median counts as this share, so that its logarithm stays sensible."""
+
+POINTS_POWER = 9
+"""A proposal is the best of 2^9 points spread over the space (Sobol's sequence, fixed)."""
+
+DIGITS = 2
+"""Significant digits of a proposed value."""
+
+ALONG = 61
+"""Points along a range at which the process is asked which values do as well."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The process after it has seen the means.
+
+    Attributes
+    ----------
+    leaves : the searched values, in the order of the inputs.
+    """
+
+    leaves: Sequence[Leaf]
+    process: Any
+
+    def expected(self, configurations: Sequence[Mapping[str, Any]]) -> Vector:
+        """The logarithm of the expected measure of each configuration: (n,)."""
+        mean: Vector = self.process.predict(encode(self.leaves, configurations))
+        return mean
+
+    def behind(self, configurations: Sequence[Mapping[str, Any]], best: Mapping[str, Any]) -> tuple[Vector, Vector]:
+        """By how much each is expected to be worse than `best`, in logarithms, and the standard error: (n,) each."""
+        mean, covariance = self.process.predict(encode(self.leaves, [*configurations, best]), return_cov=True)
+        variance = np.diag(covariance) + covariance[-1, -1] - 2 * covariance[:, -1]
+        return mean[:-1] - mean[-1], np.sqrt(np.maximum(variance[:-1], 0.0))
+
+    def propose(self, fixed: Mapping[str, Any]) -> dict[str, Any]:
+        """The values with the lowest expected measure, rounded, where some leaves are `fixed`."""
+        from scipy.stats import qmc
+
+        free = [leaf for leaf in self.leaves if leaf.path not in fixed]
+        if not free:
+            return dict(fixed)
+        points = qmc.Sobol(len(free), seed=0).random_base2(POINTS_POWER)
+        tried = [{leaf.path: decode(leaf, u) for leaf, u in zip(free, point, strict=True)} for point in points]
+        candidates = [{**fixed, **values} for values in tried]
+        return candidates[int(np.argmin(self.expected(candidates)))]
+
+
+def fit(
+    leaves: Sequence[Leaf], configurations: Sequence[Mapping[str, Any]], values: Sequence[Mapping[int, float]]
+) -> Fitted:
+    """Fit the process to the logarithm of each configuration's mean, with the noise that its number of repeats leaves.
+
+    Parameters
+    ----------
+    values : for each configuration, the measure by repeat; infinite where a training diverged.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.gaussian_process import GaussianProcessRegressor
+    from sklearn.gaussian_process.kernels import ConstantKernel, Matern
+
+    means, noise = adjusted_means(values)
+    Z, t = encode(leaves, configurations), np.log(means)
+    spread = max(float(t.std()), 1e-6)
+    kernel = ConstantKernel(1.0, (0.1, 10.0)) * Matern(np.full(Z.shape[1], 0.7), (0.15, 5.0), nu=2.5)
+    process = GaussianProcessRegressor(kernel, alpha=(noise / spread) ** 2 + 1e-8, normalize_y=True)
+    with warnings.catch_warnings(), threadpool_limits(1):  # threads slow such small matrices down
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a length scale at its bound is no trouble here
+        return Fitted(leaves, process.fit(Z, t))
+
+
+def adjusted_means(values: Sequence[Mapping[int, float]]) -> tuple[Vector, Vector]:
+    """Means of configurations as if each had been trained on the same repeats, and their relative standard errors.
+
+    value = mean of the configuration + effect of the repeat + noise, by least squares in turn: some repeats are harder
+    than others, and not every configuration has all of them.
+
+    Returns
+    -------
+    means, relative standard errors : (n,), (n,)
+    """
+    repeats = sorted({repeat for by_repeat in values for repeat in by_repeat})
+    Y = np.array([[by_repeat.get(repeat, math.nan) for repeat in repeats] for by_repeat in values])
+    known = ~np.isnan(Y)
+    rows = [Y[i, known[i]] for i in range(len(Y))]
+    finite = [float(row.mean()) for row in rows if np.isfinite(row).all()]
+    worst = WORST * float(np.median(finite)) if finite else 1.0
+    Y = np.minimum(Y, worst)
+    steady = np.array([float(np.minimum(row, worst).mean()) < worst for row in rows])
+    effect, mean = np.zeros(len(repeats)), np.zeros(len(Y))
+    for _ in range(30):
+        mean = np.array([(Y[i] - effect)[known[i]].mean() for i in range(len(Y))])
+        left = np.where(known & steady[:, None], Y - mean[:, None], np.nan)
+        effect = np.array([np.nanmean(column) if np.isfinite(column).any() else 0.0 for column in left.T])
+        effect -= effect.mean()
+    middle = float(np.median(mean))
+    mean = np.clip(mean, LEAST * middle, worst) if middle > 0 else np.full(len(Y), 1e-12)
+    residual = (Y - mean[:, None] - effect) / mean[:, None]
+    counted = residual[known & steady[:, None]]
+    freedom = max(1, counted.size - int(steady.sum()) - len(repeats) + 1)
+    sigma = math.sqrt(float(counted @ counted) / freedom) if counted.size else 1.0
+    return mean, np.maximum(sigma, 1e-3) / np.sqrt(known.sum(axis=1))
+
+
+def encode(leaves: Sequence[Leaf], configurations: Sequence[Mapping[str, Any]]) -> Vector:
+    """Searched values as numbers: a range becomes 0 to 1 (of its logarithm if searched so), a choice columns.
+
+    A value outside its range, such as λ = 0, counts as the nearest end; a leaf that is lacking as the middle.
+    """
+    return np.array([[number for leaf in leaves for number in _place(leaf, values)] for values in configurations])
+
+
+def _place(leaf: Leaf, values: Mapping[str, Any]) -> list[float]:
+    d: Any = leaf.distribution
+    if isinstance(d, CategoricalDistribution):
+        return [float(leaf.path in values and values[leaf.path] == leaf.value(choice)) for choice in d.choices]
+    if leaf.path not in values or d.high <= d.low:
+        return [0.5]
+    return [place(leaf, values[leaf.path])]
+
+
+def place(leaf: Leaf, value: float) -> float:
+    """Where a value lies in its range, 0 to 1."""
+    d: Any = leaf.distribution
+    value = min(max(float(value), d.low), d.high)
+    low, high, at = (math.log(x) if d.log else float(x) for x in (d.low, d.high, value))
+    return (at - low) / (high - low) if high > low else 0.5
+
+
+def decode(leaf: Leaf, u: float) -> Any:
+    """The value at place u of 0 to 1, rounded to two significant digits and held to the range."""
+    d: Any = leaf.distribution
+    if isinstance(d, CategoricalDistribution):
+        return leaf.value(d.choices[min(int(u * len(d.choices)), len(d.choices) - 1)])
+    value = d.low * (d.high / d.low) ** u if d.log else d.low + (d.high - d.low) * u
+    if d.step is not None and not d.log:
+        value = d.low + round((value - d.low) / d.step) * d.step
+        return int(value) if isinstance(d, IntDistribution) else min(max(value, d.low), d.high)
+    if isinstance(d, IntDistribution):
+        return round(value)
+    return min(max(float(f"{value:.{DIGITS}g}"), d.low), d.high)
+
+
+def does_as_well(fitted: Fitted, leaf: Leaf, best: Mapping[str, Any]) -> list[Any]:
+    """Which values of one leaf are predicted to do as well as the best, the others held: [low, high], or the choices.
+
+    As well: the predicted difference is at most one standard error of that difference.
+    """
+    if isinstance(leaf.distribution, CategoricalDistribution):
+        labels = [leaf.value(choice) for choice in leaf.distribution.choices]
+        behind, error = fitted.behind([dict(best) | {leaf.path: value} for value in labels], best)
+        return [v for v, b, e in zip(labels, behind, error, strict=True) if b <= e or v == best[leaf.path]]
+    own = place(leaf, best[leaf.path])
+    places = np.unique([*np.linspace(0, 1, ALONG), own])
+    points = [dict(best) | {leaf.path: _exact(leaf, u)} for u in places]
+    behind, error = fitted.behind(points, best)
+    well = behind <= error
+    at = int(np.argmin(np.abs(places - own)))
+    low = high = at
+    while low > 0 and well[low - 1]:
+        low -= 1
+    while high < len(places) - 1 and well[high + 1]:
+        high += 1
+    ends = [_exact(leaf, places[low]), _exact(leaf, places[high])]
+    value = float(best[leaf.path])
+    return [min(ends[0], value), max(ends[1], value)]
+
+
+def _exact(leaf: Leaf, u: float) -> float:
+    d: Any = leaf.distribution
+    return float(d.low * (d.high / d.low) ** u if d.log else d.low + (d.high - d.low) * u)

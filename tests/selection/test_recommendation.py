@@ -1,0 +1,75 @@
+import json
+import math
+
+import pytest
+
+from pipeline.selection.race import BASELINE, Entry, Outcome
+from pipeline.selection.recommendation import Estimate, Recommendation, recommend, uses
+from pipeline.selection.statistics import Mean
+from tests.selection.worlds import KEEP, LAMBD, LEAVES, SCALE, World, bowl, drawn, settle
+
+
+@pytest.fixture(scope="module")
+def conclusion() -> Recommendation:
+    return recommend(settle(World(bowl, noise=0.1), drawn(24)), LEAVES, "dev_cost", trial_repeats=2)
+
+
+def test_expected_cost_baseline_and_gain_by_hand() -> None:
+    # On repeats 2 and 3: means 2 and 4, so half is gained; the repeats that made the choice count for nothing.
+    chosen, base = Entry("trial-0001", {LAMBD: 1.0}), Entry(BASELINE, {})
+    known = {chosen.key: {0: 0.1, 1: 0.1, 2: 1.0, 3: 3.0}, base.key: {0: 9.0, 1: 9.0, 2: 3.0, 3: 5.0}}
+    outcome = Outcome(chosen, chosen, chosen, base, (chosen,), (), known, (2, 3))
+    found = recommend(outcome, LEAVES[:1], "dev_cost", trial_repeats=2)
+    assert found.baseline is not None
+    assert found.gain is not None
+    assert (found.expected.mean, found.baseline.mean, found.gain.mean) == (2.0, 4.0, 0.5)
+    assert found.expected.low == 0.0  # a cost is not below 0, however wide the interval
+    assert found.expected.high == pytest.approx(2 + 12.7062, abs=1e-4)
+    assert found.metrics()["baseline_dev_cost"] == 4.0
+
+
+def test_the_names_of_its_metrics_follow_the_measure(conclusion: Recommendation) -> None:
+    assert conclusion.metrics().keys() == {
+        "recommended_dev_cost",
+        "recommended_dev_cost_low",
+        "recommended_dev_cost_high",
+        "baseline_dev_cost",
+        "gain",
+        "gain_low",
+        "gain_high",
+    }
+
+
+def test_it_is_the_same_after_a_way_through_json(conclusion: Recommendation) -> None:
+    assert Recommendation.from_dict(json.loads(json.dumps(conclusion.as_dict(), allow_nan=False))) == conclusion
+    with pytest.raises(ValueError, match="no recommendation"):
+        Recommendation.from_dict({"measure": "dev_cost"})
+
+
+def test_ranges_hold_what_does_as_well_and_not_what_does_worse(conclusion: Recommendation) -> None:
+    ranges = {found.path: found for found in conclusion.ranges}
+    lambd = ranges[LAMBD]
+    assert lambd.low is not None
+    assert lambd.high is not None
+    assert lambd.low <= lambd.value <= lambd.high
+    assert lambd.low > 0.03  # costs twice as much
+    assert ranges[KEEP].share > 0.5  # makes no difference in this world
+    assert ranges[SCALE].share > 0.5
+
+
+def test_each_part_alone_and_without_it(conclusion: Recommendation) -> None:
+    # In this world λ gains 60 %, the others nothing.
+    assert conclusion.alone["λ"] == pytest.approx(0.6, abs=0.08)
+    assert conclusion.alone["dropout"] == pytest.approx(0.0, abs=0.12)
+    assert conclusion.without["λ"] == pytest.approx(0.0, abs=0.12)
+    assert conclusion.without["dropout"] == pytest.approx(0.6, abs=0.08)
+
+
+def test_infinite_numbers_become_none() -> None:
+    assert Estimate.of(Mean(math.inf, math.inf, 3)) == Estimate(None, None, None, 3)
+    assert Estimate.of(Mean(0.5, math.inf, 1)) == Estimate(0.5, None, None, 1)
+
+
+def test_ingredients_in_words() -> None:
+    assert uses({LAMBD: 2.0, KEEP: 0.9, SCALE: 1.0}) == "λ and dropout"
+    assert uses({LAMBD: 0.0, KEEP: 1.0, SCALE: 1.0}) == "no regularisation"
