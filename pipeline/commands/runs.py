@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from pipeline.config.commands import RunsConfig
 from pipeline.console import compose
-from pipeline.console.display import console, table
+from pipeline.console.display import console, short_name, table
 from pipeline.tracking.archive import Archive, Found
 
 
@@ -25,7 +25,7 @@ def runs(config: RunsConfig) -> int:
     if study is not None:
         trials = archive.children(study)
         searched = sorted(path for path in _varying(trials))
-        columns = ["run", "outcome", "dev cost", "dev error", *(path.split(".", 1)[-1] for path in searched)]
+        columns = ["run", "outcome", "dev cost", "dev error", *(short_name(path) for path in searched)]
         _list(f"Study {study}", [(run, _row(run, searched)) for run in trials], columns)
     single = [run for run in archive.runs() if run.kind in ("train", "rerun")]
     if single and config.study is None:

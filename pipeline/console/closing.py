@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from pipeline.config.commands import SweepConfig
 from pipeline.console.compose import overrides
-from pipeline.console.display import console, short, table
+from pipeline.console.display import console, short, short_name, table
 from pipeline.console.next_steps import print_next, same_store
 from pipeline.search.study import asked, objective_names
 
@@ -96,7 +96,7 @@ def _print_best(name: str, best: list[FrozenTrial], run_ids: Mapping[int, str]) 
                 run_ids.get(trial.number, ""),
             ]
         )
-    names = [path.split(".", 1)[-1] for path in paths]
+    names = [short_name(path) for path in paths]
     table(["trial", "dev cost", "dev error", *names, "epochs", "run id"], rows)
 
 
@@ -109,7 +109,7 @@ def _print_front(study: optuna.Study, run_ids: Mapping[int, str]) -> None:
         for t in front
     ]
     console.print(f"{len(front)} trials that no other beats in every objective (the Pareto front):")
-    table(["trial", *objectives, *(path.split(".", 1)[-1] for path in paths), "run id"], rows)
+    table(["trial", *objectives, *(short_name(path) for path in paths), "run id"], rows)
 
 
 def _print_next(config: SweepConfig, name: str, complete: list[FrozenTrial], *, done: bool, exhausted: bool) -> None:

@@ -2,13 +2,15 @@
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import rich.progress
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+from rich.table import Column, Table
 
 if TYPE_CHECKING:
     from pipeline.search.coordinator import Progress
@@ -26,15 +28,23 @@ class _Console(Console):
 console = _Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 200)
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str = "") -> None:
-    """Print a table; numbers are right-aligned."""
+WIDE = 120
+"""Columns from which on a terminal has room for run ids."""
+
+LINE_EVERY_S = 10.0
+"""Seconds between two lines of progress in a file."""
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str = "", *, output: Console = console) -> None:
+    """Print a table; numbers are right-aligned, run ids left out on a narrow terminal, and long cells folded there."""
     shown = Table(title=title or None, title_justify="left", box=None, header_style="bold", pad_edge=False)
-    for number, name in enumerate(columns):
+    kept = [number for number, name in enumerate(columns) if name != "run id" or output.width >= WIDE]
+    for number in kept:
         numeric = all(isinstance(row[number], int | float) for row in rows) if rows else False
-        shown.add_column(name, justify="right" if numeric else "left", no_wrap=True)
+        shown.add_column(columns[number], justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        shown.add_row(*(short(value) for value in row))
-    console.print(shown)
+        shown.add_row(*(short(row[number]) for number in kept))
+    output.print(shown)
 
 
 def short(value: Any) -> str:
@@ -44,35 +54,57 @@ def short(value: Any) -> str:
     return "" if value is None else str(value)
 
 
+def short_name(path: str) -> str:
+    """The last word of a dotted path, with the one before if it is a layer's number: "scale", "keep_prob.0"."""
+    words = path.split(".")
+    return ".".join(words[-2:]) if words[-1].isdigit() else words[-1]
+
+
 def values_text(values: Mapping[str, Any]) -> str:
-    """Searched values with the last word of each path: "lambd 3.1, keep_prob 0.82, scale 0.4"."""
-    return ", ".join(f"{path.split('.', 1)[-1]} {short(value)}" for path, value in values.items())
+    """Searched values with their short names: "lambd 3.1, keep_prob 0.82, scale 0.4"."""
+    return ", ".join(f"{short_name(path)} {short(value)}" for path, value in values.items())
 
 
 class SweepProgress:
-    """A progress line for a sweep on a terminal; silent elsewhere."""
+    """Shows how far a sweep is: one moving line on a terminal; in a file a line every 10 s and at each new best."""
 
-    def __init__(self, total: int):
+    def __init__(self, total: int, *, output: Console = console, clock: Callable[[], float] = time.monotonic):
+        self._output, self._clock = output, clock
+        self._began, self._printed = clock(), clock()
+        self._done_before: int | None = None
+        self._best: int | None = None
         self._progress = rich.progress.Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[state]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
+            TextColumn("{task.fields[left]}"),
+            BarColumn(bar_width=20),
+            TextColumn("{task.fields[state]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
+            console=output,
+            disable=not output.is_terminal,
             transient=True,
+            expand=True,
         )
-        self._task = self._progress.add_task("trials", total=total, state="")
+        self._task = self._progress.add_task("trials", total=total, left="", state="")
 
     def update(self, standing: "Progress") -> None:
-        """Show the counts, and the best so far with its values."""
-        state = f"{standing.pruned} pruned, {standing.failed} failed"
-        if standing.best is not None:
-            state += f"; best {short(standing.best.values[0])} at {values_text(standing.best.params)}"
-        self._progress.update(self._task, completed=standing.done, total=standing.wanted, state=state)
+        """Show the counts and the time left, and after them the best so far with its values."""
+        left, state = self._left(standing), _state(standing)
+        self._progress.update(self._task, completed=standing.done, total=standing.wanted, left=left, state=state)
+        best = standing.best.number if standing.best else None
+        if self._output.is_terminal or (best == self._best and self._clock() - self._printed < LINE_EVERY_S):
+            return
+        self._best, self._printed = best, self._clock()
+        words = [f"{standing.done}/{standing.wanted} trials", left, state]
+        self._output.print(", ".join(word for word in words if word), soft_wrap=True)
+
+    def _left(self, standing: "Progress") -> str:
+        """The time left, from the trials that have ended since this command began."""
+        if self._done_before is None:
+            self._done_before = standing.done
+        done = standing.done - self._done_before
+        if not done or standing.done >= standing.wanted:
+            return ""
+        seconds = (self._clock() - self._began) * (standing.wanted - standing.done) / done
+        return f"{timedelta(seconds=round(seconds))} left"
 
     def __enter__(self) -> "SweepProgress":
         self._progress.start()
@@ -80,3 +112,10 @@ class SweepProgress:
 
     def __exit__(self, *error: object) -> None:
         self._progress.stop()
+
+
+def _state(standing: "Progress") -> str:
+    best = standing.best
+    found = f"best {short(best.values[0])}: {values_text(best.params)}" if best is not None else ""
+    counts = [f"{n} {word}" for n, word in ((standing.pruned, "pruned"), (standing.failed, "failed")) if n]
+    return "; ".join(text for text in (found, ", ".join(counts)) if text)
