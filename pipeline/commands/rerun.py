@@ -17,7 +17,7 @@ from pipeline.data.divisions import ensure
 from pipeline.data.prepare import PreparedData, find_arrays, prepare
 from pipeline.search.executors import open_executor
 from pipeline.search.serving import LostWorker
-from pipeline.tracking.archive import Archive
+from pipeline.tracking.archive import Archive, Found
 from pipeline.tracking.reading import check_sizes, read_folder, read_meta
 from pipeline.tracking.recorder import Recorder
 from pipeline.trials.comparison import Comparison, code_differences, compare, environment_differences
@@ -36,13 +36,14 @@ class Original:
     """A recorded run: what to call it, its id in the store (none for an exported folder), and its record.
 
     `foreign` says that it did not come from this machine's own store, so that the files it names are not opened
-    without the user's word.
+    without the user's word. `changed` are sentences on what the store shows otherwise than the record says.
     """
 
     name: str
     run_id: str
     record: TrialRecord
     foreign: bool
+    changed: tuple[str, ...] = ()
 
 
 def rerun(config: RerunConfig) -> int:
@@ -71,10 +72,13 @@ def rerun(config: RerunConfig) -> int:
             if recorder is not None:
                 write(recorder, original, repeated, comparison)
             verdicts.append(comparison.verdict)
+    changed = [f"{original.name}: {sentence}" for original in originals for sentence in original.changed]
+    for line in changed:
+        console.print(line)
     accepted = {"identical"} | ({"within_tolerance"} if config.accept == "tolerance" else set())
     if len(verdicts) > 1:
         console.print(", ".join(f"{verdicts.count(v)} {v.replace('_', ' ')}" for v in dict.fromkeys(verdicts)))
-    return 0 if set(verdicts) <= accepted else 1
+    return 0 if set(verdicts) <= accepted and not changed else 1
 
 
 def open_recorder(config: RerunConfig) -> Recorder:
@@ -97,7 +101,14 @@ def find(config: RerunConfig) -> list[Original]:
         found = [archive.find(config.run, config.study)]
     if not found:
         raise RecordError(f"The study {config.study} has no finished run to rerun.")
-    return [Original(run.handle, run.run_id, archive.load(run), archive.is_foreign(run)) for run in found]
+    return [original_of(archive, run) for run in found]
+
+
+def original_of(archive: Archive, run: Found) -> Original:
+    """A run of the store with its record, and what the store shows of it otherwise than the record says."""
+    record = archive.load(run)
+    changed = archive.disagreements(run, record)
+    return Original(run.handle, run.run_id, record, archive.is_foreign(run), tuple(changed))
 
 
 def say_differences(record: TrialRecord, here: dict[str, object]) -> None:

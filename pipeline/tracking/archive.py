@@ -13,6 +13,7 @@ from pipeline.config.commands import TrackingConfig
 from pipeline.config.errors import RecordError, TrackingError
 from pipeline.config.text import printable
 from pipeline.tracking import facts, files, reading
+from pipeline.tracking.agreement import Page, disagreements
 from pipeline.tracking.places import MOVED_AT, UPLOADED
 from pipeline.tracking.store import Store, as_folder, connect, every_run, explain, quoted, resolve
 from pipeline.trials.record import TrialRecord
@@ -74,6 +75,45 @@ class Archive:
         self.experiment_id = str(found.experiment_id)
         self._moved_at = _milliseconds(found.tags.get(MOVED_AT))
 
+    # --- agreement -----------------------------------------------------------------------------------------------
+
+    def disagreements(self, run: Found, record: TrialRecord) -> list[str]:
+        """Sentences on what the store shows of a run otherwise than its record says: params, metrics, tags, times."""
+        page = Page.of(self._guarded(self._client.get_run, run.run_id), self._points(run))
+        return disagreements(page, record, self._meta(run))
+
+    def _points(self, run: Found) -> dict[str, list[tuple[int, float, int]]]:
+        """Every stored point of every metric of a run."""
+        return {
+            name: [
+                (point.step, point.value, point.timestamp)
+                for point in self._guarded(self._client.get_metric_history, run.run_id, name)
+            ]
+            for name in run.metrics
+        }
+
+    def _meta(self, run: Found) -> dict[str, Any]:
+        """The content of a run's `record.json`."""
+        meta = self.read_json(run, files.RECORD)
+        return meta if isinstance(meta, dict) else {}
+
+    def _refuse_edited(self, runs: Sequence[Found], best: Found, metric: str) -> None:
+        """Refuse to choose by values that are not those of the records; of uploaded files, the best run's alone."""
+        for run in runs if self._is_local(best) else [best]:
+            summary = self._meta(run).get("summary")
+            recorded = summary.get(metric) if isinstance(summary, dict) else None
+            if recorded != run.metrics.get(metric):
+                raise RecordError(
+                    f"{metric} of {run.handle} is {run.metrics.get(metric)} in the tracking store, but {recorded} in "
+                    "its record: the store has been changed. Name a run by hand, or see all differences with "
+                    f"make rerun RUN=all STUDY={run.study}."
+                )
+        for sentence in self.disagreements(best, self.load(best)):
+            raise RecordError(f"{best.handle} has been changed in the tracking store: {sentence}.")
+
+    def _is_local(self, run: Found) -> bool:
+        return self._local_folder(run) is not None
+
     # --- finding ---------------------------------------------------------------------------------------------------
 
     def find(self, run: str, study: str | None = None) -> Found:
@@ -112,7 +152,9 @@ class Archive:
         ranked = [run for run in ranked if run.metrics.get(metric, float("nan")) == run.metrics.get(metric)]
         if not ranked:
             raise RecordError(f"The study {name} has no completed trial with a {metric} yet.")
-        return min(ranked, key=lambda run: (run.metrics[metric], run.name))
+        best = min(ranked, key=lambda run: (run.metrics[metric], run.name))
+        self._refuse_edited(ranked, best, metric)
+        return best
 
     def studies(self) -> list[Found]:
         """The parent runs of all sweeps, the newest first."""

@@ -24,9 +24,10 @@ FIT_CURVES = {1: "fold_curves.npz", 2: "fit_curves.npz"}
 
 CHECKS, CHECKS_TEXT = "gradcheck.json", "gradcheck.txt"
 REQUIRED = (RECORD, CONFIG, ENVIRONMENT, CHECKS, CURVES, PARAMETERS)
-OPTIONAL = (DIFF, *FIT_CURVES.values())
+OPTIONAL = (DIFF, CHECKS_TEXT, *FIT_CURVES.values())
 
-TEXTS = (CONFIG, ENVIRONMENT, CHECKS, DIFF)
+TEXTS = (CONFIG, ENVIRONMENT, CHECKS, CHECKS_TEXT, DIFF)
+"""Files whose SHA-256 is in `record.json`; of the text of the gradient checks since 0.3."""
 IN_RECORD = ("data", "outcome", "reason", "stop_epoch", "summary", "fits", "diagnosis", "started_at", "duration_s")
 _Dumper = yaml.CSafeDumper if yaml.__with_libyaml__ else yaml.SafeDumper
 
@@ -61,8 +62,16 @@ def masked(value: Any) -> Any:
     return mask(value) if isinstance(value, str) else value
 
 
-def write_folder(record: TrialRecord, folder: Path, *, kind: str = "trial", name: str = "") -> None:
-    """Write every file of `record`; a file that exists is replaced in one step, so writing again is harmless."""
+def write_folder(
+    record: TrialRecord, folder: Path, *, kind: str = "trial", name: str = "", more: Mapping[str, Any] | None = None
+) -> None:
+    """Write every file of `record`; a file that exists is replaced in one step, so writing again is harmless.
+
+    Parameters
+    ----------
+    kind, name : of the run.
+    more : further entries of `record.json`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     texts = _texts(record)
     for file_name, text in texts.items():
@@ -75,6 +84,7 @@ def write_folder(record: TrialRecord, folder: Path, *, kind: str = "trial", name
         "format": record.format,
         "kind": kind,
         "name": name,
+        **(more or {}),
         **{field: masked(getattr(record, field)) for field in IN_RECORD},
         **digests(record),
         "files_sha256": {key: sha256(texts[key].encode()) for key in TEXTS if key in texts},

@@ -19,6 +19,7 @@ import numpy as np
 from pipeline.config.commands import TrackingConfig
 from pipeline.config.errors import TrackingError
 from pipeline.tracking import facts, files, views
+from pipeline.tracking.agreement import SHOWN, shown
 from pipeline.tracking.places import files_folder
 from pipeline.tracking.points import Curves, Points, Span
 from pipeline.tracking.store import Store, connect, every_run, explain, quoted, resolve
@@ -218,14 +219,15 @@ class Recorder:
             return siblings[name].run_id
         run = self._open_run(kind, name, tags, siblings, parent, record.started_at)
         handle = facts.handle(kind, tags.get("study", ""), name, run.run_id)
-        words = tags | facts.tags(record) | {NOTE: facts.description(record, kind, name, handle)}
+        note = facts.description(record, kind, name, handle)
+        words = tags | facts.tags(record) | {NOTE: note}
         span = Span(record.started_at, record.started_at + record.duration_s, record.stop_epoch)
         metrics = self._points.missing(run.run_id, facts.points(record), span, run.started_ms)
         self._log(run.run_id, metrics, facts.params(record.config), words)
-        self._write_files(run.run_id, record, kind, name)
+        ended = max(round(1000 * span.ended), self._points.latest(run.run_id), run.started_ms)
+        self._write_files(run.run_id, record, kind, name, shown(note, run.started_ms, ended))
         self._write_data(run.run_id, record.data)
         run.status = facts.TERMINAL.get(record.outcome, "FINISHED")
-        ended = max(round(1000 * span.ended), self._points.latest(run.run_id), run.started_ms)
         self._client.set_terminated(run.run_id, run.status, ended)
         self._points.forget(run.run_id)
         return run.run_id
@@ -290,9 +292,9 @@ class Recorder:
         self._client.log_batch(run_id, metrics or [], pairs, words)
         self._points.add(run_id, metrics or [])
 
-    def _write_files(self, run_id: str, record: TrialRecord, kind: str, name: str) -> None:
+    def _write_files(self, run_id: str, record: TrialRecord, kind: str, name: str, page: Mapping[str, Any]) -> None:
         with self._folder(run_id) as folder:
-            files.write_folder(record, folder, kind=kind, name=name)
+            files.write_folder(record, folder, kind=kind, name=name, more={SHOWN: page})
 
     def _write_text(self, run_id: str, name: str, text: str) -> None:
         with self._folder(run_id) as folder:

@@ -28,6 +28,7 @@ from pipeline.tracking.archive import Archive, Found
 from pipeline.tracking.export import export
 from pipeline.tracking.reading import read_folder
 from pipeline.tracking.recorder import Recorder
+from pipeline.tracking.store import connect
 from pipeline.trials.environment import code_version
 from pipeline.trials.trial import run_trial
 
@@ -165,9 +166,15 @@ def test_one_flipped_bit_of_a_parameter_is_found(store: Path, capsys: pytest.Cap
     arrays["W1"].view(np.uint32)[3, 1] ^= 1
     files.write_arrays(folder / files.PARAMETERS, arrays)
     rewrite(folder, files.PARAMETERS, (folder / files.PARAMETERS).read_bytes())
-    assert rerun(settings(store, f"{STUDY}/trial-0000")) == 1
-    assert "W1[3, 1]" in said(capsys)
-    assert rerun(settings(store, f"{STUDY}/trial-0000", accept="tolerance")) == 0
+    assert rerun(settings(store, f"{STUDY}/trial-0000", accept="tolerance")) == 1
+    text = said(capsys)
+    assert "W1[3, 1]" in text
+    assert "the tag parameters_sha256 is" in text
+    archive = Archive(TrackingConfig(experiment=EXPERIMENT, store=str(store)))
+    run = archive.find(f"{STUDY}/trial-0000")
+    connect(archive.store).set_tag(run.run_id, "parameters_sha256", files.digest(arrays))
+    assert rerun(settings(store, run.handle, accept="tolerance")) == 0
+    assert rerun(settings(store, run.handle)) == 1
 
 
 def test_a_source_that_is_away_is_not_needed_while_the_store_has_its_arrays(

@@ -1,0 +1,143 @@
+"""Compares what the tracking store shows of a run with the run's own record, from which all of it was derived.
+
+A metric or a param can be changed in the store; a rerun alone would not notice, since it repeats the record.
+"""
+
+import hashlib
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pipeline.config.text import brief, printable
+from pipeline.tracking import facts
+from pipeline.trials.record import TrialRecord
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+SHOWN = "shown"
+"""Entry of `record.json`: what was shown beside the facts that the record gives again."""
+
+_LARGEST = sys.float_info.max
+"""MLflow's databases hold this in place of an infinity."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """What the UI shows of a run.
+
+    Attributes
+    ----------
+    points : of each metric (step, value, time in ms), in the order in which they are stored.
+    """
+
+    status: str
+    started_ms: int
+    ended_ms: int
+    params: Mapping[str, str]
+    tags: Mapping[str, str]
+    points: Mapping[str, list[tuple[int, float, int]]]
+
+    @classmethod
+    def of(cls, run: "Run", points: Mapping[str, list[tuple[int, float, int]]]) -> "Page":
+        """The page of a run as MLflow's client returns it."""
+        info = run.info
+        return cls(str(info.status), info.start_time, info.end_time or 0, run.data.params, run.data.tags, points)
+
+
+def shown(note: str, started_ms: int, ended_ms: int) -> dict[str, Any]:
+    """What `record.json` notes of a run's page: its times, and the digest of its description."""
+    return {"started_ms": started_ms, "ended_ms": ended_ms, "description_sha256": _sha256(note)}
+
+
+def disagreements(page: Page, record: TrialRecord, meta: Mapping[str, Any]) -> list[str]:
+    """Return a sentence for everything that the store shows otherwise than the record says; none if they agree.
+
+    Tags that the record does not give, such as a person's own, are left alone.
+
+    Parameters
+    ----------
+    meta : the content of `record.json`.
+    """
+    old = _redefined(record)
+    tags = {"kind": meta.get("kind"), "mlflow.runName": meta.get("name"), **facts.tags(record)}
+    status = facts.TERMINAL.get(record.outcome, "FINISHED")
+    found = [
+        *_texts("param", page.params, facts.params(record.config), missing=True, more=True),
+        *_texts("tag", page.tags, {k: v for k, v in tags.items() if k not in old}, missing=record.format > 1),
+        *_points(page.points, {k: v for k, v in facts.points(record).items() if k not in old}, old),
+        *_page(page, meta.get(SHOWN)),
+    ]
+    return found if page.status == status else [_sentence("the status", page.status, status), *found]
+
+
+def _redefined(record: TrialRecord) -> tuple[str, ...]:
+    """Facts of an older record that were derived otherwise, and so are not compared.
+
+    With folds, format 1 counted the parameters of all folds, and the curves shown while training were the first fold's.
+    """
+    if record.format == 1 and record.fit_curves:
+        return ("num_parameters", *facts.MAIN_CURVES)
+    return ()
+
+
+def _texts(
+    what: str, there: Mapping[str, str], given: Mapping[str, Any], *, missing: bool, more: bool = False
+) -> Iterator[str]:
+    """Differences of named texts; `missing` ones count where the store has none, `more` where the record has none."""
+    for name, value in given.items():
+        if value and (name in there or missing) and there.get(name) != value:
+            yield _sentence(f"the {what} {name}", there.get(name), value)
+    for name in there if more else ():
+        if name not in given:
+            yield _sentence(f"the {what} {name}", there[name], None)
+
+
+def _points(
+    there: Mapping[str, list[tuple[int, float, int]]], given: Mapping[str, Mapping[int, float]], old: tuple[str, ...]
+) -> Iterator[str]:
+    """One difference for each metric: the first step at which it is another."""
+    for name in {**given, **there}:
+        stored = [(step, value) for step, value, _ in there.get(name, ())]
+        wanted = sorted(given.get(name, {}).items())
+        if name in old or (len(stored) == len(wanted) and all(map(_same, sorted(stored), wanted))):
+            continue
+        shown, recorded = dict(stored), dict(wanted)
+        differing = (s for s in sorted({*shown, *recorded}) if not _same((s, shown.get(s)), (s, recorded.get(s))))
+        step = next(differing, None)
+        if step is None:
+            yield f"the metric {name} has steps that are stored twice"
+        else:
+            yield _sentence(f"the metric {name} at step {step}", shown.get(step), recorded.get(step))
+
+
+def _same(shown: tuple[int, float | None], recorded: tuple[int, float | None]) -> bool:
+    (step, value), (wanted, number) = shown, recorded
+    if value is None or number is None or step != wanted:
+        return value is number and step == wanted
+    return value == max(-_LARGEST, min(_LARGEST, number)) or (value != value and number != number)
+
+
+def _page(page: Page, noted: Any) -> Iterator[str]:
+    """Differences of times and description; records before 0.3 do not have them."""
+    if not isinstance(noted, Mapping):
+        return
+    for what, ms in (("started", page.started_ms), ("ended", page.ended_ms)):
+        if noted.get(f"{what}_ms") != ms:
+            yield _sentence(f"the time at which it {what}, in ms,", ms, noted.get(f"{what}_ms"))
+    if noted.get("description_sha256") != _sha256(page.tags.get("mlflow.note.content", "")):
+        yield "the description in the tracking store is not the one that was written"
+    for name, points in page.points.items():
+        times = [time for _, _, time in sorted(points)]
+        if times != sorted(times) or (times and not page.started_ms <= times[0] <= times[-1] <= page.ended_ms):
+            yield f"the times of the metric {name} in the tracking store run backwards or leave those of the run"
+
+
+def _sentence(what: str, shown: Any, recorded: Any) -> str:
+    texts = ["missing" if value is None else brief(value, 60) for value in (shown, recorded)]
+    return f"{printable(what)} is {texts[0]} in the tracking store, but {texts[1]} in the record"
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

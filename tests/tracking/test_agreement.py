@@ -1,0 +1,101 @@
+"""Whatever the store shows of a run is derived from its record; what was changed there is found and named."""
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mlflow.entities import Metric
+
+from pipeline.config.errors import RecordError
+from pipeline.tracking.archive import Archive
+from pipeline.tracking.points import Span
+from pipeline.tracking.recorder import Recorder
+from pipeline.trials.record import TrialRecord
+
+MakeRecord = Callable[..., TrialRecord]
+STUDY = "digits-0123abcd"
+
+
+@pytest.fixture
+def run_id(recorder: Recorder, make_record: MakeRecord) -> str:
+    """A trial that was shown while it was under way, with infinities and values that are no numbers."""
+    parent = recorder.open_sweep(STUDY, {})
+    record = make_record()
+    record.curves["train_cost"][3:5] = np.inf, np.nan
+    run_id = recorder.open_run("trial", "trial-0007", {"study": STUDY}, {}, parent, record.started_at)
+    curves = {name: values[:4] for name, values in record.curves.items()}
+    recorder.progress(run_id, curves, Span.of(curves, record.started_at, 0.5))
+    recorder.write(record, kind="trial", name="trial-0007", parent=parent, tags={"study": STUDY, "trial": "0007"})
+    recorder.annotate(run_id, {"note_of_mine": "nice", "rerun_verdict": "identical"})
+    return run_id
+
+
+def found(archive: Archive, run_id: str) -> list[str]:
+    run = archive.find(run_id)
+    return archive.disagreements(run, archive.load(run))
+
+
+def test_what_was_written_agrees_with_its_record(archive: Archive, run_id: str) -> None:
+    assert found(archive, run_id) == []
+
+
+@pytest.mark.parametrize(
+    ("statement", "told"),
+    [
+        ("UPDATE params SET value = '9.0' WHERE key = 'regularization.lambd'", "the param regularization.lambd is 9.0"),
+        ("DELETE FROM params WHERE key = 'regularization.lambd'", "the param regularization.lambd is missing"),
+        ("UPDATE metrics SET value = 0.001 WHERE key = 'best_dev_cost'", "best_dev_cost at step 0 is 0.001 in"),
+        ("UPDATE metrics SET value = 0.001 WHERE key = 'dev_cost' AND step = 2", "dev_cost at step 2 is 0.001 in"),
+        ("UPDATE metrics SET value = 0.001 WHERE key = 'train_cost' AND step = 3", "but inf in the record"),
+        ("DELETE FROM metrics WHERE key = 'dev_error' AND step = 6", "dev_error at step 6 is missing in"),
+        ("UPDATE metrics SET key = 'accuracy' WHERE key = 'best_epoch'", "accuracy at step 0 is 4.0 in the"),
+        ("UPDATE metrics SET timestamp = 1 WHERE key = 'dev_cost' AND step = 2", "times of the metric dev_cost"),
+        ("UPDATE tags SET value = 'good' WHERE key = 'gradcheck_trained'", "the tag gradcheck_trained is good in"),
+        ("UPDATE tags SET value = 'low' WHERE key = 'diagnosis_verdict'", "the tag diagnosis_verdict is low in"),
+        ("UPDATE tags SET value = 'All is well.' WHERE key = 'mlflow.note.content'", "the description in the tracking"),
+        ("UPDATE tags SET value = 'trial-0001' WHERE key = 'mlflow.runName'", "the tag mlflow.runName is trial-0001"),
+        ("UPDATE runs SET status = 'FAILED' WHERE name = 'trial-0007'", "the status is FAILED in"),
+        ("UPDATE runs SET end_time = end_time + 1000 WHERE name = 'trial-0007'", "the time at which it ended"),
+        ("UPDATE runs SET start_time = 5 WHERE name = 'trial-0007'", "the time at which it started"),
+    ],
+)
+def test_what_was_changed_in_the_store_is_found_and_named(
+    archive: Archive, run_id: str, root: Path, statement: str, told: str
+) -> None:
+    with closing(sqlite3.connect(root / "mlflow.db")) as connection, connection:
+        assert connection.execute(statement).rowcount >= 1
+        if statement.startswith("UPDATE metrics") and "step = 0" not in statement:
+            connection.execute(statement.replace("metrics", "latest_metrics", 1))
+    sentences = found(archive, run_id)
+    assert told in "; ".join(sentences)
+    assert len(sentences) <= 2
+
+
+def test_a_point_that_was_added_is_found(archive: Archive, run_id: str) -> None:
+    archive._client.log_batch(run_id, [Metric("dev_cost", 0.0, 1_700_000_002_000, 6)])
+    assert found(archive, run_id)[0].startswith("the metric dev_cost")
+
+
+@pytest.mark.parametrize(("name", "told"), [("trial-0001", "but 0.5"), ("trial-0000", "but 0.2")])
+def test_the_best_is_not_chosen_by_values_that_were_changed(
+    recorder: Recorder, archive: Archive, make_record: MakeRecord, name: str, told: str
+) -> None:
+    parent = recorder.open_sweep(STUDY, {})
+    runs = {}
+    for trial, cost in {"trial-0000": 0.2, "trial-0001": 0.5}.items():
+        record = make_record(summary={"best_dev_cost": cost})
+        runs[trial] = recorder.write(record, kind="trial", name=trial, parent=parent, tags={"study": STUDY})
+    assert archive.best(STUDY).name == "trial-0000"
+    archive._client.log_metric(runs[name], "best_dev_cost", 0.1 if name == "trial-0001" else 0.9, step=1)
+    with pytest.raises(RecordError, match=f"best_dev_cost of {STUDY}/{name} is .* in the tracking store, {told}"):
+        archive.best(STUDY)
+
+
+def test_the_best_is_refused_if_its_params_were_changed(archive: Archive, run_id: str, root: Path) -> None:
+    with closing(sqlite3.connect(root / "mlflow.db")) as connection, connection:
+        connection.execute("UPDATE params SET value = '9.0' WHERE key = 'regularization.lambd'")
+    with pytest.raises(RecordError, match=r"trial-0007 has been changed .*: the param regularization.lambd is 9\.0"):
+        archive.best(STUDY)
