@@ -30,6 +30,7 @@ from pipeline.search.pruners import rungs
 from pipeline.search.space import Space
 from pipeline.search.study import (
     asked,
+    check_arithmetic,
     check_data,
     check_slots,
     check_storage,
@@ -45,6 +46,7 @@ from pipeline.tracking.openings import openings, test_set_sentence
 from pipeline.tracking.recorder import Recorder
 from pipeline.tracking.sender import Sender
 from pipeline.trials.environment import code_version
+from pipeline.trials.kernels import choose
 from pipeline.trials.record import TrialRecord
 from pipeline.trials.trial import Segment
 
@@ -65,6 +67,7 @@ def sweep(config: SweepConfig) -> int:
     check_slots(config)
     check_storage(config)
     make_search(config, space)  # refuses what cannot be before any file is written
+    choose(config.kernels)
     trials = int(min(config.study.trials, trials_possible(config, space)))
     config = replace(config, study=replace(config.study, trials=trials))
     with held(config) as (name, still_held), terminable():
@@ -72,6 +75,7 @@ def sweep(config: SweepConfig) -> int:
         ensure(prepared, config.data, config.repeat_numbers)
         study = open_study(config, name, open_storage(config, name))
         check_data(study, prepared.digest)
+        check_arithmetic(study)
         with claim(study, config.study.storage, take_over=config.study.take_over):
             return carry_out(config, study, space, prepared, still_held)
 

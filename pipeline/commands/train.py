@@ -23,6 +23,7 @@ from pipeline.reporting.layers_picture import draw_layers
 from pipeline.tracking.points import Span
 from pipeline.tracking.recorder import Recorder
 from pipeline.trials.environment import code_version
+from pipeline.trials.kernels import choose
 from pipeline.trials.record import TrialRecord
 from pipeline.trials.trial import Segment, WrongGradient, advance
 
@@ -65,6 +66,7 @@ def train(config: TrainConfig) -> tuple[TrialRecord, str]:
     UserError
         The data or the store cannot be used, or the gradients are wrong.
     """
+    choose(config.kernels)
     tracking = config.tracking
     store = Path(tracking.store)
     recorder = Recorder(tracking)

@@ -84,6 +84,7 @@ class WorkersConfig(Strict):
 class TrainConfig(TrialConfig):
     """`make train`: one tracked run."""
 
+    kernels: Literal["native", "portable"] = "native"  # portable: bits that every x86-64 processor since 2013 repeats
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
     @property

@@ -1,5 +1,6 @@
 """Trials on a Dask cluster; the only module that imports `distributed`."""
 
+import platform
 import tempfile
 import threading
 from asyncio import CancelledError
@@ -16,21 +17,22 @@ from pipeline.config.errors import ConfigError
 from pipeline.search.losses import GivenOutAgain
 from pipeline.search.serving import LostWorker, Served, WorkersGone, closing
 from pipeline.trials import trial
+from pipeline.trials.kernels import Arithmetic, OtherArithmetic, current, require
 
 CONNECT_S = 10.0
 
 
 @contextmanager
-def cluster(config: WorkersConfig, arrays: Sequence[Path]) -> Iterator[Executor]:
+def cluster(config: WorkersConfig, arrays: Sequence[Path], arithmetic: Arithmetic) -> Iterator[Executor]:
     """The executor of the cluster at `config.address`, whose workers have or get the arrays.
 
     Raises
     ------
     ConfigError
-        No scheduler answers at the address.
+        No scheduler answers at the address, or a worker has another arithmetic.
     """
     assert config.address is not None, "check_workers refuses this"
-    inner = Cluster(config.address, config.count, arrays, patience=config.patience)
+    inner = Cluster(config.address, config.count, arrays, arithmetic, patience=config.patience)
     inner.begin()
     with closing(GivenOutAgain(inner)) as executor:
         yield executor
@@ -43,21 +45,25 @@ class Cluster(Served):
     scheduler that goes away is waited for.
     """
 
-    def __init__(self, address: str, count: int, arrays: Sequence[Path], *, patience: float):
+    def __init__(self, address: str, count: int, arrays: Sequence[Path], arithmetic: Arithmetic, *, patience: float):
         super().__init__(count, "cluster")
-        self._address, self._arrays, self._patience = address, arrays, patience
+        self._address, self._arrays, self._arithmetic, self._patience = address, arrays, arithmetic, patience
         self._lock = threading.Lock()
         try:
             self._client = self._connect(CONNECT_S)
         except (OSError, ValueError) as error:
             raise ConfigError(f"workers.address must be a Dask scheduler's, but {address}: {error}.") from None
+        for worker, found in self._client.run(current).items():
+            require(arithmetic, f"the Dask worker {worker}", found)
 
     def carry_out(self, slot: int, call: Callable[[], Any]) -> Any:
         """Have a worker do the call."""
         client, future = self._client, None
         try:
-            future = client.submit(call, pure=False)
+            future = client.submit(_under, self._arithmetic, call, pure=False)
             return future.result()
+        except OtherArithmetic as error:
+            raise WorkersGone(f"{error} Nothing is lost: the same command continues.") from None
         except KilledWorker as error:
             raise LostWorker(f"several Dask workers died, {error.last_worker.address} last", own=True) from None
         except (Exception, CancelledError):  # asyncio's is no Exception
@@ -100,6 +106,12 @@ class Cluster(Served):
                     f"the Dask scheduler at {self._address} is gone, and none answered for {self._patience:g} s "
                     f"(workers.patience): {error}. Nothing is lost: the same command continues."
                 ) from None
+
+
+def _under(arithmetic: Arithmetic, call: Callable[[], Any]) -> Any:
+    """Do the call on a worker, also one that joined later, if it computes as it should."""
+    require(arithmetic, f"the Dask worker on {platform.node()}")
+    return call()
 
 
 def share(client: Client, path: Path) -> None:

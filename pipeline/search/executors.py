@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from pipeline.config.errors import ConfigError
 from pipeline.search.losses import GivenOutAgain
 from pipeline.search.processes import LocalProcesses
 from pipeline.search.serving import closing
+from pipeline.trials.kernels import Arithmetic, current, prepare_worker, variables
 
 PER_PROCESSOR = 32
 """Worker processes for each processor beyond which a count is a slip of the hand."""
@@ -66,12 +66,15 @@ def _open_files() -> int:
 
 
 @contextmanager
-def open_executor(config: WorkersConfig, arrays: Sequence[Path] = ()) -> Iterator[Executor]:
+def open_executor(
+    config: WorkersConfig, arrays: Sequence[Path] = (), arithmetic: Arithmetic | None = None
+) -> Iterator[Executor]:
     """The executor that `config.backend` names; if the block is left by an exception, its tasks end at once.
 
     Parameters
     ----------
     arrays : absolute paths of the arrays that trials will map, for workers that do not share this file system.
+    arithmetic : what the workers compute with; None: with what this process does.
 
     Raises
     ------
@@ -79,24 +82,29 @@ def open_executor(config: WorkersConfig, arrays: Sequence[Path] = ()) -> Iterato
         No cluster at the address, or its package is not installed; or the processes cannot be started.
     """
     check_workers(config)
-    with _cluster(config, arrays) if config.backend == "dask" else _local(config) as executor:
+    arithmetic = arithmetic or current()
+    with _cluster(config, arrays, arithmetic) if config.backend == "dask" else _local(config, arithmetic) as executor:
         yield executor
 
 
 @contextmanager
-def _local(config: WorkersConfig) -> Iterator[Executor]:
+def _local(config: WorkersConfig, arithmetic: Arithmetic) -> Iterator[Executor]:
     # NumPy reads these when a worker first loads it. Trials pin their threads themselves, too; this saves the start-up
     # of threads that would never be used.
-    for name in _ONE_THREAD:
-        os.environ[name] = "1"
+    environment = dict.fromkeys(_ONE_THREAD, "1")
+    if arithmetic != current():
+        environment |= variables(arithmetic)
     processes = LocalProcesses(
-        config.count, patience=config.patience, prepare=partial(import_module, "pipeline.trials.trial")
+        config.count,
+        patience=config.patience,
+        prepare=partial(prepare_worker, arithmetic),
+        environment=environment,
     )
     with closing(GivenOutAgain(processes)) as executor:
         yield executor
 
 
-def _cluster(config: WorkersConfig, arrays: Sequence[Path]) -> AbstractContextManager[Executor]:
+def _cluster(config: WorkersConfig, arrays: Sequence[Path], arithmetic: Arithmetic) -> AbstractContextManager[Executor]:
     from pipeline.search.cluster import cluster
 
-    return cluster(config, arrays)
+    return cluster(config, arrays, arithmetic)

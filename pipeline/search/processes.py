@@ -10,7 +10,8 @@ import pickle
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -39,6 +40,7 @@ class LocalProcesses(Served):
     count : number of processes.
     patience : seconds without a heartbeat after which a worker that has a task is killed and replaced.
     prepare : called in each worker before its first task.
+    environment : variables of the workers beside those of this process.
 
     Raises
     ------
@@ -46,9 +48,16 @@ class LocalProcesses(Served):
         So many processes cannot be started.
     """
 
-    def __init__(self, count: int, *, patience: float = 60.0, prepare: Callable[[], object] | None = None):
+    def __init__(
+        self,
+        count: int,
+        *,
+        patience: float = 60.0,
+        prepare: Callable[[], object] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ):
         super().__init__(count, "worker")
-        self._interval, self._prepare = patience / BEATS, prepare
+        self._interval, self._prepare, self._environment = patience / BEATS, prepare, environment or {}
         self._context = multiprocessing.get_context("spawn")
         self._workers: list[_Worker | None] = [None] * count
         self._ended = threading.Event()
@@ -115,7 +124,8 @@ class LocalProcesses(Served):
     def _start(self) -> "_Worker":
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=_work, args=(theirs, self._interval, self._prepare), daemon=True)
-        process.start()
+        with _SPAWNING, _variables(self._environment):
+            process.start()
         theirs.close()
         return _Worker(process, ours)
 
@@ -135,6 +145,25 @@ class LocalProcesses(Served):
                         file=sys.stderr,
                     )
                     worker.process.kill()
+
+
+_SPAWNING = threading.Lock()
+"""Held while this process's own variables are those of a worker."""
+
+
+@contextmanager
+def _variables(values: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables while the block runs."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 class _Worker:

@@ -28,6 +28,7 @@ from pipeline.search.pruners import make_pruner
 from pipeline.search.samplers import make_sampler
 from pipeline.search.search import Search
 from pipeline.search.space import Space
+from pipeline.trials.kernels import Arithmetic, current, run_under
 
 _NOT_IN_DIGEST = {
     "workers": None,
@@ -275,6 +276,28 @@ def check_data(study: optuna.Study, digest: str) -> None:
             f"the data of study {study.study_name} have changed since it began (digest {recorded[:8]} → {digest[:8]}); "
             "trials on different data do not compare, so give study.fresh=true to start anew beside it."
         )
+
+
+def check_arithmetic(study: optuna.Study) -> None:
+    """Hold a study to the arithmetic it began with: bits of trials depend on it, and what samplers propose.
+
+    If this machine can, the command is started again under that arithmetic, and does not return from here.
+
+    Raises
+    ------
+    StudyError
+        This machine cannot.
+    """
+    recorded = study.user_attrs.get("arithmetic")
+    if recorded is None:
+        study.set_user_attr("arithmetic", current().as_dict())
+        return
+    try:
+        run_under(Arithmetic(**recorded), f"study {study.study_name} began with")
+    except ConfigError as error:
+        raise StudyError(
+            f"{str(error).rstrip('.')}; continue it on such a machine, or start anew beside it with study.fresh=true."
+        ) from None
 
 
 def name_study(config: SweepConfig) -> str:

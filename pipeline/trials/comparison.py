@@ -195,6 +195,7 @@ def environment_differences(recorded: Mapping[str, Any], present: Mapping[str, A
     """Each difference of software and hardware in a sentence, those that change bits most often first."""
     order = (
         "stream_scheme",
+        "arithmetic",
         "blas",
         "cpu_features",
         "variables",
@@ -212,8 +213,11 @@ def _comparable(environment: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def code_differences(recorded: Mapping[str, Any], present: Mapping[str, Any]) -> list[str]:
-    """How the project's own code differs: commit, and uncommitted changes."""
-    lines = differences({"commit": recorded.get("commit")}, {"commit": present.get("commit")})
+    """How the project's own code differs: commit and uncommitted changes, or where there is no git its digest."""
+    if recorded.get("digest") and recorded.get("digest") == present.get("digest"):
+        return []
+    lines = differences({"digest": recorded.get("digest")}, {"digest": present.get("digest")})
+    lines += differences({"commit": recorded.get("commit")}, {"commit": present.get("commit")})
     if recorded.get("diff", "") != present.get("diff", ""):
         sizes = [f"{len(code.get('diff') or ''):,} characters of diff" for code in (recorded, present)]
         lines.append(f"uncommitted changes: {sizes[0]} then, {sizes[1]} now")

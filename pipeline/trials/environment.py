@@ -4,6 +4,7 @@ No host name, no user name, no environment variable but the few that change bits
 """
 
 import difflib
+import hashlib
 import os
 import platform
 import re
@@ -13,11 +14,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from threadpoolctl import threadpool_info
-
 from pipeline.config.addresses import mask
 from pipeline.training.streams import STREAM_SCHEME
+from pipeline.trials.kernels import blas, cpu_features, current
 
 BIT_CHANGING = ("OPENBLAS_CORETYPE", "MKL_CBWR", "NPY_DISABLE_CPU_FEATURES", "NPY_ENABLE_CPU_FEATURES")
 """Environment variables that matter; those for threads do not, since what is in use is recorded with the library."""
@@ -38,9 +37,9 @@ def environment() -> dict[str, Any]:
     Returns
     -------
     dict
-        python, platform, processor, packages (name to version), blas (name, version, kernel, threads), cpu_features
-        that NumPy uses, stream_scheme (how random streams come from the seed), and the variables of `BIT_CHANGING` that
-        are set.
+        python, platform, processor, packages (name to version), arithmetic (kernel and level, which decide the bits),
+        blas (name, version, kernel, threads), cpu_features that NumPy uses, stream_scheme (how random streams come
+        from the seed), and the variables of `BIT_CHANGING` that are set.
     """
     return {
         "python": platform.python_version(),
@@ -49,8 +48,9 @@ def environment() -> dict[str, Any]:
         "libc": " ".join(platform.libc_ver()).strip(),
         "processor": _processor(),
         "byteorder": sys.byteorder,
-        "blas": _blas(),
-        "cpu_features": _cpu_features(),
+        "arithmetic": current().as_dict(),
+        "blas": blas(),
+        "cpu_features": cpu_features(),
         "stream_scheme": STREAM_SCHEME,
         "variables": {name: os.environ[name] for name in BIT_CHANGING if name in os.environ},
         "packages": packages(),
@@ -65,30 +65,6 @@ def _processor() -> str:
     except OSError:
         return platform.processor()
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
-def _blas() -> list[dict[str, Any]]:
-    """Name, version, kernel and threads of NumPy's linear-algebra library; the kernel decides the bits.
-
-    SciPy brings another one into the process, which no trial uses.
-    """
-    loaded = [library for library in threadpool_info() if library.get("user_api") == "blas"]
-    own = [library for library in loaded if "numpy" in " ".join(Path(library.get("filepath", "")).parts[-3:])]
-    return [
-        {
-            "name": library.get("internal_api"),
-            "version": library.get("version"),
-            "kernel": library.get("architecture"),
-            "threads": library.get("num_threads"),
-        }
-        for library in own or loaded
-    ]
-
-
-def _cpu_features() -> list[str]:
-    """The instruction sets that NumPy found and may use."""
-    simd = np.show_config(mode="dicts").get("SIMD Extensions", {})
-    return sorted({*simd.get("baseline", []), *simd.get("found", [])})
 
 
 @cache
@@ -121,14 +97,17 @@ def code_version(root: Path = ROOT, *, diff: bool = True) -> dict[str, Any]:
     Returns
     -------
     dict
-        state ("clean", "changed", or "not a git checkout"), commit, dirty, diff, diff_truncated.
+        digest (of the package's code, also where there is no git), state ("clean", "changed", or "not a git checkout"),
+        commit, dirty, diff, diff_truncated.
     """
+    digest = code_digest(root / "pipeline")
     commit = _git(root, "rev-parse", "HEAD")
     inside = _git(root, "rev-parse", "--show-toplevel")
     if commit is None or inside is None or Path(inside.strip()).resolve() != root.resolve():
-        return {"state": "not a git checkout", "commit": None, "dirty": None}
+        return {"digest": digest, "state": "not a git checkout", "commit": None, "dirty": None}
     status = _git(root, "status", "--porcelain", "--untracked-files=normal", "--", *_OWN, "pyproject.toml") or ""
     version: dict[str, Any] = {
+        "digest": digest,
         "state": "changed" if status.strip() else "clean",
         "commit": commit.strip(),
         "dirty": bool(status.strip()),
@@ -139,6 +118,16 @@ def code_version(root: Path = ROOT, *, diff: bool = True) -> dict[str, Any]:
         version["diff"] = content[:MAX_DIFF_BYTES].decode(errors="ignore")
         version["diff_truncated"] = len(content) > MAX_DIFF_BYTES
     return version
+
+
+@cache
+def code_digest(package: Path) -> str:
+    """16 hexadecimal digits over path and text of every Python file of the package."""
+    total = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        text = path.read_bytes().replace(b"\r\n", b"\n")
+        total.update(f"{path.relative_to(package).as_posix()} {len(text)} ".encode() + text)
+    return total.hexdigest()[:16]
 
 
 def _changes(root: Path) -> str:

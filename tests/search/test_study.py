@@ -14,6 +14,7 @@ from pipeline.config.validation import parse
 from pipeline.search.search import Search
 from pipeline.search.space import Space
 from pipeline.search.study import (
+    check_arithmetic,
     check_data,
     check_slots,
     check_storage,
@@ -24,6 +25,7 @@ from pipeline.search.study import (
     open_study,
     study_name,
 )
+from pipeline.trials import kernels
 
 TREE = {"regularization": {"lambd": {"low": 0.01, "high": 30.0, "log": True}}}
 
@@ -139,6 +141,21 @@ class TestAnotherConfiguration:
             StudyError, match=r"have changed since it began .digest aaaaaaaa → bbbbbbbb.*study.fresh=true"
         ):
             check_data(study, "b" * 64)
+
+    def test_a_study_is_held_to_the_arithmetic_it_began_with(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        study = opened(sweep_config(tmp_path))
+        check_arithmetic(study)
+        check_arithmetic(study)
+        assert study.user_attrs["arithmetic"] == kernels.current().as_dict()
+        study.set_user_attr("arithmetic", {"kernel": "SapphireRapids", "level": "avx512_spr"})
+        monkeypatch.setattr(kernels, "current", lambda: kernels.PORTABLE)
+        monkeypatch.setattr(kernels, "_flags", lambda: frozenset({"avx2", "fma", "bmi1", "bmi2"}))
+        with pytest.raises(
+            StudyError, match=r"began with .*SapphireRapids.*needs a processor with .*study\.fresh=true"
+        ):
+            check_arithmetic(study)
 
     def test_differences_are_found_at_any_depth_and_where_a_key_is_missing(self) -> None:
         assert differences({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 1, "c": 5}, "e": [1]}) == [

@@ -6,7 +6,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from pipeline.trials.comparison import compare, differences
+from pipeline.trials.comparison import code_differences, compare, differences
 from pipeline.trials.record import TrialRecord
 
 
@@ -148,3 +148,11 @@ def test_the_table_puts_the_verdict_first_and_shortens_long_lists(record: TrialR
 def test_differences_are_found_at_every_depth() -> None:
     then = {"a": {"b": [1, 2]}, "c": None}
     assert differences(then, {"a": {"b": [1, 3]}, "d": "x"}) == ["a.b: [1, 2] then, [1, 3] now", "d: null then, x now"]
+
+
+def test_the_same_code_is_the_same_whatever_commit_and_other_code_is_known_without_git() -> None:
+    same = {"digest": "00aa", "commit": "c0ffee", "diff": "+x"}
+    assert code_differences(same, {"digest": "00aa", "commit": None}) == []
+    assert code_differences(same, {"digest": "11bb", "commit": "c0ffee", "diff": "+x"}) == [
+        "digest: 00aa then, 11bb now"
+    ]

@@ -108,3 +108,16 @@ def test_secrets_in_a_diff_are_masked(line: str) -> None:
 def test_ordinary_lines_of_a_diff_stay() -> None:
     text = "+keep_prob = 0.8\n-tokens = 3 if x else 4  # 'keys'\n+key = lambda run: run.name\n"
     assert without_secrets(text).splitlines()[::2] == text.splitlines()[::2]
+
+
+def test_the_digest_of_the_code_follows_its_text_and_needs_no_git(checkout: Path, tmp_path: Path) -> None:
+    def digest(text: bytes, name: str) -> str:
+        package = tmp_path / name / "pipeline"
+        package.mkdir(parents=True)
+        (package / "a.py").write_bytes(text)
+        return str(code_version(tmp_path / name)["digest"])
+
+    first = code_version(checkout)["digest"]
+    assert digest(b"x = 1\n", "copied") == first
+    assert digest(b"x = 1\r\n", "by another system") == first
+    assert digest(b"x = 2\n", "changed") != first

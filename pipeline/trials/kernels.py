@@ -1,0 +1,280 @@
+"""The arithmetic that decides a trial's bits: OpenBLAS's kernel and the instruction sets of NumPy's own loops.
+
+Both libraries choose by the processor when they are loaded, and read environment variables then. So a command or a
+worker takes another arithmetic only by being started with other variables. NumPy is imported inside functions.
+"""
+
+import os
+import platform
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal
+
+from pipeline.config.errors import ConfigError
+
+Kernels = Literal["native", "portable"]
+
+LEVELS = ("sse", "avx2", "avx512_skx", "avx512_icl", "avx512_spr")
+"""NumPy's instruction sets on x86-64, each with those before it: from any processor, from 2013, 2017, 2019 and 2023."""
+
+KERNEL, FEATURES, RESTARTED = "OPENBLAS_CORETYPE", "NPY_DISABLE_CPU_FEATURES", "PIPELINE_RESTARTED_FOR"
+"""Variables: of OpenBLAS, of NumPy, and which arithmetics this command has already started itself again for."""
+
+_AVX512 = frozenset({"avx512f", "avx512cd", "avx512bw", "avx512dq", "avx512vl"})
+_ICL = _AVX512 | {"avx512ifma", "avx512vbmi", "avx512_vbmi2", "avx512_bitalg", "avx512_vpopcntdq", "avx512_vnni"}
+_LEVEL_FLAGS: dict[str, frozenset[str]] = {
+    "sse": frozenset(),
+    "avx2": frozenset({"avx2", "fma", "bmi1", "bmi2"}),
+    "avx512_skx": _AVX512,
+    "avx512_icl": _ICL,
+    "avx512_spr": _ICL | {"avx512_fp16"},
+}
+_KERNEL_FLAGS: dict[str, frozenset[str]] = {
+    "Katmai": frozenset(),
+    "Prescott": frozenset(),
+    "Nehalem": frozenset({"sse4_2"}),
+    "Sandybridge": frozenset({"avx"}),
+    "Haswell": frozenset({"avx2", "fma"}),
+    "Zen": frozenset({"avx2", "fma"}),
+    "SkylakeX": _AVX512,
+    "Cooperlake": _AVX512 | {"avx512_bf16"},
+    "SapphireRapids": _AVX512 | {"avx512_bf16", "avx512_fp16", "amx_bf16"},
+}
+"""What a processor must have for each kernel, in the words of /proc/cpuinfo; OpenBLAS itself does not look."""
+
+
+class OtherArithmetic(ConfigError):
+    """A process computes otherwise than it should."""
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """What decides bits.
+
+    Attributes
+    ----------
+    kernel : OpenBLAS's kernel, "Haswell"; the library's name for other libraries.
+    level : one of `LEVELS`; the machine's name for other processors than x86-64.
+    """
+
+    kernel: str
+    level: str
+
+    def __str__(self) -> str:
+        return f"OpenBLAS kernel {self.kernel} and NumPy's {self.level} code"
+
+    def as_dict(self) -> dict[str, str]:
+        """The arithmetic as plain values."""
+        return asdict(self)
+
+
+PORTABLE = Arithmetic("Haswell", "avx2")
+"""What every x86-64 processor since 2013 has, so that a trial repeats to the bit on all of them."""
+
+
+@cache
+def current() -> Arithmetic:
+    """The arithmetic of this process; NumPy is loaded for it."""
+    kernel = next((library["kernel"] or library["name"] for library in blas()), None)
+    return Arithmetic(str(kernel or "unknown"), _level(cpu_features()))
+
+
+def cpu_features() -> list[str]:
+    """The instruction sets that NumPy found and may use."""
+    import numpy as np
+
+    simd = np.show_config(mode="dicts").get("SIMD Extensions", {})
+    return sorted({*simd.get("baseline", []), *simd.get("found", [])})
+
+
+def blas() -> list[dict[str, Any]]:
+    """Name, version, kernel and threads of NumPy's linear-algebra library, and not of SciPy's, which no trial uses."""
+    import numpy as np  # noqa: F401  loads the library
+    from threadpoolctl import threadpool_info
+
+    loaded = [library for library in threadpool_info() if library.get("user_api") == "blas"]
+    own = [library for library in loaded if "numpy" in " ".join(Path(library.get("filepath", "")).parts[-3:])]
+    return [
+        {
+            "name": library.get("internal_api"),
+            "version": library.get("version"),
+            "kernel": library.get("architecture"),
+            "threads": library.get("num_threads"),
+        }
+        for library in own or loaded
+    ]
+
+
+def recorded(environment: Mapping[str, Any]) -> Arithmetic | None:
+    """The arithmetic that a record's environment names; None if it names none that this module knows."""
+    found = environment.get("arithmetic")
+    if isinstance(found, Mapping):
+        known = Arithmetic(str(found.get("kernel")), str(found.get("level")))
+    else:  # records up to version 0.2.0
+        libraries, features = environment.get("blas"), environment.get("cpu_features")
+        if not (isinstance(libraries, list) and libraries and isinstance(libraries[0], Mapping)):
+            return None
+        known = Arithmetic(str(libraries[0].get("kernel")), _level(features if isinstance(features, list) else []))
+    return known if known.kernel in _KERNEL_FLAGS and known.level in LEVELS else None
+
+
+def _level(features: Iterable[str]) -> str:
+    """The highest of `LEVELS` among the names that NumPy gives; they changed with version 2.4."""
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return platform.machine()
+    has = set(features)
+    marks = {
+        "avx512_spr": {"AVX512_SPR"},
+        "avx512_icl": {"AVX512_ICL"},
+        "avx512_skx": {"X86_V4", "AVX512_SKX"},
+        "avx2": {"X86_V3", "AVX2"},
+    }
+    return next((level for level, names in marks.items() if names & has), "sse")
+
+
+def variables(wanted: Arithmetic, numpy_version: str | None = None) -> dict[str, str]:
+    """The environment variables with which a process takes this arithmetic, by the installed version of NumPy."""
+    version = numpy_version or _numpy_version()
+    table = _NAMES if tuple(map(int, version.split(".")[:2])) >= (2, 4) else _NAMES_BEFORE_2_4
+    above = LEVELS[LEVELS.index(wanted.level) + 1 :]
+    return {KERNEL: wanted.kernel, FEATURES: " ".join(table[level] for level in above)}
+
+
+_NAMES = {
+    "avx2": "X86_V3",
+    "avx512_skx": "X86_V4",
+    "avx512_icl": "AVX512_ICL",
+    "avx512_spr": "AVX512_SPR",
+}
+_NAMES_BEFORE_2_4 = {
+    "avx2": "AVX F16C FMA3 AVX2",
+    "avx512_skx": "AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL",
+    "avx512_icl": "AVX512_ICL",
+    "avx512_spr": "AVX512_SPR",
+}
+"""What `NPY_DISABLE_CPU_FEATURES` calls each level; unknown names bring a warning and nothing else."""
+
+
+def _numpy_version() -> str:
+    from importlib.metadata import version
+
+    return version("numpy")
+
+
+def obstacle(wanted: Arithmetic) -> str:
+    """Why this machine cannot compute so, as the end of a sentence; empty if it can."""
+    here = current()
+    if here.level not in LEVELS or here.kernel not in _KERNEL_FLAGS:
+        return f"which needs NumPy with OpenBLAS on x86-64, and this is {here.kernel} on {platform.machine()}"
+    has = _flags()
+    if not _LEVEL_FLAGS[wanted.level] <= has:
+        return f"which needs a processor with {_spoken(wanted.level)}"
+    if not _KERNEL_FLAGS[wanted.kernel] <= has:
+        return f"which needs a processor for OpenBLAS's {wanted.kernel} kernel"
+    return ""
+
+
+def _spoken(level: str) -> str:
+    examples = {
+        "avx2": "AVX2 (Intel since Haswell, AMD since Excavator)",
+        "avx512_skx": "AVX-512 (Intel Skylake-X and later servers, AMD since Zen 4)",
+        "avx512_icl": "AVX-512 as in Ice Lake (Intel servers since 2021, AMD since Zen 4)",
+        "avx512_spr": "AVX-512 as in Sapphire Rapids (Intel servers since 2023)",
+    }
+    return examples[level]
+
+
+@cache
+def _flags() -> frozenset[str]:
+    """What the processor has, in the words of /proc/cpuinfo; elsewhere what the arithmetic in use tells of it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        if line.startswith("flags"):
+            return frozenset(line.split(":", 1)[1].split())
+    here = current()
+    below = LEVELS[: LEVELS.index(here.level) + 1] if here.level in LEVELS else ()
+    return frozenset().union(*(_LEVEL_FLAGS[level] for level in below), _KERNEL_FLAGS.get(here.kernel, ()))
+
+
+def require(wanted: Arithmetic, who: str = "this process", found: Arithmetic | None = None) -> None:
+    """Refuse to go on under another arithmetic than `wanted`.
+
+    Parameters
+    ----------
+    who, found : the process, and its arithmetic if it is not this one.
+
+    Raises
+    ------
+    OtherArithmetic
+        The process computes otherwise; the message has the variables to start it with.
+    """
+    found = found or current()
+    if found != wanted:
+        given = ""
+        if wanted.level in LEVELS:
+            given = " ".join(f"{name}='{value}'" for name, value in variables(wanted).items())
+            given = f"; start it with {given}"
+        raise OtherArithmetic(f"{who} computes with {found}, but {wanted} is wanted{given}.")
+
+
+def prepare_worker(wanted: Arithmetic) -> None:
+    """Load what trials need in a worker process, and see that it computes as it should."""
+    import_module("pipeline.trials.trial")
+    require(wanted)
+
+
+def choose(kernels: Kernels) -> None:
+    """Have this command compute as `kernels` says: portable by starting it again where needed, native as it does.
+
+    Raises
+    ------
+    ConfigError
+        Portable kernels cannot be had here.
+    """
+    if kernels == "portable":
+        run_under(PORTABLE, "kernels=portable means")
+
+
+def restarted() -> bool:
+    """Whether this command was started again to compute otherwise than the processor would by itself."""
+    return RESTARTED in os.environ
+
+
+def run_under(wanted: Arithmetic, why: str) -> None:
+    """Have this command compute so: return if it does, else start it again with other variables.
+
+    Call it before anything is begun; nothing of this process remains, and what it holds is released.
+
+    Parameters
+    ----------
+    why : how a sentence begins that names what is wanted: "kernels=portable means".
+
+    Raises
+    ------
+    ConfigError
+        This machine cannot, or the variables were given and had no effect.
+    """
+    if current() == wanted:
+        return
+    if trouble := obstacle(wanted):
+        raise ConfigError(f"{why} {wanted}, {trouble}.")
+    tried = os.environ.get(RESTARTED, "").split()
+    mark = f"{wanted.kernel}/{wanted.level}"
+    if mark in tried or not _is_command():
+        require(wanted)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    environment = os.environ | variables(wanted) | {RESTARTED: " ".join([*tried, mark])}
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
+
+
+def _is_command() -> bool:
+    """Whether this process is `python -m pipeline …`, and so can be started again with the same arguments."""
+    return getattr(getattr(sys.modules.get("__main__"), "__spec__", None), "name", "") == "pipeline.__main__"
