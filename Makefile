@@ -1,4 +1,4 @@
-# Every command of the project. `make help` lists them; ARGS="…" passes overrides, RUN=, STUDY=, PORT=, … are shown below.
+# Every command of the project. `make help` lists them; ARGS="…" passes overrides, and ARGS=--help says which there are.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,18 +8,20 @@ PIPELINE := $(BIN)/python -m pipeline
 STUDY_ARG := $(if $(STUDY),study=$(STUDY))
 
 .DEFAULT_GOAL := help
-.PHONY: help sweep train rerun ui runs preflight confirm final predict report export bench test test-all check clean setup lock
+.PHONY: help sweep train rerun ui runs preflight confirm final predict report export remove bench test test-all mutants check clean \
+	setup lock
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk 'BEGIN {FS = ":.*## "} {printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk 'BEGIN {FS = ":.*## "} {printf "make %-9s %s\n", $$1, $$2}'
+	@echo 'ARGS="…" passes values to a command; ARGS=--help lists them.'
 
-sweep: setup ## search λ, keep_prob and init scale on the digits; ARGS="study.trials=200 data=breast_cancer"
+sweep: setup ## search λ, keep_prob, init scale; ARGS="study.trials=200 data=moons"
 	@$(PIPELINE) sweep $(ARGS)
 
-train: setup ## train and track one run; ARGS="regularization.lambd=0.7 seed=3", or a grid with --multirun
+train: setup ## one tracked run; ARGS="regularization.lambd=0.7 seed=3"
 	@$(PIPELINE) train $(ARGS)
 
-rerun: setup ## train a recorded run again and compare bit by bit; RUN=<id>, RUN=best, RUN=all STUDY=<name>
+rerun: setup ## train a recorded run again, compare the bits; RUN=best
 	@$(PIPELINE) rerun run='$(RUN)' $(STUDY_ARG) $(ARGS)
 
 ui: setup ## serve the MLflow UI on 127.0.0.1; PORT=5000
@@ -31,13 +33,13 @@ runs: setup ## list studies and trials with their run ids; STUDY=<name>
 preflight: setup ## check gradients and the network before a sweep
 	@$(PIPELINE) preflight $(ARGS)
 
-confirm: setup ## train the best configurations again on new seeds; STUDY=<name> TOP=5 SEEDS=10
+confirm: setup ## train the best again on new seeds; STUDY=<name> TOP=5 SEEDS=10
 	@$(PIPELINE) confirm $(STUDY_ARG) $(if $(TOP),top=$(TOP)) $(if $(SEEDS),seeds=$(SEEDS)) $(ARGS)
 
-final: setup ## open the test set once, for the chosen configuration; STUDY=<name>
+final: setup ## open the test set once, register the model; STUDY=<name>
 	@$(PIPELINE) final $(STUDY_ARG) $(ARGS)
 
-predict: setup ## apply a registered model; MODEL=models:/<name>@champion IN=new.csv OUT=out.csv
+predict: setup ## apply a model; MODEL=models:/<name>@champion IN=a.csv OUT=b.csv
 	@$(PIPELINE) predict $(if $(MODEL),model='$(MODEL)') $(if $(IN),input='$(IN)') $(if $(OUT),output='$(OUT)') $(ARGS)
 
 report: setup ## gather a sweep in one HTML file; STUDY=<name>
@@ -46,14 +48,20 @@ report: setup ## gather a sweep in one HTML file; STUDY=<name>
 export: setup ## write a run into one folder; RUN=<id>
 	@$(PIPELINE) export run='$(RUN)' $(STUDY_ARG) $(ARGS)
 
+remove: setup ## remove a study with its runs and files; STUDY=<name>
+	@$(PIPELINE) remove $(STUDY_ARG) $(ARGS)
+
 bench: setup extras ## measure speed, as ratios side by side in one run
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-test: setup ## run the tests
+test: setup ## run the quick tests
 	@$(BIN)/python -m pytest -q -n auto -m "not slow and not oracle and not browser and not postgresql" $(ARGS)
 
-test-all: setup extras ## run every test, the slow ones and those against PyTorch, Dask, PostgreSQL and a browser too
+test-all: setup extras ## run every test (PyTorch, Dask, PostgreSQL and a browser too)
 	@$(BIN)/python -m pytest -q $(ARGS)
+
+mutants: setup ## change the code at random and count what the tests notice
+	@$(BIN)/python -m tests.mutants $(ARGS)
 
 check: setup ## format, lint, types and import rules
 	@$(BIN)/ruff format --check .

@@ -18,6 +18,7 @@ COMMANDS = {
     "predict": "apply a registered model to new examples",
     "report": "gather a sweep in one HTML file",
     "export": "write a run into one folder",
+    "remove": "remove a study with its runs and files",
 }
 
 

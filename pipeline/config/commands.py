@@ -204,3 +204,13 @@ class ExportConfig(Strict):
     study: str | None = None  # for best; null: the latest sweep
     folder: str | None = None  # null: <store>/exports/<run>
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+
+@dataclass
+class RemoveConfig(Strict):
+    """`make remove`: which study; what is recorded of opened test sets stays."""
+
+    study: str | None = None  # must be named
+    storage: str | None = None  # as study.storage of the sweep, where it was given
+    yes: bool = False  # remove without asking
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)

@@ -15,6 +15,7 @@ from pipeline.config.commands import (
     ExportConfig,
     FinalConfig,
     PredictConfig,
+    RemoveConfig,
     ReportConfig,
     RerunConfig,
     RunsConfig,
@@ -96,6 +97,7 @@ SCHEMAS: dict[str, type[Strict]] = {
     "predict": PredictConfig,
     "report": ReportConfig,
     "export": ExportConfig,
+    "remove": RemoveConfig,
 }
 OPTIONS = sorted(str(path.relative_to(CONF).with_suffix("")) for path in CONF.glob("*/*.yaml"))
 DEFAULTS = {

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pipeline import __main__
-from tests.stores.make_store import PORTABLE, unpack
+from tests.stores.make_store import COMMANDS, PORTABLE, unpack
 
 ROOT = Path(__file__).resolve().parents[2]
 VERSIONS = ("0.2.0",)
@@ -90,6 +90,13 @@ def test_an_old_study_is_reported(kept: Path, run: Run, study: str) -> None:
     code, _, error = run("report", f"study={study}")
     assert (code, error) == (0, "")
     assert "trial-0002" in (kept / "reports" / f"{study}.html").read_text()
+
+
+def test_continuing_an_old_study_is_refused_with_the_way_out(run: Run) -> None:
+    code, _, error = run(*COMMANDS[0].split())
+    assert code == 1
+    assert "study.fresh=true" in error
+    assert len(error.splitlines()) == 1
 
 
 def test_an_old_confirmation_is_continued_with_more_seeds(run: Run) -> None:

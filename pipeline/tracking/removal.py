@@ -1,0 +1,58 @@
+"""Removes the runs of a study from the tracking store: its own, their children, and the reruns of any of them.
+
+Openings of test sets stay, since what has been seen stays seen; so does a run that a registered model came from.
+"""
+
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from pipeline.tracking.archive import Archive, Found
+from pipeline.tracking.store import as_folder, connect, explain
+
+
+def runs_of_study(archive: Archive, study: str) -> tuple[list[Found], list[Found]]:
+    """The runs of a study that can go, children before their parents, and those that stay."""
+    below = [run for run in archive.runs("sweep") if run.study == study]
+    found: dict[str, Found] = {}
+    while below:
+        found |= {run.run_id: run for run in below}
+        below = [child for run in below for child in archive.below(run.run_id) if child.run_id not in found]
+    found |= {run.run_id: run for run in archive.runs("rerun") if run.tags.get("rerun_of") in found}
+    sources = _sources_of_models(archive)
+    stay = [run for run in found.values() if run.kind == "final" or run.run_id in sources]
+    kept = {run.run_id for run in stay}
+    return [run for run in reversed(found.values()) if run.run_id not in kept], stay
+
+
+def _sources_of_models(archive: Archive) -> set[str]:
+    try:
+        return {str(version.run_id) for version in connect(archive.store).search_model_versions()}
+    except Exception as error:
+        raise explain(error, archive.store) from error
+
+
+def remove_runs(archive: Archive, runs: Iterable[Found]) -> None:
+    """Mark runs as deleted, and remove their files where they are in this store's own folder.
+
+    Raises
+    ------
+    TrackingError
+        The store cannot be written; calling again continues.
+    """
+    client = connect(archive.store)
+    for run in runs:
+        for folder in folders(archive, [run]):
+            shutil.rmtree(folder, ignore_errors=True)
+        try:
+            client.delete_run(run.run_id)
+        except Exception as error:
+            raise explain(error, archive.store) from error
+
+
+def folders(archive: Archive, runs: Sequence[Found]) -> list[Path]:
+    """The folders of the runs' files, as far as they are in this store's own folder."""
+    base = as_folder(archive.store.artifacts or "")
+    if archive.store.kind == "server" or base is None:
+        return []
+    return [folder for run in runs if (folder := base / run.run_id).is_dir() and run.run_id]
