@@ -7,7 +7,8 @@ from annotated_types import Ge, Le, Len
 
 from pipeline.config.trial import Count, Positive, Seed, Strict, TrialConfig
 
-Objective = Literal["dev_cost", "dev_error", "parameters"]
+DevMeasure = Literal["dev_cost", "dev_error", "balanced_error"]
+Objective = Literal["dev_cost", "dev_error", "balanced_error", "parameters"]
 
 
 @dataclass
@@ -96,7 +97,7 @@ class TrainConfig(TrialConfig):
         return trial
 
     @property
-    def measure(self) -> Literal["dev_cost", "dev_error"]:
+    def measure(self) -> DevMeasure:
         """What decides on the best epoch if the configuration leaves it open."""
         return "dev_cost"
 
@@ -112,7 +113,7 @@ class SweepConfig(TrainConfig):
     workers: WorkersConfig = field(default_factory=WorkersConfig)
 
     @property
-    def measure(self) -> Literal["dev_cost", "dev_error"]:
+    def measure(self) -> DevMeasure:
         """The first objective that is measured on the dev part."""
         objectives = self.study.objective if isinstance(self.study.objective, list) else [self.study.objective]
         return next((name for name in objectives if name != "parameters"), "dev_cost")

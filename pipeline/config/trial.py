@@ -95,7 +95,9 @@ class TrainingConfig(Strict):
     decay_rate: NonNegative = 0.0  # inverse: alpha / (1 + rate * epoch); exponential: alpha * exp(-rate * epoch)
     num_epochs: Count = 150  # the most that is trained
     batch_size: Count | Literal["full"] = 64  # a smaller training part is one batch
-    monitor: Literal["auto", "dev_cost", "dev_error"] = "auto"  # decides on the kept epoch; auto: as study.objective
+    monitor: Literal["auto", "dev_cost", "dev_error", "balanced_error"] = (
+        "auto"  # decides on the kept epoch; auto: as study.objective
+    )
     patience: Count | None = 20  # epochs without improvement; null: never stop early
     min_delta: NonNegative = 0.0  # an improvement smaller than this does not count
     dtype: Literal["float32", "float64"] = "float32"  # of the arithmetic

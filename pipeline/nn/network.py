@@ -96,8 +96,13 @@ class Network:
         self._add_penalty_gradient(parameters, gradients)
         return float(J)
 
-    def evaluate(self, X: Array, y: Array, parameters: Parameters) -> tuple[float, float]:
-        """Return the cost without penalty and the error, dropout off, for any number of examples, in chunks."""
+    def evaluate(self, X: Array, y: Array, parameters: Parameters, missed: Array | None = None) -> tuple[float, float]:
+        """Return the cost without penalty and the error, dropout off, for any number of examples, in chunks.
+
+        Parameters
+        ----------
+        missed : (C,) integers; the errors on the examples of each class are added to them.
+        """
         X = self._as_input(X)
         m, chunk = X.shape[1], self._evaluation.max_batch
         if m == 0 or len(y) != m:
@@ -107,9 +112,22 @@ class Network:
             labels = y[start : start + chunk]
             views = self._evaluation.views(len(labels))
             Z = self._forward(X[:, start : start + chunk], parameters, None, views)
-            wrong += int(np.count_nonzero(self._output.predict(Z) != labels))
+            is_wrong = self._output.predict(Z) != labels
+            wrong += int(np.count_nonzero(is_wrong))
+            if missed is not None:
+                missed += np.bincount(labels[is_wrong], minlength=len(missed))
             total += float(self._data_cost(Z, labels, views)) * len(labels)
         return total / m, wrong / m
+
+    def logits(self, X: Array, parameters: Parameters) -> Array:
+        """Return Z[L] : (n_L, m), dropout off, in memory of its own, for any number of examples, in chunks."""
+        X = self._as_input(X)
+        m, chunk = X.shape[1], self._evaluation.max_batch
+        Z = np.empty((self.architecture.layer_sizes[-1], m), self.dtype)
+        for start in range(0, m, chunk):
+            part = X[:, start : start + chunk]
+            Z[:, start : start + chunk] = self._forward(part, parameters, None, self._evaluation.views(part.shape[1]))
+        return Z
 
     def penalty(self, parameters: Parameters) -> Any:
         """Return the L2 and L1 terms of J."""

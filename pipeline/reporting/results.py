@@ -21,7 +21,12 @@ ENOUGH = 5
 TOP = 5
 """How many of the best trials are shown with their curves."""
 
-MEASURES = {"dev_cost": "best_dev_cost", "dev_error": "best_dev_error", "parameters": "num_parameters"}
+MEASURES = {
+    "dev_cost": "best_dev_cost",
+    "dev_error": "best_dev_error",
+    "balanced_error": "best_balanced_error",
+    "parameters": "num_parameters",
+}
 """The metric of each objective."""
 
 NAMES = {

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 AXES = {
     "dev_cost": "dev cost (nats per example)",
     "dev_error": "dev error (share of the examples)",
+    "balanced_error": "balanced dev error (mean over classes)",
     "parameters": "parameters (count)",
 }
 """Axis label of each objective."""

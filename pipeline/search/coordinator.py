@@ -24,6 +24,7 @@ from pipeline.gradcheck.report import distrust
 from pipeline.search.outbox import Outbox
 from pipeline.search.search import Search, as_proposed
 from pipeline.search.serving import WorkersGone
+from pipeline.training.means import MEASURES
 from pipeline.trials.record import TrialRecord
 from pipeline.trials.trial import Segment, WrongGradient, failed_record, work
 
@@ -318,8 +319,9 @@ def _brief(record: TrialRecord) -> dict[str, Any]:
 
 
 def _values(record: TrialRecord) -> dict[str, list[float]]:
-    """The best dev cost and the best dev error of each repeat."""
-    return {measure: list(record.values(measure).values()) for measure in ("dev_cost", "dev_error")}
+    """The best dev cost, dev error and balanced error of each repeat; records of format 1 lack the last."""
+    known = MEASURES if record.format > 1 else ("dev_cost", "dev_error")
+    return {measure: list(record.values(measure).values()) for measure in known}
 
 
 def _stalled(ended: Sequence[FrozenTrial], stall: int) -> bool:

@@ -156,8 +156,8 @@ def make_search(config: SweepConfig, space: Space) -> Search:
 def _check_objectives(config: SweepConfig, objectives: Sequence[str]) -> None:
     if len(set(objectives)) < max(1, len(objectives)) or objectives == ["parameters"]:
         raise ConfigError(
-            "study.objective must be dev_cost or dev_error, or a list of different ones of dev_cost, dev_error and "
-            f"parameters, but is {json.dumps(config.study.objective)}."
+            "study.objective must be dev_cost, dev_error or balanced_error, or a list of different ones of these "
+            f"and parameters, but is {json.dumps(config.study.objective)}."
         )
     if len(objectives) > 1 and config.pruner.name != "none":
         raise ConfigError(

@@ -29,7 +29,7 @@ PARENT = "mlflow.parentRunId"
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
 _HANDLE = re.compile(r"(?P<study>[^']+)/(?P<name>[A-Za-z][A-Za-z0-9_-]*)")
 _ALIAS = re.compile(r"models:/[^/']+@[^/']+")
-MEASURES = ("dev_cost", "dev_error")
+MEASURES = ("dev_cost", "dev_error", "balanced_error")
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from pipeline.gradcheck.report import distrust
 from pipeline.tracking.files import digests, masked
 from pipeline.trials.record import TrialRecord
 
-MAIN_CURVES = ("train_cost", "dev_cost", "train_error", "dev_error", "train_cost_penalized")
-SPREADS = ("dev_cost_sd", "dev_error_sd")
+MAIN_CURVES = ("train_cost", "dev_cost", "train_error", "dev_error", "train_cost_penalized", "balanced_error")
+SPREADS = ("dev_cost_sd", "dev_error_sd", "balanced_error_sd")
 """Curves that only a trial of several fits has."""
 
 NORM_STEPS = 5

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, replace
 
-MONITORS = ("dev_cost", "dev_error")
+MONITORS = ("dev_cost", "dev_error", "balanced_error")
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from pipeline.nn.parameters import Parameters
 from pipeline.nn.penalties import sparsity
 from pipeline.training.early_stopping import EarlyStopping, Memory
 from pipeline.training.history import History
+from pipeline.training.measures import measures
 from pipeline.training.optimizers import Optimizer, Slots
 from pipeline.training.streams import Streams
 
@@ -86,7 +87,7 @@ class FitState:
     def summary(self) -> dict[str, float]:
         """Return the measures at the best epoch, and the share of its weights that are nearly zero."""
         best = self.history.at(self.memory.best_epoch)
-        names = ("dev_cost", "dev_error", "train_cost", "train_error")
+        names = ("dev_cost", "dev_error", "train_cost", "train_error", "balanced_error")
         return {
             "best_epoch": float(self.memory.best_epoch),
             **{f"best_{name}": best[name] for name in names},
@@ -121,6 +122,8 @@ class Fit:
         self._parameters = Parameters(network.architecture.layer_sizes, network.dtype)
         self._gradients = self._parameters.like()
         self._scratch = np.empty_like(self._parameters.theta)
+        num_classes = network.architecture.num_classes
+        self._dev_counts = np.bincount(() if dev is None else dev.labels, minlength=num_classes)
         self._probe = train.head(min(PROBE_EXAMPLES, network.max_batch, train.m))
 
     def begin(self, parameters: Parameters, streams: Streams) -> FitState:
@@ -191,18 +194,18 @@ class Fit:
     def _conclude_epoch(self, state: FitState, J: float) -> None:
         """Evaluate, remember, and decide whether to go on; row 0 has no J."""
         train_cost, train_error = self._evaluate(self.train)
-        dev_cost, dev_error = (math.nan, math.nan) if self.dev is None else self._evaluate(self.dev)
-        state.history.append(train_cost, dev_cost, train_error, dev_error, J, *self._norms())
+        dev_cost, dev_error, balanced_error = self._evaluate_dev()
+        state.history.append(train_cost, dev_cost, train_error, dev_error, J, balanced_error, *self._norms())
         costs = [train_cost] + [J] * (state.epoch > 0) + [dev_cost] * (self.dev is not None)
         if not all(map(math.isfinite, costs)):
             state.outcome = "diverged"
             state.reason = f"the cost was no longer a finite number in epoch {state.epoch}"
             return
-        monitored = {"dev_cost": dev_cost, "dev_error": dev_error}[self.stopper.monitor]
+        monitored = {"dev_cost": dev_cost, "dev_error": dev_error, "balanced_error": balanced_error}
         if self.dev is None:
             state.memory, reason = replace(state.memory, best_epoch=state.epoch), None
         else:
-            state.memory = self.stopper.update(state.memory, state.epoch, monitored)
+            state.memory = self.stopper.update(state.memory, state.epoch, monitored[self.stopper.monitor])
             reason = self.stopper.reason_to_stop(state.memory, state.epoch)
         if state.memory.best_epoch == state.epoch:
             state.best_theta[:] = self._parameters.theta
@@ -211,10 +214,27 @@ class Fit:
         elif state.epoch == self.num_epochs:
             state.outcome, state.reason = "completed", f"trained all {self.num_epochs} epochs"
 
-    def _evaluate(self, examples: ExampleSource) -> tuple[float, float]:
+    def _evaluate_dev(self) -> tuple[float, float, float]:
+        """Return cost, error and balanced error (1/C Σ_c missed_c / m_c over the classes there are) of the dev part."""
+        if self.dev is None:
+            return math.nan, math.nan, math.nan
+        missed = np.zeros_like(self._dev_counts)
+        cost, error = self._evaluate(self.dev, missed)
+        there = self._dev_counts > 0
+        return cost, error, float(np.mean(missed[there] / self._dev_counts[there]))
+
+    def dev_measures(self, state: FitState) -> dict[str, float]:
+        """Return precision, recall and the like of a state's best parameters on the dev part; nothing without one."""
+        if self.dev is None:
+            return {}
+        parameters = state.parameters()
+        Z = np.concatenate([self.network.logits(X, parameters) for X, _ in self.dev.blocks()], axis=1)
+        return measures(Z, self.dev.labels)
+
+    def _evaluate(self, examples: ExampleSource, missed: Array | None = None) -> tuple[float, float]:
         cost, error = 0.0, 0.0
         for X, y in examples.blocks():
-            block_cost, block_error = self.network.evaluate(X, y, self._parameters)
+            block_cost, block_error = self.network.evaluate(X, y, self._parameters, missed)
             cost += block_cost * len(y) / examples.m
             error += block_error * len(y) / examples.m
         return cost, error

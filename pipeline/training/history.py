@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-MEASURES = ("train_cost", "dev_cost", "train_error", "dev_error", "train_cost_penalized")
+MEASURES = ("train_cost", "dev_cost", "train_error", "dev_error", "train_cost_penalized", "balanced_error")
 NORMS = ("weight_norm", "gradient_norm", "activation_norm")
 
 
@@ -16,6 +16,7 @@ class History:
 
     Costs and errors are at the end of the epoch, dropout off and without penalty.
 
+    `balanced_error` is the mean over the dev part's classes of the share of each that is wrong.
     `train_cost_penalized` is J as it was minimised: the mean over the epoch's examples, dropout on (none in row 0).
     The norms of layer l, on the same few training examples each time, dropout off: ‖W[l]‖_F, ‖∂J/∂W[l]‖_F and
     ‖A[l]‖_F / √m.

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 Curves = dict[str, np.ndarray]
-MEASURES = ("dev_cost", "dev_error")
+MEASURES = ("dev_cost", "dev_error", "balanced_error")
 """Measures of which the spread is given too."""
 
 
@@ -57,7 +57,7 @@ def mean_summary(summaries: Sequence[dict[str, float]], repeats: Sequence[int]) 
     mean = {name: float(np.mean([summary[name] for summary in summaries])) for name in summaries[0]}
     mean["best_epoch"] = float(np.median([summary["best_epoch"] for summary in summaries]))
     with np.errstate(all="ignore"):
-        for name in (f"best_{measure}" for measure in MEASURES):
+        for name in (f"best_{measure}" for measure in MEASURES if f"best_{measure}" in mean):
             values = [summary[name] for summary in summaries]
             mean[f"{name}_std"] = float(np.std(values, ddof=1))
             by_repeat = list(mean_by_repeat(values, repeats).values())

@@ -5,7 +5,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import zip_longest
 from typing import Any, Literal
 
@@ -17,6 +17,8 @@ from pipeline.trials.record import TrialRecord
 Verdict = Literal["identical", "within_tolerance", "differs"]
 RTOL = 1e-6
 _SHOWN = 8
+NEW = ("balanced_error", "best_balanced_error", "dev_precision", "dev_recall", "dev_roc_auc", "dev_average_precision")
+"""Beginnings of the names of curves and of summary values that format 2 added."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,8 @@ def compare(recorded: TrialRecord, repeated: TrialRecord, rtol: float = RTOL) ->
     The difference of two values of a curve is taken relative to the larger of them, |a - b| / max(|a|, |b|); that of
     two parameters relative to the largest of their tensor, since a weight near zero has no scale of its own.
     """
+    if recorded.format == 1:
+        repeated = as_format_1(repeated)
     gaps = list(_gaps(recorded, repeated))
     explanations = explain(recorded, repeated)
     if not gaps:
@@ -90,6 +94,16 @@ def compare(recorded: TrialRecord, repeated: TrialRecord, rtol: float = RTOL) ->
     same_end = (recorded.outcome, recorded.stop_epoch) == (repeated.outcome, repeated.stop_epoch)
     verdict: Verdict = "within_tolerance" if largest.size <= rtol and same_end else "differs"
     return Comparison(verdict, largest.size, largest.where, first.where, explanations, rtol)
+
+
+def as_format_1(record: TrialRecord) -> TrialRecord:
+    """The record without the measures that records of format 1 do not have."""
+
+    def known(values: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in values.items() if not name.startswith(NEW)}
+
+    curves, fit_curves = known(record.curves), [known(curves) for curves in record.fit_curves]
+    return replace(record, curves=curves, fit_curves=fit_curves, summary=known(record.summary))
 
 
 def _gaps(a: TrialRecord, b: TrialRecord) -> Iterator[_Gap]:

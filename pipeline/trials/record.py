@@ -44,7 +44,7 @@ class TrialRecord:
     reason : a sentence that says why it ended.
     stop_epoch : epochs trained, of the fit that was trained longest. A rerun passes it to stop at the same place.
     curves : per-epoch values, each (epochs + 1,); row 0 is the initial parameters. Of several fits the means, with the
-        standard deviations dev_cost_sd and dev_error_sd.
+        standard deviations dev_cost_sd and so on.
     parameters : W1, b1, … at the best epoch; of several fits repeat0_W1, fold1_W1 or repeat0_fold1_W1.
     summary : best_epoch, best_dev_cost, …; of several fits the means, with best_dev_cost_se and so on.
     fits : of each fit its repeat, fold (from 1, or None), outcome, reason, epochs and summary. The outcome is one of
@@ -99,7 +99,7 @@ class TrialRecord:
         return _under(prefix, self.parameters)
 
     def values(self, measure: str) -> dict[int, float]:
-        """Return the best value of "dev_cost" or "dev_error" by repeat, the mean over its folds.
+        """Return the best value of "dev_cost", "dev_error" or "balanced_error" by repeat, the mean over its folds.
 
         It is infinite where a fit diverged, failed or was cut off because another diverged.
         """

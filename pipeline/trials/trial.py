@@ -210,7 +210,8 @@ class _Trainer:
         """The record of the trial as it stands; the second gradient check is made here."""
         trained = self._check(segment.fits[0].parameters())
         checks = segment.checks | {"trained": {} if trained is None else trained.as_dict()}
-        summary, curves = segment.summary, [state.curves() for state in segment.fits]
+        summary = segment.summary | self._dev_measures(segment)
+        curves = [state.curves() for state in segment.fits]
         optimal_error, threshold = self.config.data.optimal_error, self.config.diagnosis.threshold
         return TrialRecord(
             config=asdict(self.config),
@@ -228,6 +229,12 @@ class _Trainer:
             environment=environment(),
             started_at=segment.started_at,
         )
+
+    def _dev_measures(self, segment: Segment) -> dict[str, float]:
+        """Means over the fits; a measure that one of them lacks is left out."""
+        of_fits = [fit.dev_measures(state) for fit, state in zip(self.fits, segment.fits, strict=True)]
+        common = [name for name in of_fits[0] if all(name in each for each in of_fits)]
+        return {name: float(np.mean([each[name] for each in of_fits])) for name in common}
 
     def _brief(self, planned: Planned, state: FitState, ended: str) -> dict[str, Any]:
         """What the record says of one fit."""

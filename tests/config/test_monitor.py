@@ -21,3 +21,7 @@ def test_what_the_configuration_says_is_monitored() -> None:
 
 def test_a_run_without_a_study_watches_dev_cost() -> None:
     assert TrainConfig().trial.training.monitor == "dev_cost"
+
+
+def test_balanced_error_is_an_objective_that_is_monitored_too() -> None:
+    assert parse(SweepConfig, {"study": {"objective": "balanced_error"}}).trial.training.monitor == "balanced_error"

@@ -66,7 +66,7 @@ def test_the_reason_is_a_sentence_with_the_figures() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"monitor": "train_cost"}, "monitor must be one of dev_cost, dev_error, got 'train_cost'"),
+        ({"monitor": "train_cost"}, "monitor must be one of dev_cost, dev_error, balanced_error, got 'train_cost'"),
         ({"patience": 0}, "patience must be at least 1 or None, got 0"),
         ({"min_delta": -1.0}, "min_delta must be finite and not negative, got -1.0"),
     ],

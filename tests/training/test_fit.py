@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sklearn.metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -136,7 +137,7 @@ def test_the_best_epochs_parameters_are_returned_exactly(parts: tuple) -> None:
     assert cost == state.curves()["dev_cost"].min()
 
 
-@pytest.mark.parametrize("monitor", ["dev_cost", "dev_error"])
+@pytest.mark.parametrize("monitor", ["dev_cost", "dev_error", "balanced_error"])
 def test_the_best_epoch_is_that_of_the_monitored_measure(monitor: str, parts: tuple) -> None:
     fit = digits_fit(examples=parts, num_epochs=8, monitor=monitor)
     state = fit.advance(begin(fit))
@@ -273,3 +274,15 @@ def test_examples_that_do_not_fit_the_network_are_refused(sizes: tuple[int, int]
     network = Network(Architecture(sizes, (), "softmax"), Regularization(m=300), max_batch=10)
     with pytest.raises(ValueError, match=message):
         Fit(network, *parts, Optimizer(), batch_size=10, num_epochs=1, stopper=EarlyStopping())
+
+
+def test_the_balanced_error_is_the_mean_error_over_classes_as_scikit_learn_has_it(parts: tuple) -> None:
+    fit = digits_fit(examples=parts, num_epochs=2)
+    state = fit.advance(begin(fit))
+    final = state.parameters()
+    final.theta[:] = state.theta
+    (X, y) = parts[1].head(parts[1].m)
+    answers = fit.network.logits(X, final).argmax(axis=0)
+    expected = 1 - sklearn.metrics.balanced_accuracy_score(y, answers)
+    assert state.curves()["balanced_error"][-1] == pytest.approx(expected, abs=1e-12)
+    assert fit.dev_measures(state)["dev_recall"] == pytest.approx(1 - state.summary()["best_balanced_error"], abs=1e-12)
