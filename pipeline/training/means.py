@@ -66,6 +66,12 @@ def mean_summary(summaries: Sequence[dict[str, float]], repeats: Sequence[int]) 
     return mean
 
 
+def mean_measures(measured: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Return the means of further measures over the fits; one that a fit lacks is left out."""
+    common = [name for name in measured[0] if all(name in each for each in measured)]
+    return {name: float(np.mean([each[name] for each in measured])) for name in common}
+
+
 def mean_by_repeat(values: Sequence[float], repeats: Sequence[int]) -> dict[int, float]:
     """Return the mean over the folds of each repeat, by its number."""
     pairs = list(zip(repeats, values, strict=True))

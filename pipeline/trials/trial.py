@@ -24,7 +24,7 @@ from pipeline.gradcheck.check import GradientReport
 from pipeline.nn.parameters import Parameters
 from pipeline.training.diagnosis import diagnosis_of
 from pipeline.training.fit import Fit, FitState
-from pipeline.training.means import mean_curves, mean_summary
+from pipeline.training.means import mean_curves, mean_measures, mean_summary
 from pipeline.trials.environment import environment
 from pipeline.trials.fits import Planned, begin, make_fit, outcome, plan, train
 from pipeline.trials.format_1 import repeat_folds
@@ -210,7 +210,8 @@ class _Trainer:
         """The record of the trial as it stands; the second gradient check is made here."""
         trained = self._check(segment.fits[0].parameters())
         checks = segment.checks | {"trained": {} if trained is None else trained.as_dict()}
-        summary = segment.summary | self._dev_measures(segment)
+        measured = [fit.dev_measures(state) for fit, state in zip(self.fits, segment.fits, strict=True)]
+        summary = segment.summary | mean_measures(measured)
         curves = [state.curves() for state in segment.fits]
         optimal_error, threshold = self.config.data.optimal_error, self.config.diagnosis.threshold
         return TrialRecord(
@@ -224,19 +225,16 @@ class _Trainer:
             summary=summary,
             gradient_checks={moment: report for moment, report in checks.items() if report},
             diagnosis=diagnosis_of(curves, summary, optimal_error, threshold),
-            fits=[self._brief(planned, state, ended) for planned, state in zip(self.plan, segment.fits, strict=True)],
+            fits=[
+                self._brief(planned, state, ended, more)
+                for planned, state, more in zip(self.plan, segment.fits, measured, strict=True)
+            ],
             fit_curves=curves if len(curves) > 1 else [],
             environment=environment(),
             started_at=segment.started_at,
         )
 
-    def _dev_measures(self, segment: Segment) -> dict[str, float]:
-        """Means over the fits; a measure that one of them lacks is left out."""
-        of_fits = [fit.dev_measures(state) for fit, state in zip(self.fits, segment.fits, strict=True)]
-        common = [name for name in of_fits[0] if all(name in each for each in of_fits)]
-        return {name: float(np.mean([each[name] for each in of_fits])) for name in common}
-
-    def _brief(self, planned: Planned, state: FitState, ended: str) -> dict[str, Any]:
+    def _brief(self, planned: Planned, state: FitState, ended: str, more: dict[str, float]) -> dict[str, Any]:
         """What the record says of one fit."""
         cut_off = "pruned" if ended == "pruned" else "stopped"
         return {
@@ -245,7 +243,7 @@ class _Trainer:
             "outcome": state.outcome or cut_off,
             "reason": state.reason,
             "epochs": state.epoch,
-            "summary": state.summary(),
+            "summary": state.summary() | more,
         }
 
     def _named_parameters(self, segment: Segment) -> dict[str, np.ndarray]:
