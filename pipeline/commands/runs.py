@@ -7,6 +7,7 @@ from pipeline.config.commands import RunsConfig
 from pipeline.console import compose
 from pipeline.console.display import console, short_name, table
 from pipeline.tracking.archive import Archive, Found
+from pipeline.tracking.views import searched as searched_paths
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -18,19 +19,36 @@ def runs(config: RunsConfig) -> int:
     """Print the studies, the trials of the one named or else of the latest, and single runs."""
     tracking = config.tracking
     archive = Archive(tracking)
-    studies = archive.studies()
+    studies, _ = archive.page("tags.kind = 'sweep'", config.count)
     if studies and config.study is None:
         _list("Studies", [(run, [run.study, run.status]) for run in studies], ["study", "status"])
     study = config.study or (studies[0].study if studies else None)
     if study is not None:
-        trials = archive.children(study)
-        searched = sorted(path for path in _varying(trials))
-        columns = ["run", "outcome", "dev cost", "dev error", *(short_name(path) for path in searched)]
-        _list(f"Study {study}", [(run, _row(run, searched)) for run in trials], columns)
-    single = [run for run in archive.runs() if run.kind in ("train", "rerun")]
-    if single and config.study is None:
-        _list("Single runs", [(run, [run.kind, *_row(run, [])]) for run in single], ["kind", *columns_of_a_run()])
+        _list_trials(archive, study, config)
+    if config.study is None and config.page == 1:
+        _list_single(archive, config.count)
     return 0
+
+
+def _list_trials(archive: Archive, study: str, config: RunsConfig) -> None:
+    """Print one page of a study's runs, and how to see the next."""
+    parent = archive.parent(study)
+    runs, more = archive.page_of(parent, config.count, config.page)
+    searched = sorted(searched_paths(parent.params))
+    columns = [*columns_of_a_run(), *(short_name(path) for path in searched)]
+    _list(f"Study {study}", [(run, _row(run, searched)) for run in runs], columns)
+    if more:
+        console.print(f"More: make runs STUDY={study} ARGS=page={config.page + 1}\n")
+
+
+def _list_single(archive: Archive, count: int) -> None:
+    """Print the latest runs of single commands."""
+    found = {kind: archive.page(f"tags.kind = '{kind}'", count) for kind in ("train", "rerun")}
+    latest = sorted((run for runs, _ in found.values() for run in runs), key=lambda run: -run.started_at)[:count]
+    if latest:
+        _list("Single runs", [(run, [run.kind, *_row(run, [])]) for run in latest], ["kind", *columns_of_a_run()])
+    if any(more for _, more in found.values()):
+        console.print(f"Older single runs are in the UI, or with ARGS=count={4 * count}.")
 
 
 def columns_of_a_run() -> list[str]:
@@ -41,13 +59,6 @@ def columns_of_a_run() -> list[str]:
 def _row(run: Found, paths: Sequence[str]) -> list[object]:
     values = [run.params.get(path, "")[:12] for path in paths]
     return [run.name, run.outcome, run.metrics.get("best_dev_cost"), run.metrics.get("best_dev_error"), *values]
-
-
-def _varying(runs: Sequence[Found]) -> set[str]:
-    """Params that are not the same in all trials: what was searched."""
-    trials = [run for run in runs if run.kind == "trial"]
-    names = {name for run in trials for name in run.params}
-    return {name for name in names if len({run.params.get(name) for run in trials}) > 1}
 
 
 def _list(title: str, rows: Sequence[tuple[Found, Sequence[object]]], columns: Sequence[str]) -> None:

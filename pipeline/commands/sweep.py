@@ -115,20 +115,25 @@ def carry_out(config: SweepConfig, study: optuna.Study, space: Space, prepared: 
             leave(config, sender, study, "FAILED")
         raise
     left = leave(config, sender, study, "FINISHED")
-    children = {} if left or sender.recorder is None else sender.recorder.children(sender.parent or "")
-    run_ids = {number: run_id for number, (run_id, _) in children.items()}
     exhausted = len(asked(study)) >= trials_possible(config, space)
     return print_end(
         config,
         name,
         study,
-        run_ids=run_ids,
+        run_id=lambda number: "" if left else run_id(sender, number),
         test_set=test_set(sender, prepared),
         stopped=coordinator.stopped,
         gave_up=coordinator.gave_up,
         left=left,
         exhausted=exhausted,
     )
+
+
+def run_id(sender: Sender, number: int) -> str:
+    """The id of a trial's run; empty where the store cannot be asked."""
+    if sender.recorder is None or sender.parent is None:
+        return ""
+    return sender.recorder.child(sender.parent, run_name(number)) or ""
 
 
 def test_set(sender: Sender, prepared: PreparedData) -> str:

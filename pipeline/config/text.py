@@ -6,6 +6,8 @@ from typing import Any
 
 def printable(text: str) -> str:
     """`text` without control characters: what a record or a server says must not steer the terminal."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 

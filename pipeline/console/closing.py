@@ -1,7 +1,7 @@
 """The words and tables with which a sweep begins and ends."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any
 
 import optuna
@@ -33,7 +33,7 @@ def print_end(
     name: str,
     study: optuna.Study,
     *,
-    run_ids: Mapping[int, str],
+    run_id: Callable[[int], str],
     test_set: str = "",
     stopped: str = "",
     gave_up: bool = False,
@@ -46,10 +46,10 @@ def print_end(
     if distrusted := [str(t.number) for t in asked(study) if t.user_attrs.get("summary", {}).get("distrusted")]:
         console.print(f"The gradient check calls the trained gradients wrong in trial {', '.join(distrusted)}.")
     if len(objective_names(config)) > 1:
-        _print_front(study, run_ids)
+        _print_front(study, run_id)
     elif complete:
         _print_gain(study, min(complete, key=_first), objective_names(config)[0])
-        _print_best(name, sorted(complete, key=_first)[:SHOWN], run_ids)
+        _print_best(name, sorted(complete, key=_first)[:SHOWN], run_id)
     if test_set:
         console.print(test_set)
     done = not stopped and all(trial.state.is_finished() for trial in asked(study))
@@ -79,7 +79,7 @@ def _print_gain(study: optuna.Study, best: FrozenTrial, objective: str) -> None:
         )
 
 
-def _print_best(name: str, best: list[FrozenTrial], run_ids: Mapping[int, str]) -> None:
+def _print_best(name: str, best: list[FrozenTrial], run_id: Callable[[int], str]) -> None:
     paths = list(dict.fromkeys(path for trial in best for path in trial.params))
     rows = []
     for trial in best:
@@ -93,20 +93,19 @@ def _print_best(name: str, best: list[FrozenTrial], run_ids: Mapping[int, str]) 
                 brief.get("best_dev_error"),
                 *values,
                 brief.get("epochs"),
-                run_ids.get(trial.number, ""),
+                run_id(trial.number),
             ]
         )
     names = [short_name(path) for path in paths]
     table(["trial", "dev cost", "dev error", *names, "epochs", "run id"], rows)
 
 
-def _print_front(study: optuna.Study, run_ids: Mapping[int, str]) -> None:
+def _print_front(study: optuna.Study, run_id: Callable[[int], str]) -> None:
     front = sorted(study.best_trials, key=lambda trial: trial.values)
     paths = list(dict.fromkeys(path for trial in front for path in trial.params))
     objectives = [str(name) for name in study.user_attrs["config"]["study"]["objective"]]
     rows = [
-        [f"trial-{t.number:04d}", *t.values, *(t.params.get(path) for path in paths), run_ids.get(t.number, "")]
-        for t in front
+        [f"trial-{t.number:04d}", *t.values, *(t.params.get(path) for path in paths), run_id(t.number)] for t in front
     ]
     console.print(f"{len(front)} trials that no other beats in every objective (the Pareto front):")
     table(["trial", *objectives, *(short_name(path) for path in paths), "run id"], rows)

@@ -1,5 +1,6 @@
 """Reads runs back from the tracking store alone, and trusts none of what it reads."""
 
+import itertools
 import json
 import re
 import tempfile
@@ -15,7 +16,18 @@ from pipeline.config.text import printable
 from pipeline.tracking import facts, files, reading
 from pipeline.tracking.agreement import Page, disagreements
 from pipeline.tracking.places import MOVED_AT, UPLOADED
-from pipeline.tracking.store import Store, as_folder, connect, every_run, explain, quoted, resolve
+from pipeline.tracking.store import (
+    BY_NAME,
+    NEWEST_FIRST,
+    Store,
+    as_folder,
+    connect,
+    every_run,
+    explain,
+    pages,
+    quoted,
+    resolve,
+)
 from pipeline.trials.record import TrialRecord
 
 if TYPE_CHECKING:
@@ -189,6 +201,16 @@ class Archive:
     def runs(self, kind: str | None = None) -> list[Found]:
         """All runs of a kind, or of every kind, the newest first."""
         return self._search(f"tags.kind = {quoted(kind)}" if kind else "")
+
+    def page(self, condition: str, size: int, number: int = 1, order: str = NEWEST_FIRST) -> tuple[list[Found], bool]:
+        """One page of the runs that fit a condition, counted from 1, and whether there are more."""
+        asked = pages(self._client, self.experiment_id, condition, size, order)
+        found = self._guarded(lambda: next(itertools.islice(asked, number - 1, None), None))
+        return ([], False) if found is None else ([_found(run) for run in found], bool(found.token))
+
+    def page_of(self, parent: Found, size: int, number: int = 1) -> tuple[list[Found], bool]:
+        """One page of the children of a run by name, counted from 1, and whether there are more."""
+        return self.page(f"tags.`{PARENT}` = {quoted(parent.run_id)}", size, number, BY_NAME)
 
     def _by_id(self, run_id: str) -> Found:
         from mlflow.exceptions import MlflowException

@@ -22,7 +22,7 @@ from pipeline.tracking import facts, files, views
 from pipeline.tracking.agreement import SHOWN, shown
 from pipeline.tracking.places import files_folder
 from pipeline.tracking.points import Curves, Points, Span
-from pipeline.tracking.store import Store, connect, every_run, explain, quoted, resolve
+from pipeline.tracking.store import OLDEST_FIRST, Store, connect, every_run, explain, pages, quoted, resolve
 from pipeline.trials.record import TrialRecord
 
 if TYPE_CHECKING:
@@ -47,17 +47,14 @@ class Child:
     started_ms: int
 
 
-Siblings = dict[str, Child]
-"""The runs below one parent, by name."""
-
-
 class Recorder:
     """Synchronous, repeatable writes to one experiment, which is created when missing."""
 
     def __init__(self, tracking: TrackingConfig) -> None:
         self.store: Store = resolve(tracking)
         self._client: MlflowClient = connect(self.store)
-        self._runs: dict[str, Siblings] = {}  # by parent
+        self._runs: dict[str, dict[str, Child]] = {}  # those known, by parent and name
+        self._new: set[str] = set()  # sweeps without a run that is not known here
         self._points = Points(self._client)
         self._experiment_id, self._files = self._guarded(self._open_experiment, tracking.experiment)
 
@@ -106,12 +103,12 @@ class Recorder:
             )
         else:
             run = self._create(study, words, time.time())
+            self._new.add(str(run.info.run_id))
         run_id = str(run.info.run_id)
         params = facts.params(config)
         there = {*run.data.params, *views.searched(params)}  # a searched value is the trials' own
         self._log(run_id, params={key: value for key, value in params.items() if key not in there}, tags=words)
         self.write_json(run_id, "sweep.json", config)
-        self._runs[run_id] = self._load_children(run_id)
         return run_id
 
     def _find_sweep(self, study: str, study_id: str | None) -> "Run | None":
@@ -124,19 +121,20 @@ class Recorder:
             )
         return found[-1] if found else None
 
-    def children(self, parent: str) -> dict[int, tuple[str, str]]:
-        """(run id, status) of every trial of a sweep, by trial number."""
-        known = self._guarded(self._children, parent)
-        trials = {name: run for name, run in known.items() if name.startswith("trial-")}
-        return {int(name.rsplit("-", 1)[1]): (run.run_id, run.status) for name, run in trials.items()}
+    def child(self, parent: str, name: str) -> str | None:
+        """The id of the run called `name` below a run; None if there is none."""
+        run = self._guarded(self._child, parent, name)
+        return run.run_id if run else None
 
-    def _children(self, parent: str) -> Siblings:
-        if parent not in self._runs:
-            self._runs[parent] = self._load_children(parent)
-        return self._runs[parent]
-
-    def _load_children(self, parent: str) -> Siblings:
-        return _by_name(self._search(f"tags.`{PARENT}` = {quoted(parent)}"))
+    def _child(self, parent: str, name: str) -> Child | None:
+        """What is known of a child, asking the store for it if need be; of two with one name the older counts."""
+        known = self._runs.setdefault(parent, {})
+        if name not in known and parent not in self._new:
+            condition = f"tags.`{PARENT}` = {quoted(parent)} and attributes.run_name = {quoted(name)}"
+            found = next(pages(self._client, self._experiment_id, condition, 1, OLDEST_FIRST))
+            if found:
+                known[name] = _child(found[0])
+        return known.get(name)
 
     # --- runs ------------------------------------------------------------------------------------------------------
 
@@ -161,21 +159,21 @@ class Recorder:
         parent: str | None,
         started_at: float,
     ) -> str:
-        siblings = self._children(parent) if parent else {}
-        run = self._open_run(kind, name, tags, siblings, parent, started_at)
+        run = self._open_run(kind, name, tags, self._child(parent, name) if parent else None, parent, started_at)
         self._log(run.run_id, params=facts.params(params))
         return run.run_id
 
     def _open_run(
-        self, kind: str, name: str, tags: Mapping[str, str], siblings: Siblings, parent: str | None, started_at: float
+        self, kind: str, name: str, tags: Mapping[str, str], run: Child | None, parent: str | None, started_at: float
     ) -> Child:
-        """The run called `name`, created if it is not among the siblings, and running."""
-        run = siblings.get(name)
+        """Set the run to running, or create one called `name` if there is none."""
         if run is None:
             words = {"kind": kind, "mlflow.source.name": f"pipeline {kind}", "mlflow.source.type": "LOCAL", **tags}
             info = self._create(name, words | ({PARENT: parent} if parent else {}), started_at).info
-            run = siblings[name] = Child(str(info.run_id), "RUNNING", int(info.start_time))
+            run = Child(str(info.run_id), "RUNNING", int(info.start_time))
             self._points.begin(run.run_id)
+            if parent:
+                self._runs.setdefault(parent, {})[name] = run
         elif run.status != "RUNNING":
             self._client.update_run(run.run_id, status="RUNNING")
             run.status = "RUNNING"
@@ -214,10 +212,10 @@ class Recorder:
         return self._guarded(self._write, record, kind, name, parent, words)
 
     def _write(self, record: TrialRecord, kind: str, name: str, parent: str | None, tags: dict[str, str]) -> str:
-        siblings = self._children(parent) if parent else self._with_key(tags.get("record_key"), name)
-        if name in siblings and siblings[name].status in ENDED:
-            return siblings[name].run_id
-        run = self._open_run(kind, name, tags, siblings, parent, record.started_at)
+        there = self._child(parent, name) if parent else self._with_key(tags.get("record_key"))
+        if there and there.status in ENDED:
+            return there.run_id
+        run = self._open_run(kind, name, tags, there, parent, record.started_at)
         handle = facts.handle(kind, tags.get("study", ""), name, run.run_id)
         note = facts.description(record, kind, name, handle)
         words = tags | facts.tags(record) | {NOTE: note}
@@ -232,10 +230,10 @@ class Recorder:
         self._points.forget(run.run_id)
         return run.run_id
 
-    def _with_key(self, key: str | None, name: str) -> Siblings:
+    def _with_key(self, key: str | None) -> Child | None:
         """The run that an earlier try wrote under this key, whatever it is called now."""
         runs = self._search(f"tags.record_key = {quoted(key)}") if key else []
-        return dict.fromkeys([name], _child(runs[0])) if runs else {}
+        return _child(runs[0]) if runs else None
 
     def close(self, run_id: str, status: str = "FINISHED") -> None:
         """End a run with `status` FINISHED, FAILED or KILLED."""
@@ -243,10 +241,10 @@ class Recorder:
 
     def end_cut_off(self, parent: str) -> None:
         """Mark every child of a sweep that is still running as KILLED; writing its record later continues it."""
-        for run in self._guarded(self._children, parent).values():
-            if run.status == "RUNNING":
-                self.close(run.run_id, "KILLED")
-                run.status = "KILLED"
+        running = f"tags.`{PARENT}` = {quoted(parent)} and attributes.status = 'RUNNING'"
+        for run in self._guarded(self._search, running):
+            self.close(str(run.info.run_id), "KILLED")
+            self._runs.get(parent, {}).pop(str(run.info.run_name), None)
 
     def annotate(
         self,
@@ -343,13 +341,9 @@ class Recorder:
             return write(*arguments, **named)
         except Exception as error:
             self._runs.clear()
+            self._new.clear()
             self._points.forget()
             raise explain(error, self.store) from error
-
-
-def _by_name(runs: list["Run"]) -> Siblings:
-    """Children by name; of two with one name the older counts, which is the one that is continued."""
-    return {str(run.info.run_name): _child(run) for run in runs}
 
 
 def _child(run: "Run") -> Child:

@@ -40,6 +40,11 @@ def grow(recorder: Recorder, run_id: str, record: TrialRecord, until: int, *, el
     recorder.progress(run_id, curves, Span.of(curves, record.started_at, elapsed_s))
 
 
+def children_of(client: MlflowClient, recorder: Recorder, parent: str) -> list[str]:
+    runs = client.search_runs([recorder.experiment_id], f"tags.`mlflow.parentRunId` = '{parent}'")
+    return [run.info.run_id for run in runs]
+
+
 def assert_curves_are_stored(client: MlflowClient, run_id: str, record: TrialRecord) -> None:
     for name in ("train_cost", "dev_cost", "train_error", "dev_error"):
         history = client.get_metric_history(run_id, name)
@@ -144,7 +149,8 @@ def test_writing_a_record_again_changes_nothing_also_from_another_process(
     assert write_trial(other, record, parent) == first
     assert write_trial(recorder, record, parent) == first
     assert_curves_are_stored(client, first, record)
-    assert list(recorder.children(parent)) == [7]
+    assert recorder.child(parent, "trial-0007") == first
+    assert len(children_of(client, recorder, parent)) == 1
 
 
 def test_a_run_without_a_parent_is_known_again_by_its_key(
@@ -185,7 +191,7 @@ def test_a_write_cut_off_anywhere_is_continued_in_place(
     run_id = write_trial(again, record, again.open_sweep(STUDY, {}))
     assert_curves_are_stored(client, run_id, record)
     assert client.get_run(run_id).info.status == "FINISHED"
-    assert len(again.children(parent)) == 1
+    assert len(children_of(client, recorder, parent)) == 1
 
 
 def test_curves_that_grew_while_training_are_completed_without_doubling(
@@ -306,6 +312,22 @@ def test_a_store_that_has_lost_the_trials_of_a_study_is_refused(recorder: Record
         recorder.open_sweep(STUDY, {}, tracked=4)
     parent = recorder.open_sweep(STUDY, {})
     assert recorder.open_sweep(STUDY, {}, tracked=4) == parent
+
+
+def test_of_two_sweeps_of_one_name_the_older_is_continued_and_of_two_trials_too(
+    recorder: Recorder, client: MlflowClient, make_record: MakeRecord, root: Path
+) -> None:
+    made = []
+    for start in (3000, 1000, 2000):
+        tags = {"kind": "sweep", "study": STUDY}
+        parent = client.create_run(recorder.experiment_id, start, tags, STUDY).info.run_id
+        made.append(parent)
+    assert recorder.open_sweep(STUDY, {}) == made[1]
+    trials = [
+        client.create_run(recorder.experiment_id, start, {"mlflow.parentRunId": made[1]}, "trial-0007").info.run_id
+        for start in (3000, 1000, 2000)
+    ]
+    assert write_trial(recorder, make_record(), made[1]) == trials[1]
 
 
 def test_another_study_of_the_same_name_is_refused(recorder: Recorder, client: MlflowClient) -> None:
