@@ -8,7 +8,7 @@ PIPELINE := $(BIN)/python -m pipeline
 STUDY_ARG := $(if $(STUDY),study=$(STUDY))
 
 .DEFAULT_GOAL := help
-.PHONY: help sweep train rerun ui runs preflight confirm final predict report export remove bench test test-all mutants check clean \
+.PHONY: help sweep train rerun ui runs preflight confirm final predict report export remove bench pictures test test-all mutants check clean \
 	setup lock
 
 help: ## list the targets
@@ -53,6 +53,9 @@ remove: setup ## remove a study with its runs and files; STUDY=<name>
 
 bench: setup extras ## measure speed, as ratios side by side in one run
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+pictures: setup ## draw the pictures of docs/course.md anew
+	@$(BIN)/python -m docs.pictures
 
 test: setup ## run the quick tests
 	@$(BIN)/python -m pytest -q -n auto -m "not slow and not oracle and not browser and not postgresql" $(ARGS)
