@@ -9,7 +9,9 @@ from docs import pictures
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("draw", [pictures.dropout_scaling, pictures.initial_scales, pictures.symmetry], ids=str)
+@pytest.mark.parametrize(
+    "draw", [pictures.dropout_scaling, pictures.initial_scales, pictures.symmetry], ids=lambda draw: draw.__name__
+)
 def test_a_picture_is_drawn_into_its_folder(draw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pictures, "FOLDER", tmp_path)
     path = draw()
