@@ -4,7 +4,7 @@
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import zip_longest
 from typing import Any, Literal
@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from pipeline.config.text import printable
+from pipeline.trials import kernels
 from pipeline.trials.record import TrialRecord
 
 Verdict = Literal["identical", "within_tolerance", "differs"]
@@ -33,6 +34,7 @@ class Comparison:
     first : where the two part ways first, by epoch; empty when they do not.
     explanations : what else differs, by section: outcome, config, data, code, environment.
     rtol : what counted as within tolerance.
+    compared : what is the same if the verdict is "identical".
     """
 
     verdict: Verdict
@@ -41,12 +43,13 @@ class Comparison:
     first: str = ""
     explanations: dict[str, list[str]] = field(default_factory=dict)
     rtol: float = RTOL
+    compared: str = "every metric at every epoch and every parameter has the same bits"
 
     @property
     def sentence(self) -> str:
         """The verdict for a person, in one sentence."""
         if self.verdict == "identical":
-            return "identical: every metric at every epoch and every parameter has the same bits"
+            return f"identical: {self.compared}"
         if self.verdict == "within_tolerance":
             return (
                 f"within tolerance: the largest relative difference is {self.largest:.1e} ({self.largest_at}), "
@@ -89,7 +92,9 @@ def compare(recorded: TrialRecord, repeated: TrialRecord, rtol: float = RTOL) ->
     gaps = list(_gaps(recorded, repeated))
     explanations = explain(recorded, repeated)
     if not gaps:
-        return Comparison("identical", explanations=explanations, rtol=rtol)
+        same = Comparison("identical", explanations=explanations, rtol=rtol)
+        failed = recorded.outcome == "failed"
+        return replace(same, compared="it fails again, for the same reason") if failed else same
     first, largest = min(gaps, key=lambda gap: gap.step), max(gaps, key=lambda gap: gap.size)
     same_end = (recorded.outcome, recorded.stop_epoch) == (repeated.outcome, repeated.stop_epoch)
     verdict: Verdict = "within_tolerance" if largest.size <= rtol and same_end else "differs"
@@ -218,12 +223,18 @@ def environment_differences(recorded: Mapping[str, Any], present: Mapping[str, A
         "processor",
         "python",
     )
-    found = differences(_comparable(recorded), _comparable(present))
+    ways = [kernels.recorded(environment) for environment in (recorded, present)]
+    alike = _GIVEN_BY_ARITHMETIC if ways[0] is not None and ways[0] == ways[1] else ()
+    found = differences(_comparable(recorded, alike), _comparable(present, alike))
     return sorted(found, key=lambda line: next((i for i, key in enumerate(order) if line.startswith(key)), len(order)))
 
 
-def _comparable(environment: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in environment.items() if key != "code"}
+_GIVEN_BY_ARITHMETIC = ("arithmetic", "cpu_features", "variables")
+"""What says nothing more where kernel and level are known to be the same; the variables are how they came to be."""
+
+
+def _comparable(environment: Mapping[str, Any], leave_out: Sequence[str]) -> dict[str, Any]:
+    return {key: value for key, value in environment.items() if key != "code" and key not in leave_out}
 
 
 def code_differences(recorded: Mapping[str, Any], present: Mapping[str, Any]) -> list[str]:

@@ -4,8 +4,10 @@ Trials are trained in this process; the tests under `end_to_end` have workers an
 """
 
 import dataclasses
+import gc
 import json
 import shutil
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
@@ -16,20 +18,24 @@ import numpy as np
 import pytest
 import yaml
 
-from pipeline.commands import rerun as command
 from pipeline.commands.rerun import rerun
-from pipeline.config.commands import RerunConfig, TrackingConfig
+from pipeline.config.commands import RerunConfig, TrackingConfig, WorkersConfig
 from pipeline.config.errors import DataError, RecordError
 from pipeline.config.trial import DataConfig, ModelConfig, RegularizationConfig, TrainingConfig, TrialConfig
 from pipeline.data.arrays import load_arrays
-from pipeline.data.prepare import prepare
+from pipeline.data.prepare import PreparedData, prepare
+from pipeline.search.serving import LostWorker
+from pipeline.selection import repetition
 from pipeline.tracking import files
 from pipeline.tracking.archive import Archive, Found
 from pipeline.tracking.export import export
 from pipeline.tracking.reading import read_folder
 from pipeline.tracking.recorder import Recorder
 from pipeline.tracking.store import connect
+from pipeline.trials import kernels
 from pipeline.trials.environment import code_version
+from pipeline.trials.kernels import Arithmetic
+from pipeline.trials.record import TrialRecord
 from pipeline.trials.trial import run_trial
 
 STUDY = "moons-0123abcd"
@@ -41,7 +47,10 @@ class Inline(Executor):
 
     def submit(self, fn: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
         future: Future[Any] = Future()
-        future.set_result(fn(*arguments, **named))
+        try:
+            future.set_result(fn(*arguments, **named))
+        except Exception as error:
+            future.set_exception(error)
         return future
 
 
@@ -52,7 +61,7 @@ def inline(*_: object) -> Iterator[Executor]:
 
 @pytest.fixture(autouse=True)
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "open_executor", inline)
+    monkeypatch.setattr(repetition, "open_executor", inline)
 
 
 def a_config(**training: Any) -> TrialConfig:
@@ -138,6 +147,109 @@ def test_a_whole_study_is_audited_with_a_line_for_each_run(store: Path, capsys: 
     assert said(capsys).count(": identical") == 5
 
 
+def test_an_audit_prepares_data_once_and_keeps_no_record_that_it_is_done_with(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared: list[DataConfig] = []
+    loaded: list[weakref.ref[TrialRecord]] = []
+    alive: list[int] = []
+    load = Archive.load
+
+    def counted(data: DataConfig, folder: Path) -> PreparedData:
+        prepared.append(data)
+        return prepare(data, folder)
+
+    def watched(archive: Archive, run: Found) -> TrialRecord:
+        record = load(archive, run)
+        loaded.append(weakref.ref(record))
+        gc.collect()
+        alive.append(sum(reference() is not None for reference in loaded))
+        return record
+
+    monkeypatch.setattr(repetition, "prepare", counted)
+    monkeypatch.setattr(Archive, "load", watched)
+    assert rerun(settings(store, "all", study=STUDY, workers=WorkersConfig(count=1, queued=0))) == 0
+    assert len(prepared) == 2, "the moons of four trials, and the file of one"
+    assert max(alive) <= 3 < len(loaded)
+
+
+def test_a_worker_that_dies_in_a_rerun_gives_no_verdict(
+    store: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dies(*_: Any, **__: Any) -> None:
+        raise LostWorker("the worker process died of SIGSEGV", own=True)
+
+    archive = Archive(TrackingConfig(experiment=EXPERIMENT, store=str(store)))
+    before = archive.find(f"{STUDY}/trial-0001").tags.get("rerun_verdict")
+    monkeypatch.setattr(repetition, "work_whole", dies)
+    assert rerun(settings(store, f"{STUDY}/trial-0001", track=True)) == 1
+    assert "trial-0001 could not be repeated, try again: the worker process died of SIGSEGV" in said(capsys)
+    assert archive.find(f"{STUDY}/trial-0001").tags.get("rerun_verdict") == before
+
+
+def recorded_under(store: Path, arithmetic: Arithmetic) -> None:
+    folder = folder_of(store, "trial-0000")
+    environment = json.loads((folder / files.ENVIRONMENT).read_text())
+    environment["arithmetic"] = arithmetic.as_dict()
+    rewrite(folder, files.ENVIRONMENT, json.dumps(environment).encode())
+
+
+def test_workers_get_the_arithmetic_of_the_record(
+    store: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Arithmetic] = []
+
+    @contextmanager
+    def watched(config: Any, arrays: Any, arithmetic: Arithmetic) -> Iterator[Executor]:
+        asked.append(arithmetic)
+        yield Inline()
+
+    other = Arithmetic("Nehalem", "sse")
+    recorded_under(store, other)
+    monkeypatch.setattr(repetition, "open_executor", watched)
+    monkeypatch.setattr(repetition, "obstacle", lambda wanted: "")
+    assert rerun(settings(store, "all", study=STUDY)) == 0
+    assert asked.count(other) == 1
+    assert set(asked) == {other, kernels.current()}
+    assert "Trained with OpenBLAS kernel Nehalem and NumPy's sse code, as the record was" in said(capsys)
+
+
+def test_where_the_processor_lacks_the_recorded_arithmetic_the_verdict_says_which_has_it(
+    store: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded_under(store, Arithmetic("SapphireRapids", "avx512_spr"))
+    monkeypatch.setattr(kernels, "_flags", lambda: frozenset({"avx2", "fma", "bmi1", "bmi2"}))
+    folder = folder_of(store, "trial-0000")
+    with np.load(folder / files.CURVES) as archive:
+        curves = dict(archive)
+    curves["dev_cost"].view(np.uint64)[-1] ^= 1
+    files.write_arrays(folder / files.CURVES, curves)
+    rewrite(folder, files.CURVES, (folder / files.CURVES).read_bytes())
+    assert rerun(settings(store, f"{STUDY}/trial-0000")) == 1
+    assert (
+        "trial-0000: the record was made with OpenBLAS kernel SapphireRapids and NumPy's avx512_spr code, which needs "
+        "a processor with AVX-512 as in Sapphire Rapids" in said(capsys)
+    )
+
+
+def test_a_damaged_record_among_many_is_said_and_the_others_are_repeated(
+    store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder_of(store, "trial-0002") / files.PARAMETERS).write_bytes(b"no archive")
+    assert rerun(settings(store, "all", study=STUDY)) == 1
+    text = said(capsys)
+    assert "trial-0002 cannot be repeated: " in text
+    assert "4 identical, 1 not repeated" in text.replace("1 not repeated, 4 identical", "4 identical, 1 not repeated")
+
+
+def test_a_run_in_which_nothing_was_trained_is_named_as_such(store: Path) -> None:
+    recorder = Recorder(TrackingConfig(experiment=EXPERIMENT, store=str(store)))
+    run_id = recorder.open_run("confirm", "confirm of moons", {}, {})
+    recorder.close(run_id)
+    with pytest.raises(RecordError, match=r"RUN must be a run in which .* trained, but .* of the kind confirm"):
+        rerun(settings(store, run_id))
+
+
 def test_a_rerun_is_tracked_and_linked_and_marks_the_original(store: Path) -> None:
     assert rerun(settings(store, f"{STUDY}/trial-0002", track=True)) == 0
     archive = Archive(TrackingConfig(experiment=EXPERIMENT, store=str(store)))
@@ -173,8 +285,11 @@ def test_one_flipped_bit_of_a_parameter_is_found(store: Path, capsys: pytest.Cap
     archive = Archive(TrackingConfig(experiment=EXPERIMENT, store=str(store)))
     run = archive.find(f"{STUDY}/trial-0000")
     connect(archive.store).set_tag(run.run_id, "parameters_sha256", files.digest(arrays))
-    assert rerun(settings(store, run.handle, accept="tolerance")) == 0
-    assert rerun(settings(store, run.handle)) == 1
+    try:
+        assert rerun(settings(store, run.handle, accept="tolerance")) == 0
+        assert rerun(settings(store, run.handle)) == 1
+    finally:
+        connect(archive.store).set_tag(run.run_id, "parameters_sha256", run.tags["parameters_sha256"])
 
 
 def test_a_source_that_is_away_is_not_needed_while_the_store_has_its_arrays(

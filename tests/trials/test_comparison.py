@@ -6,7 +6,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from pipeline.trials.comparison import code_differences, compare, differences
+from pipeline.trials.comparison import code_differences, compare, differences, environment_differences
 from pipeline.trials.record import TrialRecord
 
 
@@ -148,6 +148,18 @@ def test_the_table_puts_the_verdict_first_and_shortens_long_lists(record: TrialR
 def test_differences_are_found_at_every_depth() -> None:
     then = {"a": {"b": [1, 2]}, "c": None}
     assert differences(then, {"a": {"b": [1, 3]}, "d": "x"}) == ["a.b: [1, 2] then, [1, 3] now", "d: null then, x now"]
+
+
+def test_a_failure_that_is_repeated_is_said_to_be_one() -> None:
+    failed = TrialRecord(config={}, outcome="failed", reason="ValueError: no")
+    assert compare(failed, failed).sentence == "identical: it fails again, for the same reason"
+
+
+def test_variables_are_no_difference_where_kernel_and_level_are_the_same() -> None:
+    way = {"arithmetic": {"kernel": "Haswell", "level": "avx2"}}
+    recorded = {"variables": {}, "cpu_features": ["AVX2"], **way}
+    present = {"variables": {"OPENBLAS_CORETYPE": "Haswell"}, "cpu_features": ["X86_V3"], **way}
+    assert environment_differences(recorded, present) == []
 
 
 def test_the_same_code_is_the_same_whatever_commit_and_other_code_is_known_without_git() -> None:

@@ -1,0 +1,262 @@
+"""Trains recorded runs again, each under its recorded arithmetic, without keeping more records than are under way."""
+
+import json
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.config.commands import RerunConfig
+from pipeline.config.errors import ConfigError, DataError, RecordError, UserError
+from pipeline.config.trial import TrialConfig
+from pipeline.config.validation import parse
+from pipeline.data.changes import what_changed
+from pipeline.data.divisions import ensure
+from pipeline.data.prepare import PreparedData, find_arrays, prepare
+from pipeline.search.executors import open_executor
+from pipeline.search.serving import LostWorker, WorkersGone
+from pipeline.tracking.archive import Archive, Found
+from pipeline.tracking.reading import check_sizes, read_folder, read_meta
+from pipeline.trials.environment import environment
+from pipeline.trials.kernels import Arithmetic, current, obstacle, recorded
+from pipeline.trials.record import TrialRecord
+from pipeline.trials.trial import failed_record, work_whole
+
+WITHOUT_A_RECORD = ("confirm", "final", "preflight")
+"""Kinds of runs in which nothing is trained."""
+
+
+@dataclass(frozen=True)
+class Original:
+    """A recorded run: what to call it, its id in the store (none for an exported folder), and its record.
+
+    `foreign` says that it did not come from this machine's own store, so that the files it names are not opened
+    without the user's word. `changed` are sentences on what the store shows otherwise than the record says.
+    """
+
+    name: str
+    run_id: str
+    record: TrialRecord
+    foreign: bool
+    changed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A run that is to be repeated; `load` reads its record."""
+
+    name: str
+    load: Callable[[], Original]
+
+
+@dataclass(frozen=True)
+class Repetition:
+    """What came of one run: its original and its record of now, or `trouble`, for which it could not be repeated.
+
+    `obstacle` says why this machine cannot compute as the record's did; empty if it can.
+    """
+
+    name: str
+    original: Original | None = None
+    record: TrialRecord | None = None
+    prepared: PreparedData | None = None
+    trouble: str = ""
+    obstacle: str = ""
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A run ready to be trained; `trial` is why it cannot be, for a run that failed for its configuration."""
+
+    original: Original
+    trial: TrialConfig | ConfigError
+    prepared: PreparedData
+    arithmetic: Arithmetic
+    obstacle: str
+
+    @property
+    def round(self) -> tuple[Path, Arithmetic]:
+        """What runs share that are trained by the same workers."""
+        return self.prepared.path.resolve(), self.arithmetic
+
+
+Announce = Callable[[Original, dict[str, Any], Arithmetic], None]
+
+
+def find(config: RerunConfig) -> list[Wanted]:
+    """The recorded runs that `config.run` means.
+
+    Raises
+    ------
+    RecordError
+        There is none, or nothing was trained in it.
+    """
+    folder = Path(config.run)
+    if folder.is_dir():
+        name = str(read_meta(folder).get("name") or folder.name)
+        return [Wanted(name, lambda: Original(name, "", read_folder(folder), foreign=True))]
+    archive = Archive(config.tracking)
+    if config.run == "all":
+        found = [run for run in archive.children(config.study or archive.latest_study()) if run.outcome]
+    else:
+        found = [archive.find(config.run, config.study)]
+    if not found:
+        raise RecordError(f"The study {config.study} has no finished run to rerun.")
+    return [Wanted(run.handle, lambda run=run: _load(archive, run)) for run in found]  # type: ignore[misc]
+
+
+def _load(archive: Archive, run: Found) -> Original:
+    """A run of the store with its record, and what the store shows of it otherwise than the record says."""
+    if run.kind in WITHOUT_A_RECORD:
+        raise RecordError(
+            f"RUN must be a run in which a network was trained, but {run.handle} is of the kind {run.kind} "
+            "(`make runs` lists trials)."
+        )
+    record = archive.load(run)
+    return Original(run.handle, run.run_id, record, archive.is_foreign(run), tuple(archive.disagreements(run, record)))
+
+
+def repeat(config: RerunConfig, wanted: list[Wanted], announce: Announce) -> Iterator[Repetition]:
+    """Train again what is wanted, in rounds that share arrays and arithmetic; results come as they are ready.
+
+    Parameters
+    ----------
+    announce : told, as each round begins, its first run, and the environment and arithmetic of the workers.
+
+    Raises
+    ------
+    UserError
+        A single run cannot be repeated; of several, each says so for itself.
+    """
+    jobs, waiting = _Jobs(config), deque(wanted)
+    while waiting:
+        one = waiting.popleft()
+        first = jobs.make(one, alone=len(wanted) == 1)
+        if isinstance(first, Repetition):
+            yield first
+            continue
+        arrays, arithmetic = first.round
+        with open_executor(config.workers, [arrays], arithmetic) as executor:
+            announce(first.original, executor.submit(environment).result(), arithmetic)
+            waiting.appendleft(one)
+            yield from _round(config, jobs, waiting, first, executor)
+
+
+def _round(
+    config: RerunConfig, jobs: "_Jobs", waiting: deque[Wanted], first: _Job, executor: Executor
+) -> Iterator[Repetition]:
+    """Repeat what belongs to the round of `first`, which is the first one waiting; the others are left waiting."""
+    slots = config.workers.count * (1 + config.workers.queued)
+    others, flights = deque[Wanted](), dict[Future[TrialRecord], _Job]()
+    made: _Job | Repetition | None = first
+    while waiting or flights:
+        while waiting and len(flights) < slots:
+            one = waiting.popleft()
+            job, made = made or jobs.make(one), None
+            if isinstance(job, Repetition):
+                yield job
+            elif job.round != first.round:
+                others.append(one)
+            elif isinstance(job.trial, ConfigError):
+                yield _repeated(job, failed_record(job.original.record.config, job.trial))
+            else:
+                flights[_submit(executor, job.prepared, job.trial, job.original.record)] = job
+        done, _ = wait(flights, return_when=FIRST_COMPLETED) if flights else (set(), None)
+        for future in done:
+            yield _result(flights.pop(future), future)
+    waiting.extend(others)
+
+
+def _submit(
+    executor: Executor, prepared: PreparedData, trial: TrialConfig, record: TrialRecord
+) -> "Future[TrialRecord]":
+    stop = record.stop_epoch if record.outcome == "pruned" else None
+    return executor.submit(work_whole, prepared.path.resolve(), trial, stop, record_format=record.format)
+
+
+def _result(job: _Job, future: "Future[TrialRecord]") -> Repetition:
+    """The repetition; a worker that dies says nothing about the record."""
+    try:
+        return _repeated(job, future.result())
+    except WorkersGone:
+        raise
+    except LostWorker as error:
+        return Repetition(job.original.name, trouble=f"could not be repeated, try again: {error}")
+
+
+def _repeated(job: _Job, record: TrialRecord) -> Repetition:
+    return Repetition(job.original.name, job.original, record, job.prepared, obstacle=job.obstacle)
+
+
+class _Jobs:
+    """Makes jobs of runs; data are prepared once for each description of them."""
+
+    def __init__(self, config: RerunConfig):
+        self._config = config
+        self._prepared: dict[str, PreparedData] = {}
+
+    def make(self, wanted: Wanted, *, alone: bool = False) -> _Job | Repetition:
+        """The job of a run, or why there is none; if the run is wanted alone, that is raised."""
+        try:
+            original = wanted.load()
+            trial, prepared = self._prepare_again(original)
+        except UserError as error:
+            if alone:
+                raise
+            return Repetition(wanted.name, trouble=f"cannot be repeated: {error}")
+        arithmetic = recorded(original.record.environment) or current()
+        trouble = obstacle(arithmetic) if arithmetic != current() else ""
+        if trouble:
+            trouble = f"the record was made with {arithmetic}, {trouble}"
+        return _Job(original, trial, prepared, current() if trouble else arithmetic, trouble)
+
+    def _prepare_again(self, original: Original) -> tuple[TrialConfig | ConfigError, PreparedData]:
+        """The configuration and the arrays of a record.
+
+        Raises
+        ------
+        RecordError
+            The record names a file or a download that has to be allowed, or its data have changed since.
+        """
+        config, plain = self._config, original.record.config
+        try:
+            trial: TrialConfig | ConfigError = parse(TrialConfig, plain)
+            data = parse(TrialConfig, {"data": plain.get("data", {})}).data
+        except ConfigError as error:
+            if original.record.outcome != "failed":
+                raise RecordError(f"The record of {original.name} does not fit this version: {error}") from None
+            trial = error
+            data = TrialConfig().data
+        if isinstance(trial, TrialConfig):
+            check_sizes(trial, original.record)
+        if original.foreign and data.source != "builtin" and not config.allow_path:
+            raise RecordError(
+                f"The record of {original.name} comes from elsewhere and reads {data.path or data.name} "
+                f"({data.source}); look whether you trust that, and allow it with allow_path=true."
+            )
+        key = json.dumps([plain.get("data"), original.record.data.get("digest")], sort_keys=True, default=str)
+        if key not in self._prepared:
+            self._prepared[key] = _arrays(data, original.record, Path(config.tracking.store))
+        prepared = self._prepared[key]
+        changed = what_changed(original.record.data, prepared.description)
+        if changed and original.record.data.get("digest") and not config.changed_data:
+            raise RecordError(
+                f"The data of {original.name} have changed since it was recorded ({changed}); "
+                "rerun it all the same with changed_data=true."
+            )
+        if isinstance(trial, TrialConfig):
+            ensure(prepared, trial.data, trial.repeat_numbers)
+        return trial, prepared
+
+
+def _arrays(data: Any, record: TrialRecord, store: Path) -> PreparedData:
+    """Prepare the data; if their source is away, what was made of it may still be in the store."""
+    try:
+        return prepare(data, store)
+    except DataError:
+        kept = find_arrays(record.data, store)
+        if kept is None:
+            raise
+        return kept
