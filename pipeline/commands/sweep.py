@@ -1,13 +1,16 @@
 """`make sweep`: search configurations with Optuna, each trial trained by workers and tracked in MLflow."""
 
+import json
 import logging
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import optuna
+import rich.progress
 from optuna.trial import TrialState
 
 from pipeline.config.commands import SweepConfig
@@ -42,6 +45,8 @@ from pipeline.search.study import (
     study_id,
     trials_possible,
 )
+from pipeline.selection.racing import Racing
+from pipeline.selection.recommendation import CONCLUSION, Recommendation
 from pipeline.tracking.openings import openings, test_set_sentence
 from pipeline.tracking.recorder import Recorder
 from pipeline.tracking.sender import Sender
@@ -105,6 +110,7 @@ def carry_out(config: SweepConfig, study: optuna.Study, space: Space, prepared: 
                     still_held=still_held,
                 )
                 coordinator.run(baseline(config) if config.study.baseline else None)
+            conclusion = None if coordinator.stopped else conclude(config, study, space, prepared, sender, executor)
     except KeyboardInterrupt:
         instead = f" with study.name={name} for study.fresh=true" if config.study.fresh else ""
         console.print(f"\nInterrupted. Study {name}: {standing(study, config)}; the same command{instead} continues.")
@@ -114,7 +120,7 @@ def carry_out(config: SweepConfig, study: optuna.Study, space: Space, prepared: 
         if sender.parent is not None:
             leave(config, sender, study, "FAILED")
         raise
-    left = leave(config, sender, study, "FINISHED")
+    left = leave(config, sender, study, "FINISHED", conclusion)
     exhausted = len(asked(study)) >= trials_possible(config, space)
     return print_end(
         config,
@@ -126,6 +132,7 @@ def carry_out(config: SweepConfig, study: optuna.Study, space: Space, prepared: 
         gave_up=coordinator.gave_up,
         left=left,
         exhausted=exhausted,
+        conclusion=conclusion,
     )
 
 
@@ -203,18 +210,55 @@ def make_sender(config: SweepConfig, study: optuna.Study, prepared: PreparedData
     return Sender(recorder, outbox, study=name, config=plain, tags=tags, tracked=tracked)
 
 
-def leave(config: SweepConfig, sender: Sender, study: optuna.Study, status: str) -> str:
+def conclude(
+    config: SweepConfig, study: optuna.Study, space: Space, prepared: PreparedData, sender: Sender, executor: Executor
+) -> Recommendation | None:
+    """Race the leaders over further repeats; None without a race, or without a trial that was trained to its end."""
+    if not config.study.race or len(objective_names(config)) > 1:
+        return None
+    code = code_version(diff=config.tracking.code_diff)
+    columns = ("{task.description}", rich.progress.BarColumn(20), rich.progress.MofNCompleteColumn())
+    with rich.progress.Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as shown:
+        task = shown.add_task("further repeats", total=None)
+        return Racing(
+            study,
+            space,
+            config,
+            baseline(config) if config.study.baseline else None,
+            executor,
+            slots=config.workers.count * (1 + config.workers.queued),
+            outbox=Outbox(sender.outbox),
+            arrays=prepared.path.resolve(),
+            divide=lambda numbers: ensure(prepared, config.data, numbers),
+            describe=partial(TrialRecord.add_origin, prepared=prepared, code=code),
+            sent=sender.submit,
+            on_progress=lambda done, wanted: shown.update(task, completed=done, total=wanted),
+        ).run()
+
+
+def leave(
+    config: SweepConfig, sender: Sender, study: optuna.Study, status: str, conclusion: Recommendation | None = None
+) -> str:
     """Send what is left and end the parent run; returns a sentence on what could not be sent."""
     left = sender.close(IMPATIENT_S if status == "KILLED" else PATIENT_S)
     if sender.parent is not None and sender.recorder is not None and not sender.trouble:
         if status != "FAILED":  # the study may be what failed
             sender.recorder.annotate(sender.parent, **standing_metrics(study, objective_names(config)[0]))
+            if conclusion is not None:
+                write_conclusion(sender.recorder, sender.parent, conclusion)
             if status == "FINISHED" and not left.names:
                 illustrate(config, sender)
         sender.recorder.close(sender.parent, status)
     if left.names:
         return f"{len(left.names)} finished runs wait in {sender.outbox} for the tracking store: {left.reason}"
     return f"The sweep's run could not be ended in the tracking store: {left.reason}" if left.reason else ""
+
+
+def write_conclusion(recorder: Recorder, run_id: str, conclusion: Recommendation) -> None:
+    """Give the sweep's run its conclusion: the file, the tags and the metrics."""
+    recorder.write_json(run_id, CONCLUSION, conclusion.as_dict())
+    tags = {"recommended": json.dumps(conclusion.values), "recommended_run": conclusion.run}
+    recorder.annotate(run_id, tags, conclusion.metrics(), step=conclusion.trials)
 
 
 def standing_metrics(study: optuna.Study, objective: str) -> dict[str, Any]:

@@ -30,7 +30,7 @@ class StudyConfig(Strict):
     """What a sweep is asked to do, and when it ends."""
 
     name: str | None = None  # null: <data>-<8 hex digits of the configuration's digest>
-    trials: Count = 50  # in all, those of earlier calls included
+    trials: Count = 24  # in all, those of earlier calls included
     minutes: Positive | None = None  # a budget of time for this call
     objective: Objective | list[Objective] = "dev_cost"  # several: a Pareto front, without pruning
     fresh: bool = False  # start <name>-2, -3, … instead of continuing
@@ -39,6 +39,8 @@ class StudyConfig(Strict):
     enqueue: list[dict[str, Any]] = field(default_factory=list)  # configurations to try first, as in search.space
     baseline: bool = True  # beside the trials, one run without regularisation
     max_failures: Count = 3  # failed trials in a row that stop the sweep
+    race: bool = True  # after the trials, further repeats of the leaders and a recommendation; one objective alone
+    prefer: Literal["best", "simplest"] = "best"  # simplest: recommend the fewest ingredients that do as well
     stall: Count | None = None  # finished trials without improvement that stop the sweep; null: never
     lag: Annotated[int, Ge(0)] | None = 4  # trials before it that a proposal does not know; null: does not repeat
 
@@ -106,6 +108,7 @@ class TrainConfig(TrialConfig):
 class SweepConfig(TrainConfig):
     """`make sweep`."""
 
+    repeats: Count = 2  # of each configuration and of the baseline
     study: StudyConfig = field(default_factory=StudyConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
     sampler: SamplerConfig = field(default_factory=SamplerConfig)

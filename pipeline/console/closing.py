@@ -11,7 +11,11 @@ from pipeline.config.commands import SweepConfig
 from pipeline.console.compose import overrides
 from pipeline.console.display import console, short, short_name, table
 from pipeline.console.next_steps import print_next, same_store
+from pipeline.data.divisions import is_fixed
+from pipeline.reporting.sentences import sentences
+from pipeline.reporting.sentences import table as conclusion_table
 from pipeline.search.study import asked, objective_names
+from pipeline.selection.recommendation import Recommendation
 
 SHOWN = 5
 
@@ -39,6 +43,7 @@ def print_end(
     gave_up: bool = False,
     left: str = "",
     exhausted: bool = False,
+    conclusion: Recommendation | None = None,
 ) -> int:
     """Say what was found and what to do next; 0 when the sweep came to its end, or to one that was asked for."""
     complete = [t for t in asked(study) if t.state == TrialState.COMPLETE]
@@ -47,6 +52,11 @@ def print_end(
         console.print(f"The gradient check calls the trained gradients wrong in trial {', '.join(distrusted)}.")
     if len(objective_names(config)) > 1:
         _print_front(study, run_id)
+    elif conclusion is not None:
+        console.print("\n" + " ".join(sentences(conclusion, one_division=is_fixed(config.data))) + "\n")
+        table(*conclusion_table(conclusion))
+        if conclusion.luckiest != conclusion.name:
+            console.print(f"{conclusion.luckiest} was the luckiest trial: the lowest mean over its own repeats.")
     elif complete:
         _print_gain(study, min(complete, key=_first), objective_names(config)[0])
         _print_best(name, sorted(complete, key=_first)[:SHOWN], run_id)
@@ -59,7 +69,8 @@ def print_end(
         console.print(f"The sweep stopped before {config.study.trials} trials: {stopped}")
     if left:
         console.print(f"{left} They are sent when the same command runs again.")
-    _print_next(config, name, complete, done=done, exhausted=exhausted)
+    recommended = "" if conclusion is None else conclusion.run
+    _print_next(config, name, complete, done=done, exhausted=exhausted, recommended=recommended)
     hopeless = bool(asked(study)) and all(trial.state == TrialState.FAIL for trial in asked(study))
     return 1 if gave_up or left or hopeless else 0
 
@@ -111,12 +122,14 @@ def _print_front(study: optuna.Study, run_id: Callable[[int], str]) -> None:
     table(["trial", *objectives, *(short_name(path) for path in paths), "run id"], rows)
 
 
-def _print_next(config: SweepConfig, name: str, complete: list[FrozenTrial], *, done: bool, exhausted: bool) -> None:
+def _print_next(
+    config: SweepConfig, name: str, complete: list[FrozenTrial], *, done: bool, exhausted: bool, recommended: str
+) -> None:
     given, where = overrides(), same_store()
     lines = [("see and compare the runs", f"make ui{where}")]
     if complete:
-        best = min(complete, key=_first)
-        lines.append(("prove that the best repeats", f"make rerun RUN={name}/trial-{best.number:04d}{where}"))
+        best = recommended or f"trial-{min(complete, key=_first).number:04d}"
+        lines.append(("prove that the best repeats", f"make rerun RUN={name}/{best}{where}"))
     if not exhausted:
         trials = 2 * max(config.study.trials, len(complete)) if done else config.study.trials
         same = [text for text in given if not text.startswith(("study.trials=", "study.fresh="))]
@@ -124,6 +137,6 @@ def _print_next(config: SweepConfig, name: str, complete: list[FrozenTrial], *, 
             same.append(f"study.name={name}")
         again = f'make sweep ARGS="{shlex.join([*same, f"study.trials={trials}"])}"'
         lines.append(("extend the study" if done else "resume the study", again))
-    lines.append(("confirm the best on new seeds", f"make confirm STUDY={name}{where}"))
+    lines.append(("more certainty", f"make confirm STUDY={name}{where}"))
     lines.append(("one HTML file of it all", f"make report STUDY={name}{where}"))
     print_next(lines)

@@ -5,6 +5,7 @@ from typing import Any
 
 from pipeline.reporting.limits import Finding
 from pipeline.reporting.results import Sweep, Trial, label
+from pipeline.reporting.sentences import sentences, table
 
 ROWS = {
     "dev cost": "best_dev_cost",
@@ -33,6 +34,8 @@ def describe(sweep: Sweep, findings: Sequence[Finding]) -> str:
 def _headline(sweep: Sweep) -> str:
     """The result in a sentence, which is what the UI shows of a description before it is opened."""
     what = f"**{len(sweep.trials)} trials on {sweep.config['data']['name']}.**"
+    if sweep.conclusion is not None:
+        return " ".join([what, *sentences(sweep.conclusion, one_division=sweep.one_division)])
     if not sweep.ranked:
         return f"{what} No trial has ended by itself yet."
     best, words = sweep.ranked[0], sweep.objectives[0].replace("_", " ")
@@ -54,12 +57,19 @@ def search_space(sweep: Sweep) -> str:
 
 def _result(sweep: Sweep) -> str:
     """The best trial beside the run without regularisation, as a table."""
+    if sweep.conclusion is not None:
+        return markdown_table(*table(sweep.conclusion))
     if not sweep.ranked:
         return ""
     best, baseline = sweep.ranked[0], sweep.baseline
     lines = [f"| | {best.name} | no regularisation |", "|---|---|---|"]
     lines += [f"| {text} | {shown(best, key)} | {shown(baseline, key)} |" for text, key in ROWS.items()]
     return "\n".join([f"Best: **{best.name}** with {values(best)}.", "", *lines])
+
+
+def markdown_table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of text in Markdown."""
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (names, ["---"] * len(names), *rows))
 
 
 def _limits(findings: Sequence[Finding]) -> str:

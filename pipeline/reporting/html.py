@@ -12,6 +12,8 @@ from pipeline.reporting import description
 from pipeline.reporting.limits import Finding
 from pipeline.reporting.pictures import CAPTIONS
 from pipeline.reporting.results import Sweep, Trial, label
+from pipeline.reporting.sentences import sentences
+from pipeline.reporting.sentences import table as sentences_table
 
 VERDICTS = ("good", "look_again", "suspect", "wrong", "inconclusive")
 MOMENTS = {"init": "before training", "trained": "after training"}
@@ -35,6 +37,8 @@ def render(
     table = ordered(sweep)
     return environment.get_template("report.html").render(
         sweep=sweep,
+        said=sentences(sweep.conclusion, one_division=sweep.one_division) if sweep.conclusion else [],
+        compared=sentences_table(sweep.conclusion) if sweep.conclusion else None,
         best=sweep.ranked[0] if sweep.ranked else None,
         space=description.search_space(sweep),
         begun=time.strftime("%F %H:%M", time.gmtime(sweep.parent.started_at)),

@@ -11,7 +11,10 @@ from typing import Any
 import optuna
 
 from pipeline.config.trial import TrialConfig
+from pipeline.config.validation import parse
+from pipeline.data.divisions import is_fixed
 from pipeline.search.space import Leaf, Space
+from pipeline.selection.recommendation import CONCLUSION, Recommendation
 from pipeline.tracking.archive import Archive, Found
 from pipeline.trials.record import TrialRecord
 
@@ -93,6 +96,7 @@ class Sweep:
     trials : the finished trials in the order of their numbers.
     baseline : the run without regularisation, if there is one yet.
     records : the records of the best trials, by run name, best first, and of the baseline.
+    conclusion : what the sweep recommends; None before its race is over, or without one.
     """
 
     parent: Found
@@ -101,6 +105,7 @@ class Sweep:
     trials: Sequence[Trial]
     baseline: Trial | None
     records: Mapping[str, TrialRecord]
+    conclusion: Recommendation | None = None
 
     @property
     def name(self) -> str:
@@ -140,6 +145,11 @@ class Sweep:
     def counts_folds(self) -> bool:
         """Whether a trial's length is in folds, as in records of format 1 with cross-validation."""
         return bool(self.folds) and any(trial.run.tags.get("record_format") == "1" for trial in self.trials)
+
+    @property
+    def one_division(self) -> bool:
+        """Whether repeats differ in their seeds only."""
+        return is_fixed(parse(TrialConfig, {field.name: self.config[field.name] for field in fields(TrialConfig)}).data)
 
     @cached_property
     def data(self) -> Mapping[str, Any]:
@@ -199,7 +209,10 @@ def gather(archive: Archive, study: str) -> Sweep:
     baseline = next((trial for trial in found if trial.run.kind == "baseline"), None)
     sweep = Sweep(parent, config, space, trials, baseline, {})
     wanted = sweep.ranked[:TOP] + ([baseline] if baseline and baseline.outcome != "failed" else [])
-    return Sweep(parent, config, space, trials, baseline, {t.name: archive.load(t.run) for t in wanted})
+    conclusion = None
+    if "recommended" in parent.tags:
+        conclusion = Recommendation.from_dict(archive.read_json(parent, CONCLUSION))
+    return Sweep(parent, config, space, trials, baseline, {t.name: archive.load(t.run) for t in wanted}, conclusion)
 
 
 def _trial(run: Found, space: Space) -> Trial:

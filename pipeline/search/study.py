@@ -33,7 +33,7 @@ from pipeline.trials.kernels import Arithmetic, current, run_under
 _NOT_IN_DIGEST = {
     "workers": None,
     "tracking": None,
-    "study": {"name", "trials", "minutes", "fresh", "take_over", "storage", "max_failures", "stall", "prefer"},
+    "study": {"name", "trials", "minutes", "fresh", "take_over", "storage", "max_failures", "stall", "prefer", "race"},
 }
 _CONFIG = "config"
 

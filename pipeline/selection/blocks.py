@@ -16,7 +16,7 @@ LONGEST = 4
 """Repeats that are trained as one run; more of them are divided, so that all workers have something to do."""
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Block:
     """Some repeats in a row of one configuration."""
 

@@ -109,10 +109,17 @@ class Outcome:
 
 
 def process_of(leaves: Sequence[Leaf], entries: Sequence[Entry], known: Known) -> surrogate.Fitted | None:
-    """The Gaussian process through these entries; None where there are too few to fit one."""
+    """The Gaussian process through these entries and the baseline; None where there are too few to fit one.
+
+    The baseline is the only one at the neutral values, which makes what is predicted there less of a guess; it has a
+    place in the space only if nothing but parts is searched.
+    """
     if len(entries) < len(leaves) + 2:
         return None
-    return surrogate.fit(leaves, [entry.values for entry in entries], [known[entry.key] for entry in entries])
+    configurations, values = [entry.values for entry in entries], [known[entry.key] for entry in entries]
+    if BASELINE in known and all(parts.part_of(leaf.path) is not None for leaf in leaves):
+        configurations, values = [*configurations, parts.neutral_values(leaves, ())], [*values, known[BASELINE]]
+    return surrogate.fit(leaves, configurations, values)
 
 
 def key_of(values: Values) -> str:
@@ -167,8 +174,9 @@ class _Race:
         if not any(math.isfinite(self._mean(trial, first)) for trial in trained):
             return None
         bases = [Entry(BASELINE, {})] if baseline else []
+        yield from self._need(bases, first)
         proposals = self._propose(trained)
-        yield from self._need([*bases, *proposals], first)
+        yield from self._need(proposals, first)
         entries = _once([*trained, *proposals])
         best, used = yield from self._stages(entries)
         fresh = range(used, used + self.rule.fresh)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from optuna.distributions import CategoricalDistribution
@@ -16,6 +16,9 @@ EDGE = 0.02
 """A range that does as well and ends within this share of the searched range's end reaches it."""
 
 SHOWN = 5
+
+CONCLUSION = "conclusion.json"
+"""File of the sweep's run that holds the recommendation."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,7 @@ class Recommendation:
     simplest : the configuration with the fewest ingredients that does as well as the best.
     best : the configuration with the lowest mean.
     compared : those that raced, the best first.
+    run : the run that has repeat 0 of the recommended.
     luckiest : the trial with the lowest mean over its own first repeats.
     trials, trial_repeats : how many trials were compared, and the repeats of each.
     fresh : the numbers of the repeats behind `expected`.
@@ -115,7 +119,8 @@ class Recommendation:
     luckiest: str
     trials: int
     trial_repeats: int
-    fresh: tuple[int, ...] = field(default=())
+    fresh: tuple[int, ...] = ()
+    run: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as `conclusion.json` has them."""

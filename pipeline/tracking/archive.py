@@ -157,9 +157,14 @@ class Archive:
         )
 
     def best(self, study: str | None = None) -> Found:
-        """The best completed trial of a study by the study's own objective."""
+        """The run with repeat 0 of what the study recommends; without a recommendation its best completed trial."""
         name = study or self.latest_study()
-        metric = f"best_{objective(self.parent(name))}"
+        parent = self.parent(name)
+        if recommended := parent.tags.get("recommended_run"):
+            for run in self.children(name):
+                if run.name == recommended and run.status == "FINISHED":
+                    return run
+        metric = f"best_{objective(parent)}"
         ranked = [run for run in self.trials(name) if run.outcome in ("completed", "early_stopped")]
         ranked = [run for run in ranked if run.metrics.get(metric, float("nan")) == run.metrics.get(metric)]
         if not ranked:

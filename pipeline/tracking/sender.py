@@ -237,9 +237,10 @@ class Sender:
             self._last_done = time.monotonic()
 
     def _identity(self, name: str) -> tuple[str, dict[str, str]]:
-        """Kind and tags of a run by its name: trials are numbered, the baseline is a kind of its own."""
-        kind, _, number = name.partition("-")
-        return kind, {"study": self.study} | ({"trial": number} if number else {})
+        """Kind and tags of a run by its name: trial-0007, baseline, or confirm-<configuration>-<repeat>-<count>."""
+        kind, _, rest = name.partition("-")
+        tags = {"trial": rest} if kind == "trial" else {"configuration": rest.partition("-")[0]} if rest else {}
+        return kind, {"study": self.study} | tags
 
     def _count_failure(self, name: str, error: Exception) -> None:
         """Let others pass after a failure, and set a record aside that fails while the store itself works."""

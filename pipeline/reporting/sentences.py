@@ -1,0 +1,189 @@
+"""The conclusion of a sweep in words: the terminal, the run's description and the report print these and no others."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipeline.reporting.results import label
+from pipeline.selection.parts import NEUTRAL, base_path, ingredients, part_of
+from pipeline.selection.recommendation import Compared, Estimate, Range, Recommendation, uses
+
+NO_DIFFERENCE = 0.5
+"""A neutral value makes no difference if so much of its range does as well."""
+
+
+def sentences(found: Recommendation, *, one_division: bool = False) -> list[str]:
+    """What to use, what to expect, what each part buys, and what is simpler.
+
+    Parameters
+    ----------
+    one_division : whether the repeats differ in their seeds only.
+    """
+    said = [_use(found), _expect(found), _parts(found), _simplest(found), _repeated(found, one_division)]
+    return [sentence for sentence in said if sentence]
+
+
+def _use(found: Recommendation) -> str:
+    """Use λ = 2.5 (0.9 to 6 do as well) and keep_prob = 0.85; init scale makes no difference between 0.2 and 1.5."""
+    indifferent = [each for each in found.ranges if _is_indifferent(each)]
+    needed = [each for each in found.ranges if each not in indifferent and not _is_neutral(each)]
+    left_out = [each for each in found.ranges if each not in indifferent and each not in needed]
+    used = [f"{label(each.path)} = {number(each.value)}{_as_well(each)}" for each in needed]
+    clauses = [f"Use {_joined(used)}" if used else "Use no regularisation"]
+    clauses += [f"leave {label(each.path)} at {number(each.value)}{_as_well(each)}" for each in left_out]
+    clauses += [f"{label(each.path)} makes no difference {_between(each)}" for each in indifferent]
+    return "; ".join(clauses) + "."
+
+
+def _is_neutral(each: Range) -> bool:
+    part = part_of(each.path)
+    return part is not None and each.value == NEUTRAL[part][base_path(each.path)]
+
+
+def _is_indifferent(each: Range) -> bool:
+    """Whether the neutral value does as well as the recommended one, and most of the range too."""
+    part = part_of(each.path)
+    if part is None or each.low is None or each.high is None or each.share < NO_DIFFERENCE:
+        return False
+    neutral = NEUTRAL[part][base_path(each.path)]
+    return each.low <= neutral <= each.high or (neutral <= each.low and each.at_low)
+
+
+def _as_well(each: Range) -> str:
+    if each.choices:
+        others = [str(choice) for choice in each.choices if choice != each.value]
+        return f" ({_joined(others)} {'does' if len(others) == 1 else 'do'} as well)" if others else ""
+    if each.low is None or each.high is None or number(each.low) == number(each.high):
+        return ""
+    return f" ({number(each.low)} to {number(each.high)} do as well)"
+
+
+def _between(each: Range) -> str:
+    assert each.low is not None
+    assert each.high is not None
+    return f"between {number(each.low)} and {number(each.high)}"
+
+
+def _expect(found: Recommendation) -> str:
+    """Expect dev cost 0.068 (0.064 to 0.072), against 0.163 (0.145 to 0.181) without regularisation: 58 % lower."""
+    if found.expected.mean is None:
+        return f"{found.name} diverged on a further repeat, so nothing can be promised of it."
+    sentence = f"Expect {words(found.measure)} {_estimate(found.expected, found.measure)}"
+    if found.baseline is None or found.baseline.mean is None:
+        return f"{sentence}."
+    sentence += f", against {_estimate(found.baseline, found.measure)} without regularisation"
+    return sentence + (f": {_gain(found.gain)}." if found.gain is not None and found.gain.mean is not None else ".")
+
+
+def _gain(gain: Estimate) -> str:
+    """58% lower (52% to 64%); an interval that holds 0 is said to."""
+    assert gain.mean is not None
+    said = f"{abs(gain.mean):.0%} {'lower' if gain.mean >= 0 else 'higher'}"
+    if gain.low is None or gain.high is None:
+        return said
+    if gain.low <= 0 <= gain.high:
+        ends = [f"{abs(end):.0%} {'higher' if end < 0 else 'lower'}" for end in (gain.low, gain.high)]
+        return f"{said}, but the interval ({ends[0]} to {ends[1]}) leaves open whether it helps"
+    ends = [f"{end:.0%}" for end in sorted(abs(end) for end in (gain.low, gain.high))]
+    return f"{said} ({ends[0]} to {ends[1]})"
+
+
+def _parts(found: Recommendation) -> str:
+    """λ alone gives 51 %, dropout alone 22 %; without λ it is 25 %, without dropout 51 %."""
+    if not found.alone:
+        return ""
+    alone = [f"{part} alone {_percent(gain)}" for part, gain in found.alone.items()]
+    without = [f"without {part} {_percent(gain)}" for part, gain in found.without.items()]
+    pairs = len(found.alone) == 2  # each alone is the other left out
+    left_out = "" if pairs or not without else f"; {_joined(without)}"
+    return f"By part, each choice tuned for itself: {_joined(alone)}{left_out}."
+
+
+def _percent(gain: float) -> str:
+    return f"{gain:.0%} lower" if gain >= 0.005 else "nothing" if gain > -0.005 else f"{-gain:.0%} higher"
+
+
+def _simplest(found: Recommendation) -> str:
+    """Which configuration with fewer ingredients does as well, unless it is the one that is recommended."""
+    simplest, best = found.simplest, found.best
+    if ingredients(simplest.values) == ingredients(best.values):
+        return ""
+    if found.values == simplest.values:
+        return f"It is the simplest that does as well as the best, {best.name}: {_values(best)}."
+    return f"Simpler, and within one standard error of it: {_values(simplest)}, with {uses(simplest.values)} alone."
+
+
+def _values(compared: Compared) -> str:
+    """The values that are not neutral: λ = 2.5 and keep_prob = 0.85."""
+    shown = {path: value for path, value in compared.values.items() if not _neutral(path, value)}
+    return _joined([f"{label(path)} = {number(value)}" for path, value in shown.items()]) or "everything neutral"
+
+
+def _neutral(path: str, value: Any) -> bool:
+    part = part_of(path)
+    return part is not None and value == NEUTRAL[part][base_path(path)]
+
+
+def _repeated(found: Recommendation, one_division: bool) -> str:
+    count = found.expected.repeats
+    what = "seeds (one division of the data)" if one_division else "divisions of the data, each with its own seed"
+    return (
+        f"What to expect is from {count} {what} that had no part in the choice; {found.trials} trials were compared on "
+        f"{found.trial_repeats} repeats each, the leaders on more. Intervals are 95 %."
+    )
+
+
+def table(found: Recommendation) -> tuple[list[str], list[list[str]]]:
+    """Column names and rows of text: the recommended, and those that raced with it, with standard errors."""
+    paths = list(found.compared[0].values)
+    names = ["", words(found.measure), "repeats", "behind it", "gain", *(label(path) for path in paths)]
+    return names, [_row(each, paths) for each in found.compared]
+
+
+def _row(each: Compared, paths: Sequence[str]) -> list[str]:
+    behind = "" if each.behind is None else plus_minus(each.behind, each.behind_error)
+    gain = "" if each.gain is None else f"{each.gain:.0%}"
+    shown = [number(each.values[path]) if path in each.values else "" for path in paths]
+    return [each.name, plus_minus(each.mean, each.error), str(each.repeats), behind, gain, *shown]
+
+
+def plus_minus(mean: float | None, error: float | None) -> str:
+    """A mean with its standard error, as many digits as the error has a meaning for: 0.0683 ± 0.0021."""
+    if mean is None:
+        return "–"
+    if not error:
+        return f"{mean:.4g}"
+    decimals = max(0, 1 - math.floor(math.log10(error)))
+    return f"{mean:.{decimals}f} ± {error:.{decimals}f}"
+
+
+def _estimate(estimate: Estimate, measure: str) -> str:
+    """0.068 (0.064 to 0.072); errors in per cent."""
+    if estimate.mean is None:
+        return "that is infinite"
+    if measure.endswith("error"):
+        shown = [None if x is None else f"{100 * x:.2f} %" for x in (estimate.mean, estimate.low, estimate.high)]
+    else:
+        width = (estimate.high - estimate.mean) if estimate.high is not None else estimate.mean
+        decimals = min(6, max(0, 1 - math.floor(math.log10(width)))) if width > 0 else 4
+        shown = [None if x is None else f"{x:.{decimals}f}" for x in (estimate.mean, estimate.low, estimate.high)]
+    return f"{shown[0]}" if None in shown else f"{shown[0]} ({shown[1]} to {shown[2]})"
+
+
+def number(value: Any) -> str:
+    """A configuration value for people: two digits."""
+    return f"{value:.2g}" if isinstance(value, float) else str(value)
+
+
+def words(measure: str) -> str:
+    """The measure in words: dev cost."""
+    return measure.replace("_", " ")
+
+
+def values_of(values: Mapping[str, Any]) -> str:
+    """The recommended values: λ = 2.5, keep_prob = 0.85, init scale = 1."""
+    return ", ".join(f"{label(path)} = {number(value)}" for path, value in values.items())
+
+
+def _joined(texts: Sequence[str], word: str = "and") -> str:
+    return f" {word} ".join([", ".join(texts[:-1]), texts[-1]] if len(texts) > 1 else texts)

@@ -1,0 +1,158 @@
+"""Carries a race through: what the rule wants is trained in the sweep's own workers, and every value kept in the study.
+
+A record is first written to the outbox, then its values to the study, then it is handed to the tracker, as with trials.
+So a race that was killed goes on where it stood: what the study knows is not trained again.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from pipeline.config.commands import SweepConfig
+from pipeline.config.trial import TrialConfig
+from pipeline.config.validation import parse
+from pipeline.search.coordinator import run_name
+from pipeline.search.outbox import Outbox
+from pipeline.search.space import Space
+from pipeline.search.study import objective_names
+from pipeline.selection import race
+from pipeline.selection.blocks import Block, blocks, digest_of, train_all
+from pipeline.selection.recommendation import Recommendation, recommend
+from pipeline.trials.record import TrialRecord
+
+MEASURES = ("dev_cost", "dev_error")
+
+
+@dataclass
+class Racing:
+    """A race over a study that is held, with the workers to train in.
+
+    Attributes
+    ----------
+    baseline : the configuration without regularisation, if the study has one.
+    divide : makes the divisions of the repeats that are given, before anything is trained on them.
+    describe : adds to a record what the trial itself does not know.
+    sent : is told the name of each run whose record waits in the outbox.
+    on_progress : is told how many fits are trained, and how many are wanted so far.
+    """
+
+    study: optuna.Study
+    space: Space
+    config: SweepConfig
+    baseline: TrialConfig | None
+    executor: Executor
+    slots: int
+    outbox: Outbox
+    arrays: Path
+    divide: Callable[[Sequence[int]], None]
+    describe: Callable[[TrialRecord], None]
+    sent: Callable[[str], None]
+    on_progress: Callable[[int, int], None] = lambda done, wanted: None
+
+    def run(self) -> Recommendation | None:
+        """Train until the rule is satisfied; the conclusion, or None without a trial that was trained to its end."""
+        for name in self.outbox.waiting():
+            if name.startswith("confirm-"):  # a killed coordinator may not have sent it
+                self.sent(name)
+        measure = objective_names(self.config)[0]
+        trials = [trial for trial in self.study.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE]
+        entries = [race.Entry(run_name(trial.number), self._values(trial)) for trial in trials]
+        known = {entry.key: _by_repeat(trial.user_attrs, measure) for entry, trial in zip(entries, trials, strict=True)}
+        if self.baseline is not None:
+            known[race.BASELINE] = _by_repeat(self.study.user_attrs.get("baseline", {}), measure)
+        steps = race.run(
+            self.space.leaves,
+            entries,
+            known,
+            repeats=self.config.repeats,
+            baseline=self.baseline is not None,
+            prefer=self.config.study.prefer,
+        )
+        outcome = race.settle(steps, lambda wanted: self._provide(wanted, known, measure))
+        if outcome is None:
+            return None
+        found = recommend(outcome, self.space.leaves, measure, trial_repeats=self.config.repeats)
+        return replace(found, run=self._first_run(outcome.recommended))
+
+    def _first_run(self, entry: race.Entry) -> str:
+        """The run that has an entry's repeat 0: the trial's, or for a proposal the one of its first repeats."""
+        if entry.parts is None:
+            return entry.name
+        return blocks(self.config_of(entry), range(self.config.repeats))[0].name
+
+    def _values(self, trial: FrozenTrial) -> dict[str, Any]:
+        """The searched values of a trial, by dotted path."""
+        return {
+            leaf.path: leaf.value(trial.params[leaf.path]) for leaf in self.space.leaves if leaf.path in trial.params
+        }
+
+    def _provide(self, wanted: Sequence[race.Wanted], known: dict[str, dict[int, float]], measure: str) -> None:
+        """Add the values of the fits that are wanted: those the study has, and the rest by training them."""
+        todo: list[Block] = []
+        configs = {fit.entry.key: self.config_of(fit.entry) for fit in wanted}
+        for key, config in configs.items():
+            repeats = [fit.repeat for fit in wanted if fit.entry.key == key]
+            todo += blocks(
+                config, [repeat for repeat in repeats if fit_name(config, repeat) not in self.study.user_attrs]
+            )
+        self._train(todo)
+        attributes = self.study.user_attrs
+        for fit in wanted:
+            value = attributes[fit_name(configs[fit.entry.key], fit.repeat)].get(measure)
+            known.setdefault(fit.entry.key, {})[fit.repeat] = math.inf if value is None else value
+
+    def config_of(self, entry: race.Entry) -> TrialConfig:
+        """The configuration of an entry."""
+        if entry.name == race.BASELINE:
+            assert self.baseline is not None
+            return self.baseline
+        return parse(TrialConfig, self.space.apply(entry.values))
+
+    def _train(self, todo: list[Block]) -> None:
+        if not todo:
+            return
+        total, done = sum(block.config.repeats for block in todo), 0
+        self.divide(sorted({repeat for block in todo for repeat in block.config.repeat_numbers}))
+
+        def finished(block: Block, record: TrialRecord) -> None:
+            nonlocal done
+            self.describe(record)
+            self.outbox.put(block.name, record)
+            keep_fits(self.study, block.config, record)
+            self.sent(block.name)
+            done += block.config.repeats
+            self.on_progress(done, total)
+
+        saved = {block: record for block in todo if (record := self.outbox.load(block.name)) is not None}
+        for block, record in saved.items():
+            finished(block, record)
+        left = [block for block in todo if block not in saved]
+        train_all(left, self.arrays, self.executor, slots=self.slots, finished=finished)
+
+
+def fit_name(config: TrialConfig, repeat: int) -> str:
+    """Under which name the study keeps the values of one fit."""
+    return f"fit/{digest_of(config)}/{repeat}"
+
+
+def keep_fits(study: optuna.Study, config: TrialConfig, record: TrialRecord) -> None:
+    """Keep the values of a record's repeats in the study; null where a fit diverged or failed."""
+    values = {measure: record.values(measure) for measure in MEASURES}
+    for repeat in config.repeat_numbers:
+        found = {measure: by_repeat.get(repeat, math.inf) for measure, by_repeat in values.items()}
+        study.set_user_attr(
+            fit_name(config, repeat),
+            {measure: value if math.isfinite(value) else None for measure, value in found.items()},
+        )
+
+
+def _by_repeat(attributes: Mapping[str, Any], measure: str) -> dict[int, float]:
+    """The values of a trial or of the baseline by repeat, as the study has them."""
+    values = attributes.get("values", {}).get(measure, ())
+    return {repeat: math.inf if value is None else float(value) for repeat, value in enumerate(values)}
