@@ -65,8 +65,9 @@ def test_without_a_confirmation_the_best_trial_is_taken_and_said_to_be_unconfirm
 
 def test_a_record_of_another_version_is_told_in_a_sentence(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     archive = Archive(TrackingConfig(store=str(store)))
-    record = archive.load(archive.best("first"))
+    best = archive.best("first")
+    record = archive.load(best)
     record.config["model"]["wings"] = 2
     monkeypatch.setattr(Archive, "load", lambda self, run: record)
     with pytest.raises(RecordError, match=r"record of first/trial-000\d does not fit this version: model.wings is no"):
-        load(archive, archive.best("first"))
+        load(archive, best)
