@@ -26,7 +26,7 @@ from pipeline.selection.blocks import Block, blocks, digest_of, train_all
 from pipeline.selection.recommendation import Recommendation, recommend
 from pipeline.trials.record import TrialRecord
 
-MEASURES = ("dev_cost", "dev_error")
+MEASURES = ("dev_cost", "dev_error", "balanced_error")
 
 
 @dataclass
