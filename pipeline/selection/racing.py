@@ -24,9 +24,8 @@ from pipeline.search.study import objective_names
 from pipeline.selection import race
 from pipeline.selection.blocks import Block, blocks, digest_of, train_all
 from pipeline.selection.recommendation import Recommendation, recommend
+from pipeline.training.means import MEASURES
 from pipeline.trials.record import TrialRecord
-
-MEASURES = ("dev_cost", "dev_error", "balanced_error")
 
 
 @dataclass
