@@ -35,7 +35,7 @@ backward, forward = Network._backward, Network._forward
 BUGS = [
     Bug("1/m missing", costs.cross_entropy_gradient, "np.multiply(dZ, 1 / dZ.shape[-1], out=dZ)", "pass", ALL,
         note="m: a division by m is missing"),
-    Bug("divided by m twice", costs.cross_entropy_gradient, "1 / dZ.shape[1]", "1 / dZ.shape[1] ** 2", ALL,
+    Bug("divided by m twice", costs.cross_entropy_gradient, "1 / dZ.shape[-1]", "1 / dZ.shape[1] ** 2", ALL,
         note="divided by m twice"),
     Bug("divided by the number of classes instead of m", costs.cross_entropy_gradient, "dZ.shape[-1]", "dZ.shape[0]",
         ALL),
