@@ -1,13 +1,17 @@
 """`make rerun`: train a recorded run again, from its record alone, and compare the two bit by bit."""
 
+import logging
 import re
 from collections.abc import Sequence
 from typing import Any
 
 from pipeline.config.commands import RerunConfig
+from pipeline.config.errors import RecordError
 from pipeline.console import compose
 from pipeline.console.display import console
+from pipeline.selection.audit import audit_search
 from pipeline.selection.repetition import Original, Repetition, find, repeat
+from pipeline.tracking.archive import Archive
 from pipeline.tracking.recorder import Recorder
 from pipeline.trials.comparison import Comparison, code_differences, compare, environment_differences
 from pipeline.trials.environment import code_version
@@ -28,12 +32,14 @@ def rerun(config: RerunConfig) -> int:
     UserError
         No such run, a record that cannot be trusted, or data that have changed.
     """
+    if config.run == "search":
+        return audit(config)
+    good = config.run != "all" or audit(config) == 0
     wanted = find(config)
     code = code_version(diff=config.tracking.code_diff)
     recorder = Recorder(config.tracking) if config.track else None
     accepted = {"identical"} | ({"within_tolerance"} if config.accept == "tolerance" else set())
     ends: list[str] = []
-    good = True
 
     def announce(original: Original, environment: dict[str, Any], arithmetic: Arithmetic) -> None:
         if arithmetic != current():
@@ -50,6 +56,26 @@ def rerun(config: RerunConfig) -> int:
     if len(ends) > 1:
         console.print(", ".join(f"{ends.count(end)} {end}" for end in dict.fromkeys(ends)))
     return 0 if good else 1
+
+
+def audit(config: RerunConfig) -> int:
+    """Replay the study's search without training, and say whether it is the one on record; 0 if it is.
+
+    With run=all, a study whose search cannot be replayed is no failure: its trials still can.
+    """
+    logging.getLogger("optuna").setLevel(logging.WARNING)
+    archive = Archive(config.tracking)
+    study = config.study or archive.latest_study()
+    try:
+        found = audit_search(archive, study)
+    except RecordError as error:
+        if config.run == "search":
+            raise
+        console.print(str(error))
+        return 0
+    for sentence in found.sentences:
+        console.print(sentence)
+    return 0 if found.whole else 1
 
 
 def conclude(

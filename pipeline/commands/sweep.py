@@ -25,6 +25,7 @@ from pipeline.console.interruption import terminable
 from pipeline.data.divisions import ensure
 from pipeline.data.prepare import PreparedData, prepare
 from pipeline.data.recognition import present_rows
+from pipeline.search import replay
 from pipeline.search.coordinator import Coordinator, Plan, run_name
 from pipeline.search.executors import check_workers, open_executor
 from pipeline.search.lock import Check, claim
@@ -246,6 +247,7 @@ def leave(
             sender.recorder.annotate(sender.parent, **standing_metrics(study, objective_names(config)[0]))
             if conclusion is not None:
                 write_conclusion(sender.recorder, sender.parent, conclusion)
+            sender.recorder.write_json(sender.parent, replay.FILE, replay.history(study, config))
             if status == "FINISHED" and not left.names:
                 illustrate(config, sender)
         sender.recorder.close(sender.parent, status)

@@ -127,9 +127,9 @@ class RerunConfig(Strict):
     """`make rerun`: which record, and what counts as the same."""
 
     run: Annotated[str, Len(1)] = (
-        "best"  # a run id, <study>/trial-0007, best, all, models:/<name>@<alias>, or an exported folder
+        "best"  # a run id, <study>/trial-0007, best, all, search, models:/<name>@<alias>, or an exported folder
     )
-    study: str | None = None  # for best and all; null: the latest sweep
+    study: str | None = None  # for best, all and search; null: the latest sweep
     accept: Literal["identical", "tolerance"] = "identical"  # what exits with 0
     rtol: Positive = 1e-6  # the largest relative difference that counts as within tolerance
     changed_data: bool = False  # rerun although the data's digest is another

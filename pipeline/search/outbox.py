@@ -23,10 +23,9 @@ class Outbox:
         return self.folder / f"{name}.npz"
 
     def put(self, name: str, record: TrialRecord) -> None:
-        """Write a record, unless it waits here already."""
-        path = self.path(name)
-        if not path.exists():
-            record.save(path)
+        """Write a record, unless it waits here already, whole."""
+        if self.load(name) is None:
+            record.save(self.path(name))
 
     def load(self, name: str) -> TrialRecord | None:
         """The record of a run, if it waits here whole; a damaged one is removed, to be trained again alike."""

@@ -55,7 +55,7 @@ class FakeSegment(Segment):
 
     @property
     def summary(self) -> dict[str, float]:
-        return {"best_dev_cost": self.checks["best"]["cost"], "best_dev_error": 0.1}  # type: ignore[index]
+        return {"best_dev_cost": self.checks["best"]["cost"], "best_dev_error": 0.1, "best_balanced_error": 0.1}  # type: ignore[index]
 
 
 class Arithmetic:
@@ -94,7 +94,7 @@ class Arithmetic:
                 outcome=outcome,
                 reason="arithmetic",
                 stop_epoch=reached,
-                summary={"best_dev_cost": cost, "best_dev_error": 0.1},
+                summary={"best_dev_cost": cost, "best_dev_error": 0.1, "best_balanced_error": 0.1},
             )
         return advanced
 

@@ -277,7 +277,9 @@ class TestResume:
     def test_a_record_in_the_outbox_is_told_and_not_trained_again(self, sweep: Sweep) -> None:
         values = sweep.left_running()
         waiting = TrialRecord(
-            config=sweep.space.apply(values), stop_epoch=EPOCHS, summary={"best_dev_cost": 0.25, "best_dev_error": 0.1}
+            config=sweep.space.apply(values),
+            stop_epoch=EPOCHS,
+            summary={"best_dev_cost": 0.25, "best_dev_error": 0.1, "best_balanced_error": 0.1},
         )
         waiting.save(Outbox(sweep.folder / "outbox").path("trial-0000"))
         work = Arithmetic()

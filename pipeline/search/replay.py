@@ -1,0 +1,194 @@
+"""Replays a search from its history, without training, and compares each proposal and decision with the record.
+
+The history is a plain value that the sweep leaves in the tracking store, so an audit needs neither the study nor its
+database.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState
+from pydantic import TypeAdapter, ValidationError
+
+from pipeline.config.commands import SweepConfig
+from pipeline.config.errors import ConfigError, RecordError
+from pipeline.config.validation import parse
+from pipeline.search.search import Search
+from pipeline.search.space import Space
+from pipeline.search.study import identity, make_search
+
+FILE = "trials.json"
+"""Name of the history among the files of the sweep's run."""
+
+
+@dataclass
+class Ended:
+    """One trial of a history.
+
+    Attributes
+    ----------
+    params : what the sampler proposed, by path; a choice by its label.
+    outcome : None while the trial is under way.
+    values : of the objectives, if it completed.
+    reports : best value so far at each rung, by epoch.
+    """
+
+    number: int
+    params: dict[str, Any]
+    outcome: str | None = None
+    values: list[float] | None = None
+    reports: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def state(self) -> TrialState:
+        """What the study calls it."""
+        if self.outcome in ("completed", "early_stopped"):
+            return TrialState.COMPLETE
+        return TrialState.FAIL if self.outcome == "failed" else TrialState.PRUNED
+
+
+@dataclass
+class History:
+    """All that a search follows from, and what it proposed and decided.
+
+    Attributes
+    ----------
+    config : the part of the sweep's configuration that makes the study what it is.
+    versions : of what computes proposals.
+    arithmetic : kernel and feature level that the study began with; proposals depend on it in their last digits.
+    """
+
+    config: dict[str, Any]
+    trials: list[Ended]
+    versions: dict[str, str] = field(default_factory=dict)
+    arithmetic: dict[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Replay:
+    """How much of a search was as recorded, and where it parts from the record."""
+
+    trials: int
+    proposals: int = 0
+    reports: int = 0
+    decisions: int = 0
+    parted: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """What was compared, in numbers."""
+        return (
+            f"{self.proposals} of {self.trials} proposals and {self.decisions} of {self.reports} decisions as recorded"
+        )
+
+
+def history(study: optuna.Study, config: SweepConfig) -> dict[str, Any]:
+    """The study's history as a plain value."""
+    trials = [
+        Ended(
+            trial.number,
+            trial.params,
+            trial.user_attrs["summary"]["outcome"] if trial.state.is_finished() else None,
+            trial.values if trial.state == TrialState.COMPLETE else None,
+            trial.intermediate_values if trial.state.is_finished() else {},
+        )
+        for trial in study.get_trials(deepcopy=False)
+    ]
+    return asdict(History(identity(config), trials, versions(), study.user_attrs.get("arithmetic")))
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that compute proposals."""
+    import numpy
+    import scipy
+
+    return {"Optuna": optuna.__version__, "NumPy": numpy.__version__, "SciPy": scipy.__version__}
+
+
+def read(value: Any) -> History:
+    """A history from a plain value.
+
+    Raises
+    ------
+    RecordError
+        It is none.
+    """
+    try:
+        found: History = TypeAdapter(History).validate_python(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise RecordError(f"{FILE} is not a study's history: {where}: {first['msg']}.") from None
+    numbers = [trial.number for trial in found.trials]
+    if numbers != list(range(len(numbers))):
+        missing = next(n for n, number in enumerate([*numbers, -1]) if n != number)
+        raise RecordError(f"{FILE} is not a study's history: trial {missing} is missing.")
+    return found
+
+
+def replay(recorded: History, rtol: float = 0.0) -> Replay:
+    """Propose and prune every trial again, up to the first that parts.
+
+    Parameters
+    ----------
+    rtol : relative difference in a proposed number that is none; processors differ in their last digits.
+
+    Raises
+    ------
+    RecordError
+        The history's configuration is none of this version's, or the search was free.
+    """
+    try:
+        config = parse(SweepConfig, recorded.config)
+        search = make_search(config, Space(config.search.space, asdict(config.trial)))
+    except ConfigError as error:
+        raise RecordError(f"The configuration in {FILE} does not fit this version: {error}") from None
+    if config.study.lag is None:
+        raise RecordError("The study ran free (study.lag=null), so its search cannot be replayed.")
+    reports = sum(len(trial.reports) for trial in recorded.trials)
+    proposals = decisions = 0
+    for trial in recorded.trials:
+        if parted := _proposed_otherwise(search, trial, rtol):
+            return Replay(len(recorded.trials), proposals, reports, decisions, parted)
+        proposals += 1
+        for epoch, value in sorted(trial.reports.items()):
+            if parted := _decided_otherwise(search, trial, epoch, value):
+                return Replay(len(recorded.trials), proposals, reports, decisions, parted)
+            decisions += 1
+        if trial.outcome is not None:
+            search.end(trial.number, trial.state, trial.values)
+    return Replay(len(recorded.trials), proposals, reports, decisions)
+
+
+def _proposed_otherwise(search: Search, trial: Ended, rtol: float) -> str:
+    """How the next proposal differs from a trial on record; empty if it does not."""
+    if not search.may_propose():
+        return f"trial {trial.number} was proposed before a trial that it depends on had ended"
+    proposed = search.propose().params
+    for path in sorted(proposed.keys() | trial.params.keys()):
+        here, there = proposed.get(path), trial.params.get(path)
+        near = isinstance(here, float) and isinstance(there, float) and math.isclose(here, there, rel_tol=rtol)
+        if here != there and not near:
+            return f"trial {trial.number} has {path} = {there!r} on record, but {here!r} is proposed"
+    return ""
+
+
+def _decided_otherwise(search: Search, trial: Ended, epoch: int, value: float) -> str:
+    """How the decision at a rung differs from the record; empty if it does not."""
+    went_on = trial.outcome != "pruned" or epoch != max(trial.reports)
+    goes_on = search.go_on(trial.number, epoch, value)
+    if went_on == goes_on:
+        return ""
+    words = {True: "went on", False: "was pruned"}
+    return f"trial {trial.number} {words[went_on]} at epoch {epoch} on record, but by the history it {words[goes_on]}"
+
+
+def changed_versions(recorded: Mapping[str, str]) -> str:
+    """Which of the packages that compute proposals are others than on record: "Optuna 4.9.0 → 5.0.0"."""
+    here = versions()
+    return ", ".join(
+        f"{name} {recorded[name]} → {here[name]}" for name in here if name in recorded and recorded[name] != here[name]
+    )

@@ -1,0 +1,94 @@
+"""Audits a study from the tracking store alone: replays its search, counts its runs and compares them with records."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.config.errors import ConfigError, RecordError
+from pipeline.search import replay
+from pipeline.tracking.archive import Archive, Found, objective
+from pipeline.trials import kernels
+
+SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What an audit found: sentences for people, and whether everything was as recorded."""
+
+    sentences: tuple[str, ...]
+    whole: bool
+
+
+def audit_search(archive: Archive, study: str) -> Audit:
+    """Replay the study's search and look for each of its trials' runs.
+
+    The command is started again under the study's arithmetic, if it has another and can.
+
+    Raises
+    ------
+    RecordError
+        The study was made without a lag, or left no history: it cannot be replayed.
+    """
+    parent = archive.parent(study)
+    if parent.params.get("study.lag", "null") == "null":
+        made = "ran free (study.lag=null)" if "study.lag" in parent.params else "was made without a lag"
+        raise RecordError(f"The study {study} {made}: its search cannot be replayed.")
+    try:
+        recorded = replay.read(archive.read_json(parent, replay.FILE))
+    except RecordError as error:
+        raise RecordError(f"The search of {study} cannot be replayed: {error}") from None
+    elsewhere = _other_arithmetic(recorded, study)
+    found = replay.replay(recorded)
+    runs = {run.name: run for run in archive.trials(study)}
+    missing = [t.number for t in recorded.trials if t.outcome is not None and _run_name(t.number) not in runs]
+    edited = [text for trial in recorded.trials for text in _edited(trial, runs, objective(parent))]
+    sentences = [f"{found.sentence}; {_missing(missing, len(recorded.trials))}."]
+    sentences += [f"{text}." for text in edited[:SHOWN]]
+    if found.parted:
+        changed = replay.changed_versions(recorded.versions)
+        sentences.append(f"The first that parts: {found.parted}.")
+        sentences += [f"That may be why: {why}" for why in (f"{changed}." if changed else "", elsewhere) if why]
+    return Audit(tuple(sentences), not (missing or edited or found.parted))
+
+
+def _other_arithmetic(recorded: replay.History, study: str) -> str:
+    """Why this process cannot compute as the study did; empty if it does."""
+    wanted = kernels.recorded({"arithmetic": recorded.arithmetic})
+    if wanted is None:
+        return ""
+    try:
+        kernels.run_under(wanted, f"the study {study} began with")
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
+def _run_name(number: int) -> str:
+    return f"trial-{number:04d}"
+
+
+def _missing(numbers: Sequence[int], trials: int) -> str:
+    """No trial is missing, or which: "48 of 50 runs are there: trials 3, 7 are gone"."""
+    if not numbers:
+        return "no trial is missing"
+    named = ", ".join(str(number) for number in numbers[:SHOWN]) + (", …" if len(numbers) > SHOWN else "")
+    words = f"trial {named} is gone" if len(numbers) == 1 else f"trials {named} are gone"
+    return f"{trials - len(numbers)} of {trials} runs are there: {words}"
+
+
+def _edited(trial: replay.Ended, runs: Mapping[str, Found], measure: str) -> list[str]:
+    """Where the run of a trial says something else than the history."""
+    name = _run_name(trial.number)
+    run = runs.get(name)
+    if run is None or trial.outcome is None:
+        return []
+    pairs: list[tuple[str, Any, Any]] = [("outcome", run.outcome, trial.outcome)]
+    pairs += [(path, run.params.get(path), repr(v)) for path, v in trial.params.items() if isinstance(v, float)]
+    if trial.values:
+        pairs.append((f"best_{measure}", run.metrics.get(f"best_{measure}"), trial.values[0]))
+    return [
+        f"{name} has {key} {here!r} in the tracking store, but {there!r} in the history"
+        for key, here, there in pairs
+        if here is not None and here != there
+    ]
