@@ -3,7 +3,7 @@
 Augmentation acts on raw rows, before normalisation, and only in `batches`, never in what is evaluated.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -67,10 +67,10 @@ class Examples:
         _check_rows(X, y, index)
         self.m, self.n_x = len(index), X.shape[1]
         self.labels = np.asarray(y)[index].astype(np.intp)
-        self._X, self._index, self._normalization, self._dtype = X, np.asarray(index), normalization, np.dtype(dtype)
-        row_bytes = self.n_x * self._dtype.itemsize
-        self._block_rows = max(1, min(resident_bytes, BLOCK_BYTES) // row_bytes)
-        self._block = np.empty((0, self.n_x), self._dtype)
+        self._X, self._index, self._normalization, self.dtype = X, np.asarray(index), normalization, np.dtype(dtype)
+        row_bytes = self.n_x * self.dtype.itemsize
+        self.block_rows = max(1, min(resident_bytes, BLOCK_BYTES) // row_bytes)
+        self._block = np.empty((0, self.n_x), self.dtype)
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused here, by name
             self._resident = self._gather(slice(0, self.m)) if self.m * row_bytes <= resident_bytes else None
             for block, labels in self.blocks():
@@ -82,10 +82,11 @@ class Examples:
             yield self._resident.T, self.labels
             return
         order = streams.shuffle.permutation(self.m)
-        block_rows = max(batch_size, self._block_rows // batch_size * batch_size)
+        block_rows = max(batch_size, self.block_rows // batch_size * batch_size)
         for start in range(0, self.m, block_rows):
             chosen = order[start : start + block_rows]
-            rows, labels = self._choose(chosen, streams, augment), self.labels[chosen]
+            block = self.reserve(len(chosen))
+            rows, labels = self.choose(chosen, block, streams, augment), self.labels[chosen]
             for i in range(0, len(chosen), batch_size):
                 yield rows[i : i + batch_size].T, labels[i : i + batch_size]
 
@@ -94,17 +95,16 @@ class Examples:
         if self._resident is not None:
             yield self._resident.T, self.labels
             return
-        for start in range(0, self.m, self._block_rows):
-            part = slice(start, min(start + self._block_rows, self.m))
-            yield self._gather(part, self._reserve(part.stop - start)).T, self.labels[part]
+        for start in range(0, self.m, self.block_rows):
+            part = slice(start, min(start + self.block_rows, self.m))
+            yield self._gather(part, self.reserve(part.stop - start)).T, self.labels[part]
 
     def head(self, count: int) -> Batch:
         """Give the first `count` examples, in memory of their own."""
         return self._gather(slice(0, count)).T, self.labels[:count]
 
-    def _choose(self, chosen: Array, streams: RandomStreams, augment: Augment | None) -> Array:
-        """Gather the chosen examples into the block: (len(chosen), n_x)."""
-        block = self._reserve(len(chosen))
+    def choose(self, chosen: Array, block: Array, streams: RandomStreams, augment: Augment | None = None) -> Array:
+        """Gather the chosen examples into a block and return it: (len(chosen), n_x)."""
         if augment is None and self._resident is not None:
             return np.take(self._resident, chosen, axis=0, out=block, mode="clip")
         for piece in row_blocks(len(chosen), self.n_x, CACHE_VALUES):
@@ -116,15 +116,35 @@ class Examples:
 
     def _gather(self, part: slice, out: Array | None = None) -> Array:
         chosen = self._index[part]
-        out = np.empty((len(chosen), self.n_x), self._dtype) if out is None else out
+        out = np.empty((len(chosen), self.n_x), self.dtype) if out is None else out
         for piece in row_blocks(len(chosen), self.n_x, CACHE_VALUES):
             normalize(self._X[chosen[piece]], self._normalization, out[piece])
         return out
 
-    def _reserve(self, count: int) -> Array:
+    def reserve(self, count: int) -> Array:
+        """Return the memory that batches are gathered in: (count, n_x), until the next batch."""
         if len(self._block) < count:
-            self._block = np.empty((count, self.n_x), self._dtype)
+            self._block = np.empty((count, self.n_x), self.dtype)
         return self._block[:count]
+
+
+def side_by_side(sets: Sequence[Examples], batch_size: int, streams: Sequence[RandomStreams]) -> Iterator[Batch]:
+    """Give mini-batches of r sets of equal size as stacks, X : (r, n_x, b) and y : (r, b), none of them augmented.
+
+    Each set is shuffled by its own stream, and its batches are those that it gives alone.
+    """
+    m, first = sets[0].m, sets[0]
+    orders = [each.shuffle.permutation(m) for each in streams]
+    block_rows = max(batch_size, first.block_rows // len(sets) // batch_size * batch_size)
+    block = first.reserve(len(sets) * min(m, block_rows)).reshape(len(sets), -1, first.n_x)
+    for start in range(0, m, block_rows):
+        chosen = [order[start : start + block_rows] for order in orders]
+        count = len(chosen[0])
+        for each, rows, which, own in zip(sets, block, chosen, streams, strict=True):
+            each.choose(which, rows[:count], own)
+        labels = np.array([each.labels[which] for each, which in zip(sets, chosen, strict=True)])
+        for i in range(0, count, batch_size):
+            yield block[:, i : min(i + batch_size, count)].mT, labels[:, i : i + batch_size]
 
 
 def _check_rows(X: Array, y: Array, index: Array) -> None:

@@ -25,7 +25,7 @@ class Output(NamedTuple):
 
 def one_hot(y: Array, units: Array, Y: Array) -> None:
     """Y[k, i] = 1 where y[i] = k, else 0.  y : (m,);  units : (C, 1), 0..C-1;  Y : (C, m)."""
-    np.equal(y, units, out=Y)
+    np.equal(y[..., None, :], units, out=Y)
 
 
 def softmax_cost(Z: Array, Y: Array, A: Array, row: Array) -> Any:
@@ -34,18 +34,28 @@ def softmax_cost(Z: Array, Y: Array, A: Array, row: Array) -> Any:
     A[k, i] = exp Z[k, i] / S[i],   S[i] = Σ_k exp Z[k, i]
     J = 1/m Σ_i (log S[i] - Z[y_i, i]);  subtracting max_k Z[k, i] from column i changes neither.
 
-    Z, A : (C, m);  Y : (C, m) one-hot;  row : (m,) scratch
+    Z, A : (C, m);  Y : (C, m) one-hot;  row : (1, m) scratch
     """
-    np.subtract(Z, np.maximum.reduce(Z, axis=0, out=row), out=Z)
+    np.subtract(Z, np.maximum.reduce(Z, axis=-2, out=row, keepdims=True), out=Z)
     np.exp(Z, out=A)
-    S = np.add.reduce(A, axis=0, out=row)
+    S = np.add.reduce(A, axis=-2, out=row, keepdims=True)
     np.divide(A, S, out=A)
-    return (np.add.reduce(np.log(S, out=S)) - np.vdot(Y, Z)) / Z.shape[1]
+    return (_total(np.log(S, out=S)) - _inner(Y, Z)) / Z.shape[-1]
+
+
+def _total(row: Array) -> Any:
+    """The sum of a row, (1, m) -> scalar; of each network's in a stack, (r, 1, m) -> (r,)."""
+    return np.add.reduce(row, axis=(-2, -1))
+
+
+def _inner(Y: Array, Z: Array) -> Any:
+    """Σ Y * Z, (C, m) -> scalar; of each network's in a stack, (r, C, m) -> (r,)."""
+    return np.vdot(Y, Z) if Z.ndim == 2 else np.vecdot(Y.reshape(len(Y), -1), Z.reshape(len(Z), -1))
 
 
 def copy_labels(y: Array, units: Array, Y: Array) -> None:
     """Y[0, i] = y[i].  y : (m,);  Y : (1, m)."""
-    np.copyto(Y[0], y, casting="unsafe")
+    np.copyto(Y, y[..., None, :], casting="unsafe")
 
 
 def sigmoid_cost(Z: Array, Y: Array, A: Array, row: Array) -> Any:
@@ -53,29 +63,29 @@ def sigmoid_cost(Z: Array, Y: Array, A: Array, row: Array) -> Any:
 
     J = 1/m Σ_i log(1 + exp t_i),   t_i = (1 - 2 y_i) z_i,   log(1 + exp t) = (t + |t|) / 2 + log(1 + exp(-|t|))
 
-    Z, A, Y : (1, m);  row : (m,) scratch
+    Z, A, Y : (1, m);  row : (1, m) scratch
     """
-    t, size = row, A[0]
-    np.multiply(Y[0], -2, out=t)
+    t, size = row, A
+    np.multiply(Y, -2, out=t)
     np.add(t, 1, out=t)
-    np.multiply(t, Z[0], out=t)
+    np.multiply(t, Z, out=t)
     np.copysign(1, t, out=size)
     np.multiply(t, size, out=size)
     np.add(t, size, out=t)
-    J = 0.5 * np.add.reduce(t)
+    J = 0.5 * _total(t)
     np.negative(size, out=size)
     np.exp(size, out=size)
     np.log1p(size, out=size)
-    J += np.add.reduce(size)
+    J += _total(size)
     np.copyto(A, Z)
     sigmoid(A)
-    return J / Z.shape[1]
+    return J / Z.shape[-1]
 
 
 def cross_entropy_gradient(A: Array, Y: Array, dZ: Array) -> None:
     """Fill dZ = (A - Y) / m, for softmax and for sigmoid.  A, Y, dZ : (n_L, m)."""
     np.subtract(A, Y, out=dZ)
-    np.multiply(dZ, 1 / dZ.shape[1], out=dZ)
+    np.multiply(dZ, 1 / dZ.shape[-1], out=dZ)
 
 
 def predict_largest(Z: Array) -> Array:

@@ -28,6 +28,10 @@ EVALUATION_VALUES = 2**18
 class Network:
     """A feed-forward network for batches of up to `max_batch` examples.
 
+    With `stack`, it is as many networks of the same kind side by side: `draw_masks`, `cost_and_gradients` and `penalty`
+    then take and give arrays with that leading axis, X (r, n_x, m), y (r, m), J (r,), and each network's bits are those
+    that it has alone.
+
     The methods check shapes; labels and values are checked once by `check_examples`. What a method returns as an array
     is a view of the workspace, good until the next call.
     """
@@ -39,6 +43,7 @@ class Network:
         *,
         dtype: DTypeLike = np.float32,
         max_batch: int,
+        stack: int | None = None,
     ) -> None:
         if max_batch < 1:
             raise ValueError(f"max_batch must be at least 1, got {max_batch}")
@@ -52,19 +57,25 @@ class Network:
         self._layers = range(1, self._last + 1)
         self._activations = {layer: ACTIVATIONS[name] for layer, name in enumerate(architecture.activations, 1)}
         self._output = OUTPUTS[architecture.output]
-        self._workspace = Workspace(architecture.layer_sizes, self.keep_prob, self.dtype, max_batch)
+        self._stack = () if stack is None else (stack,)
+        self._workspace = Workspace(architecture.layer_sizes, self.keep_prob, self.dtype, max_batch, self._stack)
         chunk = max(max_batch, EVALUATION_VALUES // max(architecture.layer_sizes[1:]))
         self._evaluation = Workspace(architecture.layer_sizes, (1.0,) * (hidden + 1), self.dtype, chunk)
 
-    def draw_masks(self, m: int, rng: np.random.Generator) -> Masks:
-        """Draw the dropout masks of one batch of m examples into the workspace; copy them to keep them."""
+    def draw_masks(self, m: int, *rngs: np.random.Generator) -> Masks:
+        """Draw the dropout masks of one batch of m examples into the workspace; copy them to keep them.
+
+        Of a stack, each network has its generator.
+        """
         views = self._workspace.views(m)
         if not views.masks:
             return views.D
-        words = dropout.draw_words(sum(D.size for D in views.masks.values()), rng=rng)
+        count = sum(D.shape[-1] for D in views.masks.values())
+        drawn = [dropout.draw_words(count, rng=rng) for rng in rngs]
+        words = np.stack(drawn) if self._stack else drawn[0]
         for layer, D in views.masks.items():
-            dropout.fill_mask(words[: D.size], self.keep_prob[layer], D)
-            words = words[D.size :]
+            dropout.fill_mask(words[..., : D.shape[-1]], self.keep_prob[layer], D)
+            words = words[..., D.shape[-1] :]
         return views.D
 
     def forward(self, X: Array, parameters: Parameters, masks: Masks | None = None) -> Array:
@@ -81,20 +92,20 @@ class Network:
 
     def cost_and_gradients(
         self, X: Array, y: Array, parameters: Parameters, gradients: Parameters, masks: Masks | None = None
-    ) -> float:
+    ) -> Any:
         """Fill `gradients` with ∂J/∂W[l] and ∂J/∂b[l], and return J, penalty included.
 
         dW[l] = dZ[l] A[l-1]ᵀ;  db[l] = Σ_i dZ[l];  dA[l-1] = W[l]ᵀ dZ[l];  dZ[l-1] = dA[l-1] * g'(Z[l-1])
 
         Products are taken as they lie in memory, transposed: dW[l]ᵀ = A[l-1] dZ[l]ᵀ, dA[l-1]ᵀ = dZ[l]ᵀ W[l].
         """
-        X = self._as_input(X)
-        views = self._workspace.views(X.shape[1])
+        X = self._as_input(X, self._stack)
+        views = self._workspace.views(X.shape[-1])
         Z = self._forward(X, parameters, masks, views)
         J = self._data_cost(Z, y, views) + self.penalty(parameters)
         self._backward(parameters, gradients, masks, views)
         self._add_penalty_gradient(parameters, gradients)
-        return float(J)
+        return J if self._stack else float(J)
 
     def evaluate(self, X: Array, y: Array, parameters: Parameters, missed: Array | None = None) -> tuple[float, float]:
         """Return the cost without penalty and the error, dropout off, for any number of examples, in chunks.
@@ -157,10 +168,10 @@ class Network:
                 self._activations[layer].forward(A, np.empty(A.shape, A.real.dtype))
         return Zs, As
 
-    def _as_input(self, X: Array) -> Array:
-        X = np.asarray(X, self.dtype)
-        if X.ndim != 2 or X.shape[0] != self.architecture.layer_sizes[0]:
-            raise ValueError(f"X must be ({self.architecture.layer_sizes[0]}, m), got {X.shape}")
+    def _as_input(self, X: Array, stack: tuple[int, ...] = ()) -> Array:
+        X, expected = np.asarray(X, self.dtype), (*stack, self.architecture.layer_sizes[0])
+        if X.shape[:-1] != expected:
+            raise ValueError(f"X must be ({', '.join(map(str, expected))}, m), got {X.shape}")
         return X
 
     def _forward(self, X: Array, parameters: Parameters, masks: Masks | None, views: Views) -> Array:
@@ -172,9 +183,9 @@ class Network:
             views.inputs[layer] = A
             Z, W = views.Z[layer], parameters.W[layer]
             if layer < self._last:
-                np.dot(A.T, W.T, out=Z.T)  # Zᵀ = Aᵀ Wᵀ, as they lie in memory: see Views
+                views.dot(A.mT, W.mT, out=Z.mT)  # Zᵀ = Aᵀ Wᵀ, as they lie in memory: see Views
             else:
-                np.dot(W, A, out=Z)
+                views.dot(W, A, out=Z)
             np.add(Z, parameters.b[layer], out=Z)
             if layer < self._last:
                 self._activations[layer].forward(Z, views.G[layer])
@@ -182,8 +193,8 @@ class Network:
         return A
 
     def _data_cost(self, Z: Array, y: Array, views: Views) -> Any:
-        if len(y) != Z.shape[1]:
-            raise ValueError(f"y must have one label for each of the {Z.shape[1]} examples, got {len(y)}")
+        if y.shape[-1] != Z.shape[-1]:
+            raise ValueError(f"y must have one label for each of the {Z.shape[-1]} examples, got {y.shape[-1]}")
         self._output.encode(y, views.units, views.Y)
         return self._output.cost(Z, views.Y, views.P, views.row)
 
@@ -191,12 +202,12 @@ class Network:
         self._output.gradient(views.P, views.Y, views.dZ[self._last])
         for layer in reversed(self._layers):
             dZ = views.dZ[layer]
-            np.dot(views.inputs[layer], dZ.T, out=gradients.W[layer].T)
-            np.dot(dZ, views.ones, out=gradients.b[layer])
+            views.dot(views.inputs[layer], dZ.mT, out=gradients.W[layer].mT)
+            views.dot(dZ, views.ones, out=gradients.b[layer])
             if layer == 1:
                 return
             dA = views.dZ[layer - 1]
-            np.dot(dZ.T, parameters.W[layer], out=dA.T)
+            views.dot(dZ.mT, parameters.W[layer], out=dA.mT)
             D = masks[layer - 1] if masks is not None else None
             if D is not None:
                 dropout.backward(dA, D)

@@ -11,6 +11,7 @@ class Parameters:
 
     The vector holds every W first and every b after them: `weights` is all that a penalty acts on. Each W lies in it
     transposed, column after column, so that Aᵀ Wᵀ on rows of examples, as data come, reads both as they lie.
+    With a theta of shape (r, n), these are the parameters of r networks side by side, and every view has that axis too.
 
     Attributes
     ----------
@@ -22,15 +23,21 @@ class Parameters:
 
     """
 
-    def __init__(self, layer_sizes: Sequence[int], dtype: DTypeLike = np.float32) -> None:
+    def __init__(
+        self,
+        layer_sizes: Sequence[int],
+        dtype: DTypeLike = np.float32,
+        *,
+        theta: NDArray[np.inexact] | None = None,
+    ) -> None:
         self.layer_sizes = tuple(int(n) for n in layer_sizes)
         if len(self.layer_sizes) < 2 or min(self.layer_sizes) < 1:
             raise ValueError(f"layer_sizes must be two or more positive sizes, got {self.layer_sizes}")
         layers = range(1, len(self.layer_sizes))
         weight_shapes = {layer: (self.layer_sizes[layer], self.layer_sizes[layer - 1]) for layer in layers}
         n_weights = sum(rows * columns for rows, columns in weight_shapes.values())
-        self.theta: NDArray[np.inexact] = np.zeros(n_weights + sum(self.layer_sizes[1:]), dtype)
-        self.weights = self.theta[:n_weights]
+        self.theta = np.zeros(n_weights + sum(self.layer_sizes[1:]), dtype) if theta is None else theta
+        self.weights = self.theta[..., :n_weights]
         self.W = {
             layer: self._take_view(sum(r * c for r, c in list(weight_shapes.values())[: layer - 1]), shape)
             for layer, shape in weight_shapes.items()
@@ -50,11 +57,12 @@ class Parameters:
         return parameters
 
     def _take_view(self, start: int, shape: tuple[int, int]) -> NDArray[np.inexact]:
-        return self.theta[start : start + shape[0] * shape[1]].reshape(shape, order="F")
+        flat = self.theta[..., start : start + shape[0] * shape[1]]
+        return flat.reshape(*flat.shape[:-1], shape[1], shape[0]).mT
 
     def like(self, dtype: DTypeLike | None = None) -> "Parameters":
         """Return zeros of the same shapes, for gradients."""
-        return Parameters(self.layer_sizes, self.theta.dtype if dtype is None else dtype)
+        return Parameters(self.layer_sizes, theta=np.zeros_like(self.theta, dtype))
 
     def copy(self, dtype: DTypeLike | None = None) -> "Parameters":
         """Return the same values in memory of their own."""

@@ -13,7 +13,12 @@ Array = NDArray[Any]
 
 def l2_cost(weights: Array, lambd: float, m: int) -> Any:
     """λ/(2m) Σ_l ‖W[l]‖²_F.  weights : (n_weights,)."""
-    return lambd / (2 * m) * np.dot(weights, weights) if lambd else 0.0
+    return lambd / (2 * m) * _dot(weights, weights) if lambd else 0.0
+
+
+def _dot(a: Array, b: Array) -> Any:
+    """Σ a * b, (n,) -> scalar; of each network's in a stack, (r, n) -> (r,)."""
+    return np.dot(a, b) if a.ndim == 1 else np.vecdot(a, b)
 
 
 def add_l2_gradient(weights: Array, lambd: float, m: int, gradient: Array, scratch: Array) -> None:
@@ -25,7 +30,7 @@ def add_l2_gradient(weights: Array, lambd: float, m: int, gradient: Array, scrat
 
 def l1_cost(weights: Array, lambd_l1: float, m: int, scratch: Array) -> Any:
     """λ₁/(2m) Σ_l Σ|W[l]|.  weights, scratch : (n_weights,)."""
-    return lambd_l1 / (2 * m) * np.dot(np.sign(weights, out=scratch), weights) if lambd_l1 else 0.0
+    return lambd_l1 / (2 * m) * _dot(np.sign(weights, out=scratch), weights) if lambd_l1 else 0.0
 
 
 def add_l1_gradient(weights: Array, lambd_l1: float, m: int, gradient: Array, scratch: Array) -> None:

@@ -119,21 +119,21 @@ class Fit:
                 _check_fits(examples, network)
         self.network, self.train, self.dev, self.optimizer = network, train, dev, optimizer
         self.batch_size, self.num_epochs, self.stopper, self.augment = batch_size, num_epochs, stopper, augment
-        self._parameters = Parameters(network.architecture.layer_sizes, network.dtype)
-        self._gradients = self._parameters.like()
-        self._scratch = np.empty_like(self._parameters.theta)
+        self.parameters = Parameters(network.architecture.layer_sizes, network.dtype)
+        self._gradients = self.parameters.like()
+        self._scratch = np.empty_like(self.parameters.theta)
         num_classes = network.architecture.num_classes
         self._dev_counts = np.bincount(() if dev is None else dev.labels, minlength=num_classes)
         self._probe = train.head(min(PROBE_EXAMPLES, network.max_batch, train.m))
 
     def begin(self, parameters: Parameters, streams: Streams) -> FitState:
         """Return the state before the first epoch, with the initial parameters evaluated."""
-        self._parameters.theta[:] = parameters.theta
+        self.parameters.theta[:] = parameters.theta
         state = FitState(
             layer_sizes=parameters.layer_sizes,
-            theta=self._parameters.theta.copy(),
-            best_theta=self._parameters.theta.copy(),
-            slots=self.optimizer.slots(self._parameters.theta),
+            theta=self.parameters.theta.copy(),
+            best_theta=self.parameters.theta.copy(),
+            slots=self.optimizer.slots(self.parameters.theta),
             streams=streams.states(),
             history=History(self.network.architecture.num_layers),
         )
@@ -163,27 +163,38 @@ class Fit:
             slots=tuple(slot.copy() for slot in state.slots),
             history=state.history.copy(),
         )
-        self._streams = Streams.restore(deepcopy(state.streams))
-        self._parameters.theta[:] = state.theta
+        self.streams = Streams.restore(deepcopy(state.streams))
+        self.parameters.theta[:] = state.theta
 
     def run_epoch(self) -> None:
         """Train one epoch of the fit that was resumed, and evaluate it."""
         with np.errstate(all="ignore"):  # a trial that diverges overflows on its way, and its outcome says so
-            J = self.train_epoch(self.state, self._streams)
-            self.state.epoch += 1
-            self._conclude_epoch(self.state, J)
+            self.end_epoch(self.train_epoch(self.state, self.streams))
+
+    def end_epoch(self, J: float) -> None:
+        """Evaluate the fit after an epoch's steps, with J as `train_epoch` returns it."""
+        self.state.epoch += 1
+        self._conclude_epoch(self.state, J)
+
+    def move(self, theta: Array, slots: Slots) -> None:
+        """Go on in other memory, that of a stack, which takes over the present values.  theta, slots : (n,) each."""
+        for there, here in zip((theta, *slots), (self.parameters.theta, *self.state.slots), strict=True):
+            there[:] = here
+        self.parameters = Parameters(self.state.layer_sizes, theta=theta)
+        self.state.slots = slots
 
     def pause(self) -> FitState:
         """Return the state of the fit that was resumed."""
-        return replace(self.state, theta=self._parameters.theta.copy(), streams=self._streams.states())
+        slots = tuple(slot.copy() for slot in self.state.slots)
+        return replace(self.state, theta=self.parameters.theta.copy(), slots=slots, streams=self.streams.states())
 
     def train_epoch(self, state: FitState, streams: Streams) -> float:
         """Take the steps of one epoch and return the mean of J over its examples, or the first J that is not finite."""
-        network, parameters, gradients, total = self.network, self._parameters, self._gradients, 0.0
+        network, parameters, gradients, total = self.network, self.parameters, self._gradients, 0.0
         alpha = self.optimizer.rate(state.epoch, self.num_epochs)
         for X, y in self.train.batches(self.batch_size, streams, self.augment):
             masks = network.draw_masks(len(y), streams.dropout)
-            J = network.cost_and_gradients(X, y, parameters, gradients, masks)
+            J = float(network.cost_and_gradients(X, y, parameters, gradients, masks))
             if not math.isfinite(J):
                 return J
             state.step += 1
@@ -208,7 +219,7 @@ class Fit:
             state.memory = self.stopper.update(state.memory, state.epoch, monitored[self.stopper.monitor])
             reason = self.stopper.reason_to_stop(state.memory, state.epoch)
         if state.memory.best_epoch == state.epoch:
-            state.best_theta[:] = self._parameters.theta
+            state.best_theta[:] = self.parameters.theta
         if reason is not None:
             state.outcome, state.reason = "early_stopped", reason
         elif state.epoch == self.num_epochs:
@@ -234,17 +245,17 @@ class Fit:
     def _evaluate(self, examples: ExampleSource, missed: Array | None = None) -> tuple[float, float]:
         cost, error = 0.0, 0.0
         for X, y in examples.blocks():
-            block_cost, block_error = self.network.evaluate(X, y, self._parameters, missed)
+            block_cost, block_error = self.network.evaluate(X, y, self.parameters, missed)
             cost += block_cost * len(y) / examples.m
             error += block_error * len(y) / examples.m
         return cost, error
 
     def _norms(self) -> list[float]:
         X, y = self._probe
-        self.network.cost_and_gradients(X, y, self._parameters, self._gradients)
+        self.network.cost_and_gradients(X, y, self.parameters, self._gradients)
         root_m = math.sqrt(len(y))
         return (
-            [_norm(W) for W in self._parameters.W.values()]
+            [_norm(W) for W in self.parameters.W.values()]
             + [_norm(dW) for dW in self._gradients.W.values()]
             + [_norm(A) / root_m for A in self.network.activations(len(y))]
         )

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 from pipeline.config.trial import TrialConfig
+from pipeline.data import batches
 from pipeline.data.arrays import Fold, TrialArrays
 from pipeline.data.augment import make_augment
 from pipeline.data.batches import Examples
@@ -18,6 +19,7 @@ from pipeline.nn.network import Network
 from pipeline.training.early_stopping import EarlyStopping
 from pipeline.training.fit import PROBE_EXAMPLES, Fit, FitState
 from pipeline.training.optimizers import Optimizer
+from pipeline.training.stack import Stack, grouped
 from pipeline.training.streams import Streams, streams
 from pipeline.trials.parts import initial_parameters, regularization_of
 
@@ -53,21 +55,28 @@ def begin(fit: Fit, planned: Planned, config: TrialConfig, architecture: Archite
 
 
 def train(fits: Sequence[Fit], states: Sequence[FitState], until: int | None, deadline: float | None) -> list[FitState]:
-    """Train every fit on, epoch by epoch in turn, to `until`, to the end or past the deadline; return their states.
+    """Train every fit on, epoch by epoch, to `until`, to the end or past the deadline; return their states.
 
-    All stop at the epoch in which one diverges.
+    All stop at the epoch in which one diverges. Small networks are trained side by side, others in turn.
     """
     for fit, state in zip(fits, states, strict=True):
         fit.resume(state)
-    epoch = max(state.epoch for state in states)
+    epoch, groups, in_groups = max(state.epoch for state in states), list[Fit | Stack](), 0
     while outcome(fit.state for fit in fits) is None and (until is None or epoch < until):
-        for fit in fits:
-            if fit.state.outcome is None:
-                fit.run_epoch()
+        live = [fit for fit in fits if fit.state.outcome is None]
+        if len(live) != in_groups:
+            groups, in_groups = side_by_side(live), len(live)
+        for group in groups:
+            group.run_epoch()
         epoch += 1
         if deadline is not None and time.perf_counter() >= deadline:
             break
     return [fit.pause() for fit in fits]
+
+
+def side_by_side(fits: Sequence[Fit]) -> list[Fit | Stack]:
+    """Stacks of the fits that are faster together, and the others as they are."""
+    return [Stack(group, batches.side_by_side) if len(group) > 1 else group[0] for group in grouped(fits)]
 
 
 def outcome(states: Iterable[FitState]) -> str | None:

@@ -14,7 +14,7 @@ def cost(output: str, Z: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray, 
     """Return J, the probabilities and dZ."""
     Y, A, dZ = (np.empty_like(Z) for _ in range(3))
     OUTPUTS[output].encode(y, np.arange(len(Z))[:, None], Y)
-    J = OUTPUTS[output].cost(Z.copy(), Y, A, np.empty(Z.shape[1], Z.dtype))
+    J = OUTPUTS[output].cost(Z.copy(), Y, A, np.empty((1, Z.shape[1]), Z.dtype))
     OUTPUTS[output].gradient(A, Y, dZ)
     return float(J), A, dZ
 

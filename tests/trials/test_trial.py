@@ -23,8 +23,7 @@ from pipeline.data.prepare import prepare
 from pipeline.data.sampling import stratified_sample
 from pipeline.nn import penalties
 from pipeline.reporting.layers_picture import draw_layers
-from pipeline.training.fit import Fit, FitState
-from pipeline.training.streams import Streams
+from pipeline.training.fit import Fit
 from pipeline.trials import trial
 from pipeline.trials.record import TrialRecord
 from pipeline.trials.threads import controller, one_thread
@@ -174,14 +173,13 @@ def test_a_pruned_trial_of_several_fits_is_the_beginning_of_the_whole_one(arrays
 def test_a_fit_that_diverges_makes_the_trial_diverged_at_that_epoch(
     arrays: TrialArrays, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def explode(fit: Fit, state: FitState, streams: Streams) -> float:
-        broken = state.epoch == 4 and fit is last[-1]
-        return np.inf if broken else train_epoch(fit, state, streams)
+    def explode(fit: Fit, J: float) -> None:
+        end_epoch(fit, np.inf if fit.state.epoch == 4 and fit is last[-1] else J)
 
     last: list[Fit] = []
-    train_epoch, resume = Fit.train_epoch, Fit.resume
+    end_epoch, resume = Fit.end_epoch, Fit.resume
     monkeypatch.setattr(Fit, "resume", lambda fit, state: (last.append(fit), resume(fit, state))[1])
-    monkeypatch.setattr(Fit, "train_epoch", explode)
+    monkeypatch.setattr(Fit, "end_epoch", explode)
     record = run_trial(replace(config(patience=None), repeats=3), arrays)
     assert (record.outcome, record.stop_epoch) == ("diverged", 5)
     assert [fit["outcome"] for fit in record.fits] == ["stopped", "stopped", "diverged"]
