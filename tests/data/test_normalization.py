@@ -29,6 +29,15 @@ def test_a_constant_feature_becomes_zero_instead_of_dividing_by_zero():
     assert np.isfinite((X - normalization.mean) * normalization.inv_std).all()
 
 
+@pytest.mark.parametrize("value", [0.1, 1e-9, 123456.7])
+def test_a_constant_feature_is_known_by_its_range_where_rounding_gives_it_a_variance(value):
+    X = np.full((1000, 2), value)
+    X[:, 1] += 1e-7 * value * np.arange(1000)  # hardly varies, and yet it does
+    normalization = statistics(X, np.arange(1000), standardize=True)
+    assert normalization.inv_std[0] == 0
+    assert normalization.inv_std[1] == pytest.approx(1 / X[:, 1].std(), rel=1e-6)
+
+
 def test_rows_outside_the_training_part_change_nothing():
     X = matrix()
     before = statistics(X, TRAIN, standardize=True)

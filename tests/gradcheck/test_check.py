@@ -264,7 +264,14 @@ def random_case(seed):
     return (network, parameters, X, y), masks
 
 
-def test_no_false_alarm_over_1000_random_correct_networks():
-    found = [check(case, masks=masks).verdict for case, masks in map(random_case, range(1000))]
+def test_no_false_alarm_over_random_correct_networks():
+    found = [check(case, masks=masks).verdict for case, masks in map(random_case, range(250))]
     assert set(found) <= {"good", "inconclusive"}
-    assert found.count("good") >= 900  # the rest: weights of 0 under L1, tiny networks with every unit dropped
+    assert found.count("good") >= 225  # the rest: weights of 0 under L1, tiny networks with every unit dropped
+
+
+@pytest.mark.slow
+def test_no_false_alarm_over_1000_random_correct_networks():
+    found = [check(case, masks=masks).verdict for case, masks in map(random_case, range(250, 1000))]
+    assert set(found) <= {"good", "inconclusive"}
+    assert found.count("good") >= 675

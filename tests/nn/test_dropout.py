@@ -55,6 +55,12 @@ def test_the_resolution_of_keep_prob_is_two_to_the_minus_sixteen() -> None:
         assert D.max() == pytest.approx(1 / keep_prob)
 
 
+def test_the_smallest_keep_prob_keeps_one_word_in_65536_rather_than_none() -> None:
+    D = np.empty(2**16)
+    dropout.fill_mask(np.arange(2**16, dtype=np.uint16), 1e-6, D)
+    assert np.count_nonzero(D) == 1
+
+
 def test_units_are_dropped_independently_of_each_other_and_of_the_example() -> None:
     kept = mask(0.5, (8, 50_000)) > 0
     assert np.abs(np.corrcoef(kept) - np.eye(8)).max() < 0.025

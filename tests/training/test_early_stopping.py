@@ -22,6 +22,11 @@ def test_it_stops_after_patience_epochs_without_improvement() -> None:
     assert watch(EarlyStopping(patience=3), [3, 2, 1, 1.5, 1.2, 0.5])[0] is None
 
 
+def test_patience_counts_from_epoch_0_where_nothing_ever_improves() -> None:
+    assert watch(EarlyStopping(patience=2), [math.nan] * 5) == (2, Memory())
+    assert Memory().best_epoch == 0
+
+
 def test_patience_none_never_stops() -> None:
     assert watch(EarlyStopping(patience=None), [1.0] * 1000)[0] is None
 

@@ -217,6 +217,33 @@ def test_the_penalised_cost_is_what_full_batch_descent_minimises(parts: tuple) -
     )
 
 
+def test_the_first_epoch_has_the_whole_learning_rate_and_the_second_the_decayed_one(parts: tuple) -> None:
+    rule = Optimizer("gradient_descent", 0.1, decay="inverse", decay_rate=1.0)
+    fit = digits_fit(examples=parts, dtype="float64", batch_size=300, optimizer=rule, num_epochs=2)
+    state = fit.advance(begin(fit))
+    expected = begin(fit).parameters()
+    gradients, (X, y) = expected.like(), next(parts[0].blocks())
+    for alpha in (0.1, 0.05):
+        fit.network.cost_and_gradients(X, y, expected, gradients)
+        expected.theta[:] -= alpha * gradients.theta
+    np.testing.assert_allclose(state.theta, expected.theta, rtol=1e-9, atol=1e-12)
+
+
+def test_a_last_batch_that_is_short_counts_by_its_examples(parts: tuple) -> None:
+    rule = Optimizer("gradient_descent", 1e-12)
+    fit = digits_fit(examples=parts, dtype="float64", batch_size=128, optimizer=rule, num_epochs=1, lambd=3.0)
+    curves = fit.advance(begin(fit)).curves()  # batches of 128, 128 and 44 on weights that do not move
+    J = curves["train_cost"][0] + fit.network.penalty(begin(fit).parameters())
+    assert curves["train_cost_penalized"][1] == pytest.approx(J, rel=1e-9)
+
+
+def test_a_batch_of_every_example_and_of_one_are_allowed() -> None:
+    few = digits(4)
+    for size in (1, 4):
+        fit = digits_fit(m=4, examples=few, batch_size=size, num_epochs=1)
+        assert fit.advance(begin(fit)).step == 4 // size
+
+
 def test_l1_makes_weights_sparse(parts: tuple) -> None:
     plain, sparse = (digits_fit(examples=parts, num_epochs=30, lambd_l1=strength) for strength in (0.0, 20.0))
     shares = [fit.advance(begin(fit)).summary()["sparsity"] for fit in (plain, sparse)]
