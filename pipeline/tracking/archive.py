@@ -69,7 +69,12 @@ class Found:
 def objective(parent: Found) -> str:
     """The measure by which the study chose: its objective, or of several the first that is a measure on dev."""
     text = parent.params.get("study.objective", "dev_cost")
-    given = json.loads(text) if text.startswith("[") else [text]
+    try:
+        given = json.loads(text) if text.startswith("[") else [text]
+    except ValueError:
+        raise RecordError(
+            f"study.objective of {parent.study} must be a name or a list of names, but is {text}."
+        ) from None
     return next((name for name in given if name in MEASURES), "dev_cost")
 
 

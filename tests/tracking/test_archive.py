@@ -44,6 +44,12 @@ def test_a_run_is_found_by_id_by_handle_by_name_and_as_the_best(archive: Archive
     assert archive.find("best").handle == f"{STUDY}/trial-0001"
 
 
+def test_a_damaged_objective_is_named(recorder: Recorder, archive: Archive) -> None:
+    recorder.open_sweep("odd", {"study": {"objective": "[[[["}})
+    with pytest.raises(RecordError, match=r"study\.objective of odd must be a name or a list"):
+        archive.best("odd")
+
+
 def test_the_best_is_by_the_objective_of_its_study_and_no_pruned_trial(
     recorder: Recorder, archive: Archive, make_record: MakeRecord
 ) -> None:
