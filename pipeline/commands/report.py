@@ -58,8 +58,8 @@ def report(config: ReportConfig) -> int:
 
 def confirmation(archive: Archive, sweep: Sweep) -> str:
     """What training the best configurations on new seeds showed, if it has been done."""
-    for run in archive.children(sweep.name):
-        if run.kind == "confirm" and run.tags.get("verdict"):
+    for run in archive.children(sweep.name, "confirm"):
+        if run.tags.get("verdict"):
             return f"Confirmed on new seeds: {run.tags['verdict']}"
     return "The best is unconfirmed: it may owe its place to luck (make confirm trains the best again on new seeds)."
 

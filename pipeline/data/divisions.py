@@ -9,8 +9,6 @@ those of division 0's training part; where division r has no training row of a c
 dev rows of division 0 has no column, and stays unknown in every division.
 """
 
-import os
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +17,7 @@ import numpy as np
 
 from pipeline.config.errors import DataError
 from pipeline.config.trial import DataConfig
+from pipeline.config.writing import replacing
 from pipeline.data.arrays import Fold, TrialArrays, checksum, division_file, load_arrays, read_division
 from pipeline.data.store import flat, read_groups
 
@@ -84,6 +83,5 @@ def _write(path: Path, folds: list[Fold]) -> None:
     parts = flat({str(k): fold for k, fold in enumerate(folds)})
     own = np.frombuffer(checksum(parts).encode(), np.uint8)
     path.parent.mkdir(exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as draft:
-        np.savez(draft, checksum=own, **parts)
-    os.replace(draft.name, path)
+    with replacing(path) as file:
+        np.savez(file, checksum=own, **parts)

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.config.errors import DataError
+from pipeline.config.writing import replacing
 from pipeline.data.arrays import Fold, checksum, digest_arrays, read_folds
 
 _REMEMBERED = {"digest": str, "source_digest": str, "description": dict, "recipe": dict}
@@ -78,9 +79,8 @@ def _restore_statistics(trial: Path, meta: dict[str, Any]) -> None:
 
 def write_folds(trial: Path, folds: dict[str, Fold]) -> None:
     """Write folds.npz in one step."""
-    with tempfile.NamedTemporaryFile(dir=trial, prefix=".", delete=False) as draft:
-        np.savez(draft, **flat(folds))
-    Path(draft.name).replace(trial / "folds.npz")
+    with replacing(trial / "folds.npz") as file:
+        np.savez(file, **flat(folds))
 
 
 def remember(store: Path, key: str, found: dict[str, Any]) -> None:
@@ -183,6 +183,5 @@ def _move(draft: Path, place: Path) -> None:
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".", delete=False, encoding="utf-8") as draft:
-        json.dump(value, draft, indent=1, ensure_ascii=False)
-    Path(draft.name).replace(path)
+    with replacing(path) as file:
+        file.write(json.dumps(value, indent=1, ensure_ascii=False).encode())

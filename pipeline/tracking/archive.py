@@ -195,14 +195,15 @@ class Archive:
         known = ", ".join(run.study for run in self.studies()[:10]) or "none"
         raise RecordError(f"STUDY must be one of those in the store ({known}), but is {study}.")
 
-    def children(self, study: str) -> list[Found]:
-        """The trials and the baseline of a study, by name."""
-        parent = self.parent(study)
-        return sorted(self._search(f"tags.`{PARENT}` = '{parent.run_id}'"), key=lambda run: run.name)
+    def children(self, study: str, kind: str | None = None) -> list[Found]:
+        """The runs of a study of a kind, or its trials, baseline and confirmations, by name."""
+        condition = f"tags.`{PARENT}` = {quoted(self.parent(study).run_id)}"
+        condition += f" and tags.kind = {quoted(kind)}" if kind else ""
+        return sorted(self._search(condition), key=lambda run: run.name)
 
     def trials(self, study: str) -> list[Found]:
         """The trials of a study in order."""
-        return [run for run in self.children(study) if run.kind == "trial"]
+        return self.children(study, "trial")
 
     def below(self, run_id: str) -> list[Found]:
         """The children of a run of any kind, by name."""

@@ -5,15 +5,15 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import yaml
 
 from pipeline.config.addresses import mask
+from pipeline.config.writing import replacing
 from pipeline.gradcheck.report import GradientReport
 from pipeline.trials.record import TrialRecord
 
@@ -119,32 +119,14 @@ def _check_text(report: Mapping[str, Any]) -> str:
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write an uncompressed `.npz` in one step."""
-    with _replacing(path) as file:
+    with replacing(path) as file:
         np.savez(file, **{name: np.asarray(values) for name, values in arrays.items()})  # type: ignore[arg-type]
 
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file in one step."""
-    with _replacing(path) as file:
+    with replacing(path) as file:
         file.write(content)
-
-
-class _replacing:
-    """A file that takes the place of `path` when closed without an error, and leaves nothing behind otherwise."""
-
-    def __init__(self, path: Path) -> None:
-        self.path, self.draft = path, path.with_name(f".{path.name}.{os.getpid()}")
-
-    def __enter__(self) -> IO[bytes]:
-        self.file = self.draft.open("wb")
-        return self.file
-
-    def __exit__(self, failed: type[BaseException] | None, *_: object) -> None:
-        self.file.close()
-        if failed:
-            self.draft.unlink(missing_ok=True)
-        else:
-            os.replace(self.draft, self.path)
 
 
 def _json(value: Any) -> str:

@@ -6,8 +6,6 @@ A record file is an `.npz` archive of arrays and one JSON text, read without pic
 import dataclasses
 import json
 import math
-import os
-import tempfile
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline.config.writing import replacing
 from pipeline.training.means import mean_by_repeat
 
 if TYPE_CHECKING:
@@ -129,16 +128,8 @@ class TrialRecord:
             arrays |= {f"fit_curves/{number}/{name}": values for name, values in curves.items()}
         meta = {name: getattr(self, name) for name in _PLAIN_FIELDS}
         arrays[_META] = np.frombuffer(json.dumps(meta).encode(), dtype=np.uint8)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                np.savez(file, **arrays)  # type: ignore[arg-type]
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        with replacing(path, durable=True) as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: Path) -> "TrialRecord":

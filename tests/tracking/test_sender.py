@@ -196,6 +196,44 @@ def test_a_record_that_was_damaged_and_is_made_anew_is_sent(
     assert sender.close(PATIENCE_S).names == ()
 
 
+def test_a_store_that_stays_away_is_asked_ever_less_often(
+    flaky: Flaky, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits, enough = [], threading.Event()
+
+    def pause(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) >= 8:
+            enough.set()
+            flaky.away.clear()
+
+    made = Sender(lambda: flaky, tmp_path / "outbox", study=STUDY, config={}, first_wait_s=0.5)  # type: ignore[arg-type, return-value]
+    monkeypatch.setattr(made, "_pause", pause)
+    flaky.away.set()
+    made.start()
+    assert enough.wait(PATIENCE_S)
+    made.close(PATIENCE_S)
+    assert waits[:8] == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
+
+
+def test_a_record_that_the_store_refuses_is_tried_five_times_and_once_more_at_the_end(
+    sender: Sender, recorder: Recorder, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = []
+
+    def write(*arguments: object, **named: object) -> str:
+        tries.append(named["name"])
+        raise TrackingError("It is refused.")
+
+    monkeypatch.setattr(recorder, "write", write)
+    put(sender, make_record(), "trial-0000")
+    with sender._wake:
+        assert sender._wake.wait_for(lambda: sender._aside, PATIENCE_S)
+    assert len(tries) == 5
+    assert sender.close(PATIENCE_S).reason == "trial-0000 was refused: It is refused."
+    assert len(tries) == 6
+
+
 def test_a_damaged_record_does_not_hold_up_the_others(
     sender: Sender, recorder: Recorder, make_record: MakeRecord
 ) -> None:

@@ -1,5 +1,6 @@
 """A record's file comes back whole or is refused."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -35,3 +36,12 @@ def test_what_is_no_whole_record_is_a_value_error(damage: str, tmp_path: Path) -
         path.write_bytes({"empty": b"", "torn": whole[: len(whole) // 2], "text": b"no record"}[damage])
     with pytest.raises(ValueError, match=r".+"):
         TrialRecord.load(path)
+
+
+def test_a_record_is_on_the_disk_before_it_takes_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = []
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (done.append("fsync"), fsync(descriptor)))
+    monkeypatch.setattr(os, "replace", lambda *paths: (done.append("replace"), replace(*paths)))
+    record().save(tmp_path / "trial.npz")
+    assert done == ["fsync", "replace"]
