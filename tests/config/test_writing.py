@@ -19,13 +19,17 @@ def test_the_new_content_takes_the_place_of_the_old_at_the_end_alone(tmp_path: P
     assert os.listdir(tmp_path) == ["file"]
 
 
+def fail_half_way(path: Path) -> None:
+    with replacing(path) as file:
+        file.write(b"half of the n")
+        raise RuntimeError("no")
+
+
 def test_a_failure_leaves_the_old_content_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
-    context = replacing(path)
-    context.__enter__().write(b"half of the n")
     with pytest.raises(RuntimeError, match="no"):
-        context.__exit__(RuntimeError, RuntimeError("no"), None)
+        fail_half_way(path)
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["file"]
 
