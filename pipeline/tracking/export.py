@@ -11,7 +11,7 @@ from pipeline.config.errors import RecordError
 from pipeline.tracking import facts, files
 from pipeline.trials.record import TrialRecord
 
-CSV, PARQUET, REPORT = "metrics.csv", "metrics.parquet", "report.md"
+CSV, PARQUET, REPORT = "metrics.csv", "metrics.parquet", "README.md"
 
 
 def export(record: TrialRecord, folder: Path, *, kind: str, name: str, run_id: str = "") -> Path:
@@ -37,9 +37,13 @@ def export(record: TrialRecord, folder: Path, *, kind: str, name: str, run_id: s
 
 def rerun_command(record: TrialRecord, folder: Path) -> str:
     """The command that repeats an exported run; data that are not built in have to be allowed."""
-    data = record.config.get("data", {})
-    allowed = "" if data.get("source", "builtin") == "builtin" else " ARGS=allow_path=true"
+    allowed = "" if _is_built_in(record) else " ARGS=allow_path=true"
     return f"make rerun RUN={shlex.quote(str(folder))}{allowed}"
+
+
+def _is_built_in(record: TrialRecord) -> bool:
+    data = record.config.get("data", {})
+    return not isinstance(data, Mapping) or data.get("source", "builtin") == "builtin"
 
 
 def metrics_table(record: TrialRecord) -> tuple[list[str], np.ndarray]:
@@ -92,6 +96,7 @@ def report(record: TrialRecord, folder: Path, *, kind: str, name: str, run_id: s
         "",
         facts.description(record, kind, name, folder.name),
         "",
+        *_how_to_repeat(record, folder),
         "## Data",
         *_bullets({key: value for key, value in record.data.items() if not isinstance(value, dict | list)}),
         "",
@@ -109,6 +114,35 @@ def report(record: TrialRecord, folder: Path, *, kind: str, name: str, run_id: s
         "",
     ]
     return "\n".join(lines)
+
+
+def _how_to_repeat(record: TrialRecord, folder: Path) -> list[str]:
+    """How a stranger repeats the run, and what of this folder that proves."""
+    allowed = "" if _is_built_in(record) else " allow_path=true"
+    data = (
+        []
+        if _is_built_in(record)
+        else [
+            "",
+            "Its data are not in this folder: the command reads the file or download that `config.yaml` names, which "
+            "`allow_path=true` permits, and compares its digest.",
+        ]
+    )
+    return [
+        "## Repeat it",
+        "With the package installed (`pip install` of the project's folder or wheel), from the folder above this one:",
+        "",
+        f"    sweep-pipeline rerun run={shlex.quote(folder.name)}{allowed}",
+        "",
+        "It trains again from the recorded configuration and ends with 0 if every bit is the same.",
+        *data,
+        "",
+        "Verified by it: the configuration, every metric at every epoch, all parameters, the errors of the gradient "
+        "checks, the outcome, the digest of the data; and before that, by SHA-256, that no file was damaged.",
+        "Only recorded, as whoever made this folder says: the commit and the uncommitted changes, the processor and "
+        "the times, this page, and the metrics as CSV and Parquet.",
+        "",
+    ]
 
 
 _FILES = {

@@ -22,6 +22,9 @@ SPREADS = ("dev_cost_sd", "dev_error_sd", "balanced_error_sd")
 NORM_STEPS = 5
 """Per-layer norms go to MLflow at so many epochs; `curves.npz` has them all."""
 
+SUMMARY = "summary"
+"""Tag that says in one column of the run list what was tried."""
+
 MAX_PARAM, MAX_TAG = 6000, 5000
 TERMINAL = {"failed": "FAILED"}
 """Run status by outcome; every other outcome is a result, so FINISHED."""
@@ -83,6 +86,7 @@ def tags(record: TrialRecord) -> dict[str, str]:
         "record_format": record.format,
         "data_digest": record.data.get("digest"),
         "seed": record.config.get("seed"),
+        SUMMARY: regularisation(record.config),
         **{f"gradcheck_{moment}": report.get("verdict") for moment, report in record.gradient_checks.items()},
         **{f"diagnosis_{key}": value for key, value in record.diagnosis.items() if isinstance(value, str)},
         "diagnosis_remedies": "; ".join(map(str, record.diagnosis.get("remedies") or [])),
@@ -125,7 +129,8 @@ def description(record: TrialRecord, kind: str, name: str, handle: str) -> str:
 
 def _table(summary: Mapping[str, float]) -> str:
     shown = ("best_epoch", "best_dev_cost", "best_dev_error", "best_train_cost", "best_train_error")
-    rows = [f"| {key.replace('_', ' ')} | {summary[key]:.6g} |" for key in shown if key in summary]
+    errors = {key: f" ± {summary[f'{key}_se']:.2g}" for key in shown if f"{key}_se" in summary}
+    rows = [f"| {key.replace('_', ' ')} | {summary[key]:.6g}{errors.get(key, '')} |" for key in shown if key in summary]
     return "\n".join(["| at the returned parameters | |", "|---|---|", *rows]) if rows else ""
 
 
@@ -144,15 +149,33 @@ def _diagnosis(diagnosis: Mapping[str, Any]) -> str:
     return f"**Diagnosis:** {words} ({', '.join(numbers)}){advice}"
 
 
+def regularisation(config: Mapping[str, Any]) -> str:
+    """The values that a sweep searches most often: "λ 2.5, keep_prob 0.85, scale 0.4"."""
+    named = {"λ": "regularization.lambd", "keep_prob": "regularization.keep_prob", "scale": "model.init.scale"}
+    values = {name: _at(config, path) for name, path in named.items()}
+    return ", ".join(f"{name} {_short(value)}" for name, value in values.items() if value is not None)
+
+
+def _short(value: Any) -> str:
+    return f"[{', '.join(map(short, value))}]" if isinstance(value, list) else short(value)
+
+
 def _what(config: Mapping[str, Any]) -> str:
     def at(path: str) -> str:
-        value: Any = config
-        for key in path.split("."):
-            value = value.get(key) if isinstance(value, Mapping) else None
-        return markdown(short(value))
+        return markdown(_short(_at(config, path)))
 
+    fits = config.get("repeats", 1)
     return (
         f"{at('data.name')}, hidden units {at('model.hidden_units')}, {at('model.activation')}, "
         f"λ = {at('regularization.lambd')}, keep_prob = {at('regularization.keep_prob')}, "
         f"init scale = {at('model.init.scale')}, {at('training.optimizer')}, seed {at('seed')}"
+        + (f", mean of {markdown(fits)} repeats" if fits != 1 else "")
     )
+
+
+def _at(config: Mapping[str, Any], path: str) -> Any:
+    """The value at a dotted path; None where there is none."""
+    value: Any = config
+    for key in path.split("."):
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value

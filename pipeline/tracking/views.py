@@ -20,10 +20,10 @@ TAG = "mlflow.sharedViewState."
 ALL = "sweeps"
 """Key of the view of all sweeps; a study's own view has its name as key."""
 
-METRICS = ("best_dev_cost", "best_dev_error", "best_train_error", "best_epoch")
+METRICS = ("best_dev_cost", "best_dev_error", "best_dev_cost_se", "best_train_error", "best_epoch")
 PARAMS = ("regularization.lambd", "regularization.keep_prob", "model.init.scale")
-TAGS = ("outcome", "diagnosis_verdict", "gradcheck_init", "gradcheck_trained")
-CURVES = ("dev_cost", "train_cost", "dev_error", "train_error")
+TAGS = ("summary", "outcome", "diagnosis_verdict", "gradcheck_init", "gradcheck_trained")
+CURVES = ("dev_cost", "dev_cost_sd", "train_cost", "dev_error", "train_error")
 MOST_SEARCHED = 8
 """Searched values beyond these get no column."""
 MOST_VIEWS = 20

@@ -75,9 +75,15 @@ CASES = [
     (["sweep", "study.trials=0"], "study.trials must be greater than or equal to 1, but is 0."),
     (["sweep", "study.name=a/b"], "study.name must be 1 to 100 letters, digits"),
     (["sweep", "study.objective=[dev_error,parameters]", "pruner=median"], "pruner must be none (pruner=none)"),
-    (["sweep", "study.objective=parameters"], "study.objective must be dev_cost, dev_error or balanced_error, or a list of"),
+    (
+        ["sweep", "study.objective=parameters"],
+        "study.objective must be dev_cost, dev_error or balanced_error, or a list of",
+    ),
     (["sweep", "study.objective=[]"], "study.objective must be dev_cost, dev_error or balanced_error, or a list of"),
-    (["sweep", "study.objective=[dev_error,dev_error]"], "study.objective must be dev_cost, dev_error or balanced_error, or a list of"),
+    (
+        ["sweep", "study.objective=[dev_error,dev_error]"],
+        "study.objective must be dev_cost, dev_error or balanced_error, or a list of",
+    ),
     (["sweep", "study.enqueue=[{regularization.lambd: 99}]"], "regularization.lambd must be in"),
     (["sweep", "study.enqueue=[{seed: 1}]"], "study.enqueue names seed, which must be in search.space, but is not."),
     (

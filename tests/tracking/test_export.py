@@ -24,7 +24,8 @@ def test_an_exported_folder_is_a_record_again(make_record: MakeRecord, tmp_path:
     text = (folder / REPORT).read_text()
     assert "ab" * 16 in text
     assert "c0ffee" in text
-    assert "make rerun RUN=out" in text
+    assert "sweep-pipeline rerun run=out\n" in text
+    assert "Only recorded" in text
 
 
 def test_the_csv_gives_every_bit_back_and_the_parquet_too(make_record: MakeRecord, tmp_path: Path) -> None:

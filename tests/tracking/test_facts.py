@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pipeline.tracking.facts import curve_points, description, metrics
+from pipeline.tracking.facts import curve_points, description, metrics, params, regularisation, tags
 from tests.tracking.conftest import a_check, a_record
 
 
@@ -36,3 +36,26 @@ def test_the_number_of_parameters_is_of_one_fit() -> None:
 def test_the_spread_over_fits_is_sent_for_every_epoch() -> None:
     points = curve_points({"dev_cost": np.ones(40), "dev_cost_sd": np.ones(40)}, norms=False)
     assert list(points["dev_cost_sd"]) == list(range(40))
+
+
+def test_a_tag_says_in_one_column_what_was_tried() -> None:
+    config = a_record().config
+    config["regularization"] |= {"lambd": 2.5, "keep_prob": [0.85, 0.9]}
+    config["model"]["init"]["scale"] = 0.4
+    assert regularisation(config) == "λ 2.5, keep_prob [0.85, 0.9], scale 0.4"
+    assert tags(a_record())["summary"] == "λ 0, keep_prob 1, scale 1"
+
+
+def test_the_mean_over_repeats_is_shown_with_its_standard_error() -> None:
+    record = a_record(summary={"best_dev_cost": 0.0712345, "best_dev_cost_se": 0.00345})
+    record.config["repeats"] = 4
+    text = description(record, "trial", "trial-0007", "s/trial-0007")
+    assert "| best dev cost | 0.0712345 ± 0.0034 |" in text
+    assert "mean of 4 repeats" in text
+
+
+def test_no_metric_and_no_param_is_rounded() -> None:
+    record = a_record(summary={"best_dev_cost": 0.1 + 0.2})
+    record.config["regularization"]["lambd"] = 1 / 3
+    assert metrics(record)["best_dev_cost"] == 0.30000000000000004
+    assert float(params(record.config)["regularization.lambd"]) == 1 / 3
