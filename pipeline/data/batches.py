@@ -40,7 +40,8 @@ def normalize(rows: Array, normalization: Normalization, out: Array) -> None:
 class Examples:
     """Some rows of a data set, as mini-batches X : (n_x, b) with labels y : (b,).
 
-    A set of up to `resident_bytes` keeps one normalised copy; of a larger one, blocks are gathered from the raw rows.
+    A set of up to `resident_bytes` is one block, of which a normalised copy is kept if `keep`, and else made when it is
+    needed; of a larger set, smaller blocks are gathered from the raw rows. `keep` changes no bit.
     A batch is a view of a block that the next block overwrites.
 
     Parameters
@@ -63,6 +64,7 @@ class Examples:
         dtype: DTypeLike = np.float32,
         *,
         resident_bytes: int = RESIDENT_BYTES,
+        keep: bool = True,
     ) -> None:
         _check_rows(X, y, index)
         self.m, self.n_x = len(index), X.shape[1]
@@ -72,14 +74,15 @@ class Examples:
         self.block_rows = max(1, min(resident_bytes, BLOCK_BYTES) // row_bytes)
         self._block = np.empty((0, self.n_x), self.dtype)
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused here, by name
-            self._resident = self._gather(slice(0, self.m)) if self.m * row_bytes <= resident_bytes else None
+            self._is_one_block = self.m * row_bytes <= resident_bytes
+            self._resident = self._gather(slice(0, self.m)) if keep and self._is_one_block else None
             for block, labels in self.blocks():
                 check_examples(block, labels, self.n_x, int(self.labels.max()) + 1)
 
     def batches(self, batch_size: int, streams: RandomStreams, augment: Augment | None = None) -> Iterator[Batch]:
         """Give every example once, in a new random order; one batch of all needs no order and draws none."""
-        if batch_size >= self.m and augment is None and self._resident is not None:
-            yield self._resident.T, self.labels
+        if batch_size >= self.m and augment is None and self._is_one_block:
+            yield from self.blocks()
             return
         order = streams.shuffle.permutation(self.m)
         block_rows = max(batch_size, self.block_rows // batch_size * batch_size)
@@ -92,12 +95,18 @@ class Examples:
 
     def blocks(self) -> Iterator[Batch]:
         """Give every example once, in the order of the index, never augmented."""
-        if self._resident is not None:
-            yield self._resident.T, self.labels
+        if self._is_one_block:
+            rows = self._gather(slice(0, self.m)) if self._resident is None else self._resident
+            yield rows.T, self.labels
             return
         for start in range(0, self.m, self.block_rows):
             part = slice(start, min(start + self.block_rows, self.m))
             yield self._gather(part, self.reserve(part.stop - start)).T, self.labels[part]
+
+    @property
+    def kept_bytes(self) -> int:
+        """Size of the normalised copy that is kept."""
+        return 0 if self._resident is None else self._resident.nbytes
 
     def head(self, count: int) -> Batch:
         """Give the first `count` examples, in memory of their own."""

@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
+import numpy as np
+
 from pipeline.config.trial import TrialConfig
 from pipeline.data import batches
 from pipeline.data.arrays import Fold, TrialArrays
@@ -98,14 +100,14 @@ def network(config: TrialConfig, architecture: Architecture, rows: Fold, max_bat
     return Network(architecture, regularization, dtype=config.training.dtype, max_batch=max_batch)
 
 
-def make_fit(config: TrialConfig, architecture: Architecture, arrays: TrialArrays, rows: Fold, keep: int = 1) -> Fit:
-    """Build one fit; `keep` is how many fits the trial has, whose examples are kept for its next segment."""
+def make_fit(config: TrialConfig, architecture: Architecture, arrays: TrialArrays, rows: Fold) -> Fit:
+    """Build one fit."""
     t = config.training
     batch_size = len(rows.train) if isinstance(t.batch_size, str) else min(t.batch_size, len(rows.train))
     return Fit(
         network(config, architecture, rows, max(batch_size, PROBE_EXAMPLES)),
-        examples(arrays, rows, "train", t.dtype, keep),
-        examples(arrays, rows, "dev", t.dtype, keep) if len(rows.dev) else None,
+        examples(arrays, rows, "train", t.dtype),
+        examples(arrays, rows, "dev", t.dtype) if len(rows.dev) else None,
         _optimizer(config),
         batch_size=batch_size,
         num_epochs=t.num_epochs,
@@ -127,14 +129,23 @@ def _optimizer(config: TrialConfig) -> Optimizer:
     )
 
 
-def examples(arrays: TrialArrays, rows: Fold, part: str, dtype: str, keep: int) -> Examples:
-    """Return the examples of a part, kept for the trial's next segment and for the next trial on the same arrays."""
+def examples(arrays: TrialArrays, rows: Fold, part: str, dtype: str) -> Examples:
+    """Return the examples of a part, kept for the trial's next segment and for the next trial with the same fits.
+
+    Beyond `KEPT_BYTES` their rows are gathered when they are needed, from the arrays that all workers share.
+    """
     kept, key = _KEPT.examples, (id(arrays), id(rows), part, dtype)
     if key not in kept:
-        while len(kept) >= 2 * keep:
-            kept.pop(next(iter(kept)))
-        kept[key] = (arrays, rows, Examples(arrays.X, arrays.y, getattr(rows, part), rows.normalization, dtype))
+        index, in_all = getattr(rows, part), sum(examples.kept_bytes for *_, examples in kept.values())
+        keep = in_all + len(index) * arrays.X.shape[1] * np.dtype(dtype).itemsize <= KEPT_BYTES
+        kept[key] = (arrays, rows, Examples(arrays.X, arrays.y, index, rows.normalization, dtype, keep=keep))
     return kept[key][2]
+
+
+def forget_others(arrays: TrialArrays, fits: Sequence[Planned]) -> None:
+    """Drop the examples of all fits but these."""
+    wanted = {(id(arrays), id(fit.rows)) for fit in fits}
+    _KEPT.examples = {key: kept for key, kept in _KEPT.examples.items() if key[:2] in wanted}
 
 
 class _Kept(threading.local):
@@ -148,3 +159,5 @@ class _Kept(threading.local):
 
 
 _KEPT = _Kept()
+KEPT_BYTES = 2 * batches.RESIDENT_BYTES
+"""What a thread's normalised examples may take: those of one fit always fit in."""

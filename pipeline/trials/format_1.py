@@ -15,7 +15,7 @@ from pipeline.training.diagnosis import diagnosis_of
 from pipeline.training.fit import FitState
 from pipeline.training.means import Curves
 from pipeline.trials.environment import environment
-from pipeline.trials.fits import begin, make_fit, plan
+from pipeline.trials.fits import begin, forget_others, make_fit, plan
 from pipeline.trials.gradients import check
 from pipeline.trials.parts import architecture_of
 from pipeline.trials.record import TrialRecord
@@ -29,6 +29,7 @@ def repeat_folds(config: TrialConfig, arrays: TrialArrays, stop_fold: int | None
     """
     began, started_at = time.perf_counter(), time.time()
     architecture, planned = architecture_of(config, arrays), plan(config, arrays)
+    forget_others(arrays, planned)
     checks, states = {}, list[FitState]()
     with one_thread(), np.errstate(all="ignore"):
         for each in planned[:stop_fold]:

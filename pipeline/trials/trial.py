@@ -26,7 +26,7 @@ from pipeline.training.diagnosis import diagnosis_of
 from pipeline.training.fit import Fit, FitState
 from pipeline.training.means import mean_curves, mean_measures, mean_summary
 from pipeline.trials.environment import environment
-from pipeline.trials.fits import Planned, begin, make_fit, outcome, plan, train
+from pipeline.trials.fits import Planned, begin, forget_others, make_fit, outcome, plan, train
 from pipeline.trials.format_1 import repeat_folds
 from pipeline.trials.gradients import check
 from pipeline.trials.parts import architecture_of
@@ -179,7 +179,8 @@ class _Trainer:
     def fits(self) -> list[Fit]:
         """One for each of the plan, with memory to train in."""
         c, a = self.config, self.arrays
-        return [make_fit(c, self.architecture, a, planned.rows, len(self.plan)) for planned in self.plan]
+        forget_others(a, self.plan)
+        return [make_fit(c, self.architecture, a, planned.rows) for planned in self.plan]
 
     def begin(self) -> Segment:
         """Check the gradients at the initial values, and return the trial before its first epoch."""

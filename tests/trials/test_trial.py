@@ -24,7 +24,7 @@ from pipeline.data.sampling import stratified_sample
 from pipeline.nn import penalties
 from pipeline.reporting.layers_picture import draw_layers
 from pipeline.training.fit import Fit
-from pipeline.trials import trial
+from pipeline.trials import fits, trial
 from pipeline.trials.record import TrialRecord
 from pipeline.trials.threads import controller, one_thread
 from pipeline.trials.trial import WrongGradient, advance, run_trial
@@ -289,3 +289,14 @@ def test_the_layers_of_older_means_are_drawn_at_their_last_epoch(tmp_path: Path)
     curves = {f"{name}_norm_1": np.ones(4) for name in ("weight", "activation", "gradient")}
     record = TrialRecord({}, curves=curves, summary={"best_epoch": 9.0}, format=1)
     assert draw_layers(record, tmp_path / "layers.png") is not None
+
+
+def test_examples_that_are_not_kept_give_the_same_bits(arrays: TrialArrays, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = replace(config(), repeats=2)
+    expected = run_trial(settings, arrays)
+    fits.forget_others(arrays, [])
+    monkeypatch.setattr(fits, "KEPT_BYTES", 50_000)  # one training part, of 341 rows of 30 floats, and not the other
+    assert_same_bits(run_trial(settings, arrays), expected)
+    kept = [examples.kept_bytes for *_, examples in fits._KEPT.examples.values()]
+    assert sorted(size > 0 for size in kept) == [False, False, False, True]
+    fits.forget_others(arrays, [])
