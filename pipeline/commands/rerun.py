@@ -43,7 +43,7 @@ def rerun(config: RerunConfig) -> int:
 
     def announce(original: Original, environment: dict[str, Any], arithmetic: Arithmetic) -> None:
         if arithmetic != current():
-            console.print(f"Trained with {arithmetic}, as the record was; this processor by itself has {current()}.")
+            console.print(f"Trained with {arithmetic}, as the record was; this command by itself has {current()}.")
         say_differences(original.record, environment | {"code": code})
 
     for repetition in repeat(config, wanted, announce):

@@ -52,7 +52,7 @@ from pipeline.tracking.openings import openings, test_set_sentence
 from pipeline.tracking.recorder import Recorder
 from pipeline.tracking.sender import Sender
 from pipeline.trials.environment import code_version
-from pipeline.trials.kernels import choose
+from pipeline.trials.kernels import choose, current, restarted
 from pipeline.trials.record import TrialRecord
 from pipeline.trials.trial import Segment
 
@@ -95,6 +95,8 @@ def carry_out(config: SweepConfig, study: optuna.Study, space: Space, prepared: 
             sender.start().opened()  # after the workers: an address where none are leaves no run behind
             say_data(config, prepared)
             console.print(f"Study {name}: {standing(study, config)}")
+            if restarted():
+                console.print(f"Computing with {current()}, as the study began.")
             if config.study.lag is None:
                 console.print("study.lag=null: the search runs free, so the same command may find another result.")
             with SweepProgress(config.study.trials) as progress:

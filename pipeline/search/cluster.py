@@ -1,5 +1,6 @@
 """Trials on a Dask cluster; the only module that imports `distributed`."""
 
+import logging
 import platform
 import tempfile
 import threading
@@ -32,6 +33,7 @@ def cluster(config: WorkersConfig, arrays: Sequence[Path], arithmetic: Arithmeti
         No scheduler answers at the address, or a worker has another arithmetic.
     """
     assert config.address is not None, "check_workers refuses this"
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what it loses is told here, in sentences
     inner = Cluster(config.address, config.count, arrays, arithmetic, patience=config.patience)
     inner.begin()
     with closing(GivenOutAgain(inner)) as executor:

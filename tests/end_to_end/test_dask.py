@@ -10,44 +10,63 @@ from types import SimpleNamespace
 
 import pytest
 
+from pipeline.trials.kernels import current
 from tests.end_to_end.sweeps import ROOT, SMALL, assert_whole, run, searched, started, wait_for_lines
 from tests.servers import free_port
 
 distributed = pytest.importorskip("distributed", reason="Dask is an optional extra")
 
 
-@pytest.fixture(params=[1, 2], ids=["one thread", "two threads"])
-def cluster(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
-    """A scheduler and three workers of one or two threads, which do not share the coordinator's working directory."""
-    address = f"tcp://127.0.0.1:{free_port()}"
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": tmp_path, "env": environment}
-    dask = [sys.executable, "-m", "dask"]
-    scheduler = subprocess.Popen(
-        [*dask, "scheduler", "--host", "127.0.0.1", "--port", address.rsplit(":", 1)[1], "--no-dashboard"], **quiet
-    )
-    threads = ("--nthreads", str(request.param))
-    command = [*dask, "worker", address, *threads, "--no-dashboard", "--no-nanny", "--host", "127.0.0.1"]
-    workers = [subprocess.Popen(command, **quiet) for _ in range(3)]
-    try:
-        with distributed.Client(address, timeout="60s") as client:
+class Cluster:
+    """A scheduler and workers as processes, which can be started again at the same address."""
+
+    def __init__(self, folder: Path) -> None:
+        self.address = f"tcp://127.0.0.1:{free_port()}"
+        self._folder = folder
+        self.scheduler: subprocess.Popen[bytes] | None = None
+        self.workers: list[subprocess.Popen[bytes]] = []
+
+    def start(self, threads: int = 1, **variables: str) -> None:
+        """Start a scheduler and three workers, which do not share the coordinator's working directory."""
+        port = self.address.rsplit(":", 1)[1]
+        self.scheduler = self._dask("scheduler", "--host", "127.0.0.1", "--port", port)
+        options = ("--nthreads", str(threads), "--no-nanny", "--host", "127.0.0.1")
+        self.workers = [self._dask("worker", self.address, *options, **variables) for _ in range(3)]
+        with distributed.Client(self.address, timeout="60s") as client:
             client.wait_for_workers(3, timeout=60)
-        yield address, workers
-    finally:
-        for process in [*workers, scheduler]:
+
+    def kill(self) -> None:
+        for process in [*self.workers, *filter(None, [self.scheduler])]:
             process.kill()
             process.wait()
 
+    def _dask(self, *arguments: str, **variables: str) -> "subprocess.Popen[bytes]":
+        return subprocess.Popen(
+            [sys.executable, "-m", "dask", *arguments, "--no-dashboard"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd=self._folder,
+            env=os.environ | {"PYTHONPATH": str(ROOT)} | variables,
+        )
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    cluster = Cluster(tmp_path)
+    try:
+        yield cluster
+    finally:
+        cluster.kill()
+
 
 @pytest.mark.slow
-def test_a_sweep_on_a_cluster_survives_a_killed_worker(
-    tmp_path: Path, cluster: tuple[str, list[subprocess.Popen[bytes]]]
-) -> None:
-    address, workers = cluster
-    dask = ("workers=dask", f"workers.address={address}", "workers.count=6")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_sweep_on_a_cluster_survives_a_killed_worker(tmp_path: Path, cluster: Cluster, threads: int) -> None:
+    cluster.start(threads)
+    dask = ("workers=dask", f"workers.address={cluster.address}", "workers.count=6")
     with started(tmp_path, "sweep", *SMALL, "study.trials=16", *dask) as process:
         assert wait_for_lines(process, tmp_path, 40)
-        workers[0].send_signal(signal.SIGKILL)
+        cluster.workers[0].send_signal(signal.SIGKILL)
         output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
     assert_whole(tmp_path, 16)
@@ -55,6 +74,46 @@ def test_a_sweep_on_a_cluster_survives_a_killed_worker(
     assert "17 identical" in again.stdout, again.stdout + again.stderr
     assert run(tmp_path / "here", "sweep", *SMALL, "study.trials=16").returncode == 0
     assert searched(tmp_path / "here") == searched(tmp_path)
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_is_lost_and_comes_back_fails_no_trial(tmp_path: Path, cluster: Cluster) -> None:
+    cluster.start()
+    dask = ("workers=dask", f"workers.address={cluster.address}", "workers.count=3")
+    with started(tmp_path, "sweep", *SMALL, "study.trials=16", *dask) as process:
+        assert wait_for_lines(process, tmp_path, 40)
+        cluster.kill()
+        cluster.start()
+        output, _ = process.communicate(timeout=180)
+    assert process.returncode == 0, output
+    assert "0 failed." in output
+    assert_whole(tmp_path, 16)
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_stays_away_ends_the_sweep_in_a_sentence(tmp_path: Path, cluster: Cluster) -> None:
+    cluster.start()
+    dask = ("workers=dask", f"workers.address={cluster.address}", "workers.count=3", "workers.patience=3")
+    with started(tmp_path, "sweep", *SMALL, "study.trials=16", *dask) as process:
+        assert wait_for_lines(process, tmp_path, 40)
+        cluster.kill()
+        output, _ = process.communicate(timeout=180)
+    assert process.returncode == 1, output
+    assert "is gone, and none answered for 3 s (workers.patience)" in " ".join(output.split())
+    assert "Traceback" not in output
+
+
+@pytest.mark.slow
+def test_workers_with_another_arithmetic_are_refused_with_the_variables_to_start_them_with(
+    tmp_path: Path, cluster: Cluster
+) -> None:
+    cluster.start(OPENBLAS_CORETYPE="Nehalem")
+    dask = ("workers=dask", f"workers.address={cluster.address}", "workers.count=3")
+    refused = run(tmp_path, "sweep", *SMALL, *dask)
+    assert refused.returncode == 1
+    assert "error: the Dask worker tcp://" in refused.stderr
+    assert "computes with OpenBLAS kernel Nehalem" in refused.stderr
+    assert f"start it with OPENBLAS_CORETYPE='{current().kernel}' NPY_DISABLE_CPU_FEATURES='" in refused.stderr
 
 
 @pytest.mark.slow
