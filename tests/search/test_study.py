@@ -201,7 +201,7 @@ class TestWhatCannotBe:
         ("sections", "sentence"),
         [
             ({"pruner": {"name": "median", "first_rung": 100000}}, "pruner.first_rung must be below .*, but is 100000"),
-            ({"study": {"objective": []}}, "study.objective must be dev_cost or dev_error"),
+            ({"study": {"objective": []}}, "study.objective must be dev_cost, dev_error or balanced_error"),
             ({"study": {"objective": ["dev_cost", "dev_error"], "stall": 3}}, "study.stall must be null"),
             ({"study": {"enqueue": [{"nope": 1}]}}, "study.enqueue names nope"),
             ({"sampler": {"name": "cmaes"}, "study": {"objective": ["dev_cost", "dev_error"]}}, "must have one obj"),
