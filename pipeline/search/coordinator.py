@@ -163,7 +163,9 @@ class Coordinator:
             return True
         ended = self.search.ended(number)
         if plan.minutes is not None and time.monotonic() - self._began > 60 * plan.minutes:
-            self.stopped = f"the budget of {plan.minutes:g} minutes is used up"
+            self.stopped = (
+                f"the budget of {plan.minutes:g} minutes is used up (the clock ended it, not a rule that repeats)"
+            )
         elif plan.stall is not None and _stalled(ended, plan.stall):
             self.stopped = f"the last {plan.stall} finished trials brought no improvement"
         elif _failures(ended, since=self.study.user_attrs.get("gave_up_at", 0)) >= plan.max_failures:

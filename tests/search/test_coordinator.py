@@ -251,7 +251,7 @@ class TestEnds:
 
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
         ended = sweep.run(50, Arithmetic(half_a_minute), minutes=2.0)
-        assert ended.stopped == "the budget of 2 minutes is used up"
+        assert ended.stopped.startswith("the budget of 2 minutes is used up (the clock ended it")
         assert not ended.gave_up
         assert sweep.states() == [TrialState.COMPLETE] * 5
 
@@ -314,6 +314,20 @@ class TestResume:
         sweep.run(3, work, queue=[{"regularization.lambd": 3.0}])
         assert work.begun[0] == 3.0
         assert len(work.begun) == 3
+
+    def test_a_damaged_record_of_a_trial_that_is_yet_to_come_is_no_obstacle(
+        self, sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refused(schema: Any, plain: Any) -> TrialConfig:
+            raise ConfigError("never")
+
+        for name in ("trial-0001", "trial-0002"):
+            Outbox(sweep.folder / "outbox").path(name).write_bytes(b"not a record")
+        sweep.run(2)
+        assert sweep.record("trial-0001").outcome == "completed"
+        monkeypatch.setattr(module, "parse", refused)
+        sweep.run(3)
+        assert sweep.record("trial-0002").reason == "never"
 
 
 class TestPruning:
