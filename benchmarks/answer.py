@@ -1,10 +1,10 @@
-"""Is the sweep's answer right: what is recommended against the best there is, and what is claimed against fresh repeats.
+"""Is the sweep's answer right: the recommended against the best there is, what is claimed against fresh repeats.
 
 `python -m benchmarks.answer [--data digits …] [--seeds 10] [--fresh 100] [--cache answer.jsonl]`
 
 Every study has its own sampler seed and its own data.split_seed. It is searched and raced in this process by the code
-that `make sweep` uses, with the defaults of conf/. "Fresh" is the mean over repeats that no study ever uses. The oracle of a
-study is the lowest of: all that studies of this data recommended, and the best of `--oracle` points spread over the
+that `make sweep` uses, with the defaults of conf/. "Fresh" is the mean over repeats that no study ever uses. The oracle
+of a study is the lowest of the recommended and the best three (by six repeats) of `--oracle` points spread over the
 space, on the same fresh repeats. Trainings are kept in the cache file, so that a run that was cut off goes on.
 """
 
@@ -199,10 +199,9 @@ def summarize(data: str, rows: Sequence[dict[str, Any]]) -> None:
     claimed = np.log([row["claimed"] / row["fresh"] for row in rows])
     error = 1 / math.sqrt(len(rows))
     print(f"\n{data}: {len(rows)} studies")
-    print(
-        f"  recommended / oracle {math.exp(ratio.mean()):.3f} ± {ratio.std(ddof=1) * error:.3f}, worst {math.exp(ratio.max()):.3f}"
-    )
-    print(f"  claimed / fresh {math.exp(claimed.mean()):.3f} ± {claimed.std(ddof=1) * error:.3f}")
+    for name, logs in (("recommended / oracle", ratio), ("claimed / fresh", claimed)):
+        mean, low, high = (math.exp(value) for value in (logs.mean(), logs.min(), logs.max()))
+        print(f"  {name} {mean:.3f} ± {logs.std(ddof=1) * error:.3f}, {low:.3f} to {high:.3f}")
     for what in ("cost", "gain"):
         share = float(np.mean([row[f"{what}_inside"] for row in rows]))
         print(f"  fresh {what} within its interval: {share:.0%} ± {math.sqrt(share * (1 - share)) * error:.0%}")
@@ -212,12 +211,10 @@ def summarize(data: str, rows: Sequence[dict[str, Any]]) -> None:
         overlap = np.mean([a.low <= b.high and b.low <= a.high for a, b in pairs])
         width = np.median([math.log10(each.high / each.low) for each in ranges])
         values = [each.value for each in ranges]
-        print(
-            f"  λ {min(values):.2g} to {max(values):.2g}; ranges overlap in {overlap:.0%} of pairs, median width {width:.2f} decades"
-        )
-    print(
-        f"  fits {np.mean([row['fits'] for row in rows]):.0f}, CPU seconds of training {np.mean([row['seconds'] for row in rows]):.1f}"
-    )
+        print(f"  λ {min(values):.2g} to {max(values):.2g}; its ranges overlap in {overlap:.0%} of pairs")
+        print(f"  median width of its range: {width:.2f} decades")
+    fits, seconds = (np.mean([row[what] for row in rows]) for what in ("fits", "seconds"))
+    print(f"  fits {fits:.0f}, CPU seconds of training {seconds:.1f}")
 
 
 def main() -> None:

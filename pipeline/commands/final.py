@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config.commands import FinalConfig
-from pipeline.config.errors import ConfigError
+from pipeline.config.errors import ConfigError, UserError
 from pipeline.config.trial import TrialConfig
 from pipeline.console import compose
 from pipeline.console.display import console, table
@@ -38,6 +38,11 @@ def final(config: FinalConfig) -> int:
     end_dead(recorder, store)
     study = config.study or only_study(archive)
     choice = choose(archive, study)
+    if config.evaluate and not (choice.confirmed or config.unconfirmed):
+        raise UserError(
+            f"The test set is opened for a confirmed winner only. {choice.why} First make confirm STUDY={study}; "
+            'ARGS="unconfirmed=true" opens it all the same.'
+        )
     candidate = load(archive, choice.run)
     name = model_name(config.model, candidate.config)
     prepared = prepare_data(archive, [candidate], store, allow_path=config.allow_path)

@@ -47,7 +47,8 @@ from pipeline.search.study import (
     trials_possible,
 )
 from pipeline.selection.racing import Racing
-from pipeline.selection.recommendation import CONCLUSION, Recommendation
+from pipeline.selection.recommendation import Recommendation
+from pipeline.tracking.archive import CONCLUSION
 from pipeline.tracking.openings import openings, test_set_sentence
 from pipeline.tracking.recorder import Recorder
 from pipeline.tracking.sender import Sender
@@ -261,8 +262,9 @@ def leave(
 def write_conclusion(recorder: Recorder, run_id: str, conclusion: Recommendation) -> None:
     """Give the sweep's run its conclusion: the file, the tags and the metrics."""
     recorder.write_json(run_id, CONCLUSION, conclusion.as_dict())
-    tags = {"recommended": json.dumps(conclusion.values), "recommended_run": conclusion.run}
-    recorder.annotate(run_id, tags, conclusion.metrics(), step=conclusion.trials)
+    recorder.annotate(
+        run_id, {"recommended": json.dumps(conclusion.values)}, conclusion.metrics(), step=conclusion.trials
+    )
 
 
 def standing_metrics(study: optuna.Study, objective: str) -> dict[str, Any]:

@@ -185,6 +185,7 @@ class FinalConfig(Strict):
     study: str | None = None  # null: the store's only study; of several one must be named
     evaluate: bool = True  # false: leave the test set alone and only register the model
     force: bool = False  # open a test set again that was opened before
+    unconfirmed: bool = False  # open it although nothing was confirmed
     allow_path: bool = False  # read the data file that a study from elsewhere names
     register: bool = True  # register the model
     model: str | None = None  # name of the registered model; null: <data>-classifier

@@ -14,8 +14,8 @@ from pipeline.config.trial import TrialConfig
 from pipeline.config.validation import parse
 from pipeline.data.divisions import is_fixed
 from pipeline.search.space import Leaf, Space
-from pipeline.selection.recommendation import CONCLUSION, Recommendation
-from pipeline.tracking.archive import Archive, Found
+from pipeline.selection.recommendation import Recommendation
+from pipeline.tracking.archive import CONCLUSION, Archive, Found
 from pipeline.trials.record import TrialRecord
 
 ENOUGH = 5

@@ -10,11 +10,15 @@ from pipeline.config.trial import TrialConfig
 from pipeline.config.validation import parse
 from pipeline.data.changes import what_changed
 from pipeline.data.prepare import PreparedData, prepare
-from pipeline.tracking.archive import Archive, Found, objective
+from pipeline.selection.recommendation import Recommendation
+from pipeline.tracking.archive import CONCLUSION, Archive, Found, objective
 from pipeline.tracking.reading import check_sizes
 from pipeline.trials.record import TrialRecord
 
 FINISHED = ("completed", "early_stopped")
+
+ENOUGH = 8
+"""Repeats of the recommended and of the baseline, none used by a choice, that count as a confirmation."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,8 @@ def choose(archive: Archive, study: str) -> Choice:
         winner = next((run for run in ranking if run.run_id == confirmation.tags.get("winner_run_id")), None)
         if confirmation.kind == "confirm" and winner is not None:
             return Choice(winner, True, confirmation.tags["verdict"] + _found_since(ranking, confirmation, words))
+    if "recommended" in parent.tags:
+        return _recommended(archive, parent, words)
     best = ranking[0]
     baselines = [_value(run, measure) for run in archive.children(study) if run.kind == "baseline"]
     lower = [value for value in baselines if value < _value(best, measure)]
@@ -125,6 +131,24 @@ def choose(archive: Archive, study: str) -> Choice:
         False,
         f"{best.name} is unconfirmed: its {words} of {_value(best, measure):.4g} is the lowest of {len(ranking)} "
         f"trials, with one seed each; `make confirm STUDY={study}` would tell skill from luck.{ahead}",
+    )
+
+
+def _recommended(archive: Archive, parent: Found, words: str) -> Choice:
+    """What the sweep recommends; confirmed if it and the baseline have enough repeats that no choice used."""
+    found = Recommendation.from_dict(archive.read_json(parent, CONCLUSION))
+    run, expected = archive.best(parent.study), found.expected
+    if expected.mean is None:
+        return Choice(run, False, f"{found.name} is recommended, but diverged on a further repeat.")
+    confirmed = expected.repeats >= ENOUGH and found.baseline is not None
+    base = None if found.baseline is None else found.baseline.mean
+    against = "" if base is None else f" against {base:.4g} without regularisation"
+    more = "" if confirmed else f" It is unconfirmed: `make confirm STUDY={parent.study}` repeats it."
+    return Choice(
+        run,
+        confirmed,
+        f"{found.name} is recommended, with a mean {words} of {expected.mean:.4g}{against} over {expected.repeats} "
+        f"repeats that had no part in the choice.{more}",
     )
 
 

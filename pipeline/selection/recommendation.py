@@ -17,9 +17,6 @@ EDGE = 0.02
 
 SHOWN = 5
 
-CONCLUSION = "conclusion.json"
-"""File of the sweep's run that holds the recommendation."""
-
 
 @dataclass(frozen=True)
 class Estimate:

@@ -12,6 +12,7 @@ from pipeline.models.inference import Classifier
 from pipeline.selection.candidates import Candidate
 from pipeline.selection.statistics import Proportion, proportion
 from pipeline.trials.parts import architecture_of
+from pipeline.trials.record import TrialRecord
 from pipeline.trials.trial import Segment, advance
 
 if TYPE_CHECKING:
@@ -52,8 +53,9 @@ def winner(candidate: Candidate, arrays: TrialArrays, prepared: PreparedData) ->
 
 
 def _recorded(candidate: Candidate, arrays: TrialArrays, prepared: PreparedData) -> Winner:
-    """The recorded parameters, after a look at whether they still do on dev what they did."""
-    fold, summary = arrays.folds[0], candidate.record.summary
+    """The recorded parameters of repeat 0, after a look at whether they still do on dev what they did."""
+    record, fold = candidate.record, arrays.folds[0]
+    summary = record.fits[0]["summary"] if record.fits else record.summary
     classifier = _classifier(candidate, arrays, prepared, fold, candidate.record.parameters_of())
     X, y = arrays.X[fold.dev], arrays.y[fold.dev]
     cost, wrong = classifier.cost(X, y), int(np.count_nonzero(classifier.classify(X)[0] != y))
@@ -62,8 +64,19 @@ def _recorded(candidate: Candidate, arrays: TrialArrays, prepared: PreparedData)
             f"The recorded parameters of {candidate.run.handle} give a dev cost of {cost:.6g}, but "
             f"{summary['best_dev_cost']:.6g} was recorded."
         )
-    how = f"the recorded parameters of {candidate.run.handle}, from epoch {summary['best_epoch']:.0f}"
+    how = f"the recorded parameters of {candidate.run.handle}, from epoch {summary['best_epoch']:.0f}{_spread(record)}"
     return Winner(classifier, summary["best_dev_cost"], proportion(wrong, len(y)), how)
+
+
+def _spread(record: TrialRecord) -> str:
+    """That it is one network of several repeats, with what these cost; nothing for a single training."""
+    costs = list(record.values("dev_cost").values())
+    if len(costs) < 2:
+        return ""
+    return (
+        f", which is the network of repeat 0 alone (dev cost {costs[0]:.4g}; its {len(costs)} repeats cost "
+        f"{min(costs):.4g} to {max(costs):.4g})"
+    )
 
 
 def _retrained(candidate: Candidate, arrays: TrialArrays, prepared: PreparedData) -> Winner:

@@ -41,6 +41,9 @@ PARENT = "mlflow.parentRunId"
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
 _HANDLE = re.compile(r"(?P<study>[^']+)/(?P<name>[A-Za-z][A-Za-z0-9_-]*)")
 _ALIAS = re.compile(r"models:/[^/']+@[^/']+")
+CONCLUSION = "conclusion.json"
+"""File of a sweep's run that holds its recommendation."""
+
 MEASURES = ("dev_cost", "dev_error", "balanced_error")
 
 
@@ -165,10 +168,8 @@ class Archive:
         """The run with repeat 0 of what the study recommends; without a recommendation its best completed trial."""
         name = study or self.latest_study()
         parent = self.parent(name)
-        if recommended := parent.tags.get("recommended_run"):
-            for run in self.children(name):
-                if run.name == recommended and run.status == "FINISHED":
-                    return run
+        if "recommended" in parent.tags:
+            return self._recommended(parent)
         metric = f"best_{objective(parent)}"
         ranked = [run for run in self.trials(name) if run.outcome in ("completed", "early_stopped")]
         ranked = [run for run in ranked if run.metrics.get(metric, float("nan")) == run.metrics.get(metric)]
@@ -177,6 +178,16 @@ class Archive:
         best = min(ranked, key=lambda run: (run.metrics[metric], run.name))
         self._refuse_edited(ranked, best, metric)
         return best
+
+    def _recommended(self, parent: Found) -> Found:
+        """The run that the sweep's conclusion names, if it still is what its record says."""
+        named = self.read_json(parent, CONCLUSION).get("run")
+        for run in self.children(parent.study):
+            if run.name == named and run.status == "FINISHED":
+                for sentence in self.disagreements(run, self.load(run)):
+                    raise RecordError(f"{run.handle} has been changed in the tracking store: {sentence}.")
+                return run
+        raise RecordError(f"The study {parent.study} recommends {named}, which is not in the tracking store.")
 
     def studies(self) -> list[Found]:
         """The parent runs of all sweeps, the newest first."""

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pandas as pd
 import pytest
 
 from pipeline.commands import final as command
+from pipeline.commands.sweep import sweep
 from pipeline.config.commands import FinalConfig, TrackingConfig
 from pipeline.config.errors import ConfigError, DataError, RecordError, StudyError, UserError
 from pipeline.config.trial import TrialConfig
@@ -25,10 +27,16 @@ from pipeline.tracking.archive import Archive, Found
 from pipeline.tracking.recorder import Recorder
 from pipeline.tracking.registry import Registry
 from pipeline.tracking.store import connect
+from tests.conftest import sweep_config
 
 
 def settings(store: Path, study: str | None = "first", **changes: Any) -> FinalConfig:
-    plain = {"study": study, "register": False, "tracking": {"store": str(store), "code_diff": False}}
+    plain = {
+        "study": study,
+        "register": False,
+        "unconfirmed": True,
+        "tracking": {"store": str(store), "code_diff": False},
+    }
     return parse(FinalConfig, plain | changes)
 
 
@@ -64,6 +72,27 @@ def test_it_evaluates_the_recorded_parameters_and_says_that_the_winner_is_unconf
     assert run.metrics["test_cost"] == pytest.approx(np.mean(np.logaddexp(0, Z[0]) - test.y * Z[0]), rel=1e-5)
     assert run.metrics["test_error_low"] < run.metrics["test_error"] < run.metrics["test_error_high"]
     assert run.metrics["best_dev_error"] == record.summary["best_dev_error"]
+
+
+def test_an_unconfirmed_winner_opens_no_test_set_unless_told(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "open_test", forbid)
+    with pytest.raises(UserError, match=r"make confirm STUDY=first.*unconfirmed=true"):
+        command.final(settings(store, unconfirmed=False))
+    assert finals(store) == []
+    assert command.final(settings(store, unconfirmed=False, evaluate=False)) == 0
+
+
+def test_what_a_race_recommends_counts_as_confirmed_and_is_tested_by_its_first_network(
+    store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = sweep_config(store, "raced")
+    study = replace(config.study, race=True, baseline=True)
+    assert sweep(replace(config, repeats=2, study=study)) == 0
+    assert command.final(settings(store, "raced", unconfirmed=False)) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "is recommended, with a mean dev cost of" in shown
+    assert "over 8 repeats that had no part in the choice" in shown
+    assert "which is the network of repeat 0 alone" in shown
 
 
 def test_a_second_opening_is_refused_also_for_another_study_on_another_split(store: Path) -> None:

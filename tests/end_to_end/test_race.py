@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.selection.recommendation import CONCLUSION
+from pipeline.tracking.archive import CONCLUSION
 from tests.end_to_end.sweeps import SMALL, run, started, stored, wait_for_lines
 
 RACE = (*SMALL, "study.race=true", "repeats=2", "study.trials=5", "study.name=raced")
