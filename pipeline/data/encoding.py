@@ -245,7 +245,7 @@ def _require_columns(recipe: Recipe, table: "pd.DataFrame") -> None:
 
 
 def _checked(X: Vector, names: list[str], recipe: Recipe) -> Vector:
-    infinite = too_large(X).sum(axis=0)
+    infinite = too_large(X)
     if infinite.any():
         raise infinite_values(dict(zip(names, infinite.tolist(), strict=True)))
     if recipe["missing"] == "refuse":
@@ -267,9 +267,12 @@ def infinite_values(counts: Mapping[str, int]) -> DataError:
     return DataError(f"{sum(counts.values()):,} infinite value(s) in {by_column(counts)}, or beyond ±{LARGEST:g}.")
 
 
-def too_large(X: Vector) -> npt.NDArray[np.bool_]:
-    """Where a value is infinite, or so large that its square would be."""
-    return np.abs(X) > LARGEST
+def too_large(X: Vector) -> npt.NDArray[np.int64]:
+    """How many values of each column are infinite, or so large that their squares would be: (columns,)."""
+    if not len(X) or (np.fmax.reduce(X, axis=None) <= LARGEST and np.fmin.reduce(X, axis=None) >= -LARGEST):
+        return np.zeros(X.shape[1], np.int64)
+    counts: npt.NDArray[np.int64] = (np.abs(X) > LARGEST).sum(axis=0)
+    return counts
 
 
 def by_column(counts: Mapping[str, int]) -> str:

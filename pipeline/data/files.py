@@ -4,6 +4,8 @@ import csv
 import gzip
 import io
 import itertools
+import shutil
+import tempfile
 import warnings
 import zipfile
 import zlib
@@ -17,6 +19,7 @@ import pandas as pd
 
 from pipeline.config.errors import DataError
 from pipeline.config.trial import DataConfig
+from pipeline.data.csv_chunks import read_csv
 from pipeline.data.fingerprint import local_path
 from pipeline.data.tables import Source, Table, refuse_duplicates
 
@@ -59,13 +62,26 @@ def read_table(path: Path, target: str | None) -> Read:
 
 def _opened(path: Path, zipped: bool) -> IO[bytes]:
     try:
-        return io.BytesIO(gzip.decompress(path.read_bytes())) if zipped else path.open("rb")
+        return _unzipped(path) if zipped else path.open("rb")
     except FileNotFoundError:
         raise DataError(f"There is no file {str(path)!r}.") from None
     except (gzip.BadGzipFile, EOFError, zlib.error):
         raise DataError(f"The file {path.name!r} is not a whole gzip file.") from None
     except OSError as error:
         raise DataError(f"The file {str(path)!r} cannot be read: {error.strerror}.") from None
+
+
+def _unzipped(path: Path) -> IO[bytes]:
+    """The content in a temporary file, so that it is never in memory as a whole."""
+    content = tempfile.TemporaryFile()  # noqa: SIM115 (the caller closes it)
+    try:
+        with gzip.open(path, "rb") as source:
+            shutil.copyfileobj(source, content, 2**20)
+    except BaseException:
+        content.close()
+        raise
+    content.seek(0)
+    return content
 
 
 def read_columns(path: Path) -> "pd.DataFrame":
@@ -79,16 +95,15 @@ def _csv(stream: IO[bytes], name: str, target: str | None) -> Read:
         names, delimiter = _header(stream, name, least=1 if target is None else 2)
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
-            frame = pd.read_csv(
+            frame = read_csv(
                 stream,
+                names,
                 sep=delimiter,
                 header=0,
-                names=names,
                 index_col=False,
                 encoding="utf-8-sig",
                 skipinitialspace=True,
                 na_values=MISSING_MARKS,
-                low_memory=False,
             )
     except UnicodeDecodeError:
         raise DataError(f"The file {name!r} is not a table of UTF-8 text.") from None

@@ -243,7 +243,7 @@ def _refuse_unusable(tables: "list[pd.DataFrame]", config: DataConfig) -> None:
         for values in number_blocks(table):
             names = [str(name) for name in number_columns(table)]
             missing.update(dict(zip(names, np.isnan(values).sum(axis=0).tolist(), strict=True)))
-            infinite.update(dict(zip(names, too_large(values).sum(axis=0).tolist(), strict=True)))
+            infinite.update(dict(zip(names, too_large(values).tolist(), strict=True)))
         missing.update({str(name): int(table[name].isna().sum()) for name in text_columns(table)})
     if infinite.total():
         raise infinite_values(infinite)

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.data.arrays import Fold, Index, Normalization, Vector, row_blocks
+from pipeline.data.arrays import BLOCK_VALUES, Fold, Index, Normalization, Vector, row_blocks
 
 Standardize = bool | Literal["pixels"]
 
@@ -82,16 +82,23 @@ def _pooled(mean: Vector, variance: Vector, channels: int) -> tuple[Vector, Vect
 def _medians(X: npt.NDArray[np.generic], train: Index) -> Vector:
     """Median of each feature's known values, 0 for a feature that has none."""
     fill = np.zeros(X.shape[1])
-    for j in range(X.shape[1]):
-        known = X[train, j].astype(np.float64)
-        known = known[~np.isnan(known)]
-        fill[j] = np.median(known) if known.size else 0.0
+    width = max(1, 2 * BLOCK_VALUES // len(train))  # so many columns are gathered in one pass over the rows
+    for start in range(0, X.shape[1], width):
+        columns = np.empty((min(width, X.shape[1] - start), len(train)))
+        for rows in row_blocks(len(train), X.shape[1]):
+            columns[:, rows] = X[train[rows], start : start + width].T
+        for j, values in enumerate(columns, start):
+            known = values[~np.isnan(values)]
+            fill[j] = np.median(known) if known.size else 0.0
     return fill
 
 
 def _filled(rows: npt.NDArray[np.generic], fill: Vector) -> Vector:
     values = rows.astype(np.float64)
-    return np.where(np.isnan(values), fill, values)
+    missing = np.isnan(values)
+    if missing.any():
+        np.copyto(values, fill, where=missing)
+    return values
 
 
 def _means_and_range(X: npt.NDArray[np.generic], train: Index, fill: Vector) -> tuple[Vector, Vector, Vector]:

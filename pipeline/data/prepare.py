@@ -3,7 +3,7 @@
 Only the coordinator calls it. Test rows go to a directory of their own that trials never open.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.config.errors import DataError
 from pipeline.config.trial import DataConfig
 from pipeline.data import store as files
-from pipeline.data.arrays import Fold, Index, row_blocks
+from pipeline.data.arrays import CACHE_VALUES, Fold, Index, row_blocks
 from pipeline.data.encoding import Recipe, encode, feature_names, unseen
 from pipeline.data.fingerprint import fingerprint
 from pipeline.data.sources import check_source, read_source
@@ -83,14 +84,16 @@ def _make(config: DataConfig, store: Path) -> dict[str, Any]:
     data = label(read_source(config, store), config)
     parts = split(data.y, data.classes, config, given=data.given, groups=data.groups)
     recipe = data.recipe(parts, config)
+    description = data.description(parts, recipe, config)
     with files.writing(store) as draft:
-        X = _write_rows(draft.trial / "X.npy", data, parts.visible, recipe)
-        folds, everything = _folds(X, parts, data.image_shape, config)
-        _write_rows(draft.heldout / "X.npy", data, parts.test, recipe)
         for directory, rows in ((draft.trial, parts.visible), (draft.heldout, parts.test)):
+            _write_rows(directory / "X.npy", data, rows, recipe)
             files.save(directory, y=data.y[rows], rows=data.rows[rows])
         if data.groups is not None:
             files.save(draft.trial, groups=data.groups[parts.visible])
+        image_shape, unknown = data.image_shape, unseen(recipe, data.features.iloc[parts.test])
+        del data  # the table is in memory no longer than it must be
+        folds, everything = _folds(np.load(draft.trial / "X.npy", mmap_mode="r"), parts, image_shape, config)
         meta = {
             "classes": recipe["classes"],
             "image_shape": recipe["image_shape"],
@@ -99,11 +102,11 @@ def _make(config: DataConfig, store: Path) -> dict[str, Any]:
             "missing": config.missing,
             "folds": len(folds),
         }
-        digest = draft.finish(meta, folds, everything, unseen(recipe, data.features.iloc[parts.test]))
+        digest = draft.finish(meta, folds, everything, unknown)
     return {
         "digest": digest,
-        "source_digest": data.source_digest,
-        "description": {**data.description(parts, recipe, config), "digest": digest},
+        "source_digest": description["source_digest"],
+        "description": {**description, "digest": digest},
         "recipe": recipe,
     }
 
@@ -124,21 +127,25 @@ def _folds(
     return folds, fold(X, np.arange(len(X)), np.arange(0), **settings)
 
 
-def _write_rows(path: Path, data: "Labelled", rows: Index, recipe: Recipe) -> Matrix:
-    """Encode block by block into a file, in the smallest type that holds every value exactly."""
+def _write_rows(path: Path, data: "Labelled", rows: Index, recipe: Recipe) -> None:
+    """Encode block by block into a file, in the smallest type that holds every value exactly.
+
+    It is written, not mapped: a disk that is full is then an error, where a mapped file would end the process.
+    """
     n_x = len(feature_names(recipe))
 
-    def blocks() -> Iterator[tuple[slice, Matrix]]:
-        return ((s, _encoded(data, rows[s], recipe)) for s in row_blocks(len(rows), n_x))
+    def blocks() -> Iterator[Matrix]:
+        return (_encoded(data, rows[s], recipe) for s in row_blocks(len(rows), n_x, CACHE_VALUES * 4))
 
-    dtype = smallest_type(lambda: (block for _, block in blocks()))
-    if not len(rows):
-        np.save(path, np.empty((0, n_x), dtype))
-        return np.empty((0, n_x), dtype)
-    X: Matrix = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=(len(rows), n_x))
-    for at, block in blocks():
-        X[at] = block
-    return X
+    dtype = smallest_type(blocks())
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (len(rows), n_x)}
+    try:
+        with path.open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            for block in blocks():
+                file.write(np.ascontiguousarray(block, dtype).data)
+    except OSError as error:
+        raise DataError(f"The prepared data cannot be written to {str(path)!r}: {error.strerror}.") from None
 
 
 def _encoded(data: "Labelled", rows: Index, recipe: Recipe) -> Matrix:
@@ -150,12 +157,14 @@ def _encoded(data: "Labelled", rows: Index, recipe: Recipe) -> Matrix:
     return chosen
 
 
-def smallest_type(blocks: Callable[[], Iterable[Matrix]]) -> np.dtype[Any]:
-    """The first of EXACT_TYPES that holds every value without loss; `blocks` gives the values again at each call."""
-    for name in EXACT_TYPES[:-1]:
-        if all(_exact(block, np.dtype(name)) for block in blocks()):
-            return np.dtype(name)
-    return np.dtype(EXACT_TYPES[-1])
+def smallest_type(blocks: Iterable[Matrix]) -> np.dtype[Any]:
+    """The first of EXACT_TYPES that holds every value without loss."""
+    left = [np.dtype(name) for name in EXACT_TYPES]
+    for block in blocks:
+        left = [dtype for dtype in left[:-1] if _exact(block, dtype)] + left[-1:]
+        if len(left) == 1:
+            break
+    return left[0]
 
 
 def _exact(block: Matrix, dtype: np.dtype[Any]) -> bool:

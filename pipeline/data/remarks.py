@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pipeline.data.split import Split
 
 ENOUGH_DEV_ROWS = 200  # with fewer, one error is more than half a percentage point
-SAMPLE = 2_000  # training rows from which columns are judged
+SAMPLE = 1_000  # training rows from which columns are judged
 TELLING = 0.05  # a column gives the class away if it leaves this share of the errors of the commonest class, or less
 LEAST_ROWS = 20
 
@@ -33,16 +33,23 @@ def rows_in_two_parts(keys: npt.NDArray[np.uint64], parts: "Split") -> list[str]
     named = {"train": parts.pairs[0][0], "dev": parts.pairs[0][1], "test": parts.test}
     if len(parts.pairs) > 1:
         named = {"folds": parts.visible, "test": parts.test}
+    ordered = {name: np.sort(keys[rows]) for name, rows in named.items() if len(rows)}
     found = [
         f"{count:,} {other} rows also stand in {name}"
-        for name, other in combinations(named, 2)
-        if (count := int(np.isin(keys[named[other]], keys[named[name]]).sum()))
+        for name, other in combinations(ordered, 2)
+        if (count := _shared(ordered[name], ordered[other]))
     ]
-    twice = len(parts.visible) - len(np.unique(keys[parts.visible])) if len(parts.pairs) > 1 else 0
+    twice = int(np.count_nonzero(np.diff(ordered["folds"]) == 0)) if "folds" in ordered else 0
     found += [f"{twice:,} rows of the folds repeat others of them"] if twice else []
     if not found:
         return []
     return [f"Exact duplicates: {'; '.join(found)}. data.deduplicate=true keeps equal rows in one part."]
+
+
+def _shared(larger: npt.NDArray[np.uint64], smaller: npt.NDArray[np.uint64]) -> int:
+    """How many of the smaller's keys are among the larger's; both in ascending order."""
+    at = np.minimum(np.searchsorted(larger, smaller), len(larger) - 1)
+    return int(np.count_nonzero(larger[at] == smaller))
 
 
 def telling_columns(features: "pd.DataFrame", y: Index, train: Index) -> list[str]:
@@ -54,17 +61,22 @@ def telling_columns(features: "pd.DataFrame", y: Index, train: Index) -> list[st
     if len(rows) < LEAST_ROWS or baseline == 0:
         return []
     table = features.iloc[rows]
-    wrong = {name: _errors(table[name], labels) for name in table}
+    most = int(TELLING * baseline)
+    wrong = {name: _errors(table[name], labels, most) for name in table}
     return [
         f"Column {name!r} alone gives the class away: it tells {1 - errors / len(rows):.1%} of {len(rows):,} training "
         f"rows; if it is not known before the class is, data.drop=[{name!r}]."
         for name, errors in wrong.items()
-        if errors <= TELLING * baseline
+        if errors <= most
     ]
 
 
-def _errors(column: "pd.Series[Any]", y: Index) -> int:
-    """Errors of the best simple rule on one column: a class for each category, or for each of C ranges of numbers."""
+def _errors(column: "pd.Series[Any]", y: Index, most: int) -> int:
+    """Errors of the best simple rule on one column: a class for each category, or for each of C ranges of numbers.
+
+    Where it is plain that there are more than `most`, all rows are returned: along a column, in ascending order, the
+    class changes at each of the C - 1 bounds, and at most twice for each error or value that occurs again.
+    """
     import pandas as pd
 
     codes, distinct = pd.factorize(column, use_na_sentinel=False)
@@ -72,9 +84,12 @@ def _errors(column: "pd.Series[Any]", y: Index) -> int:
         if len(distinct) > len(y) / 2:  # too few rows of a category to speak of a rule
             return len(y)
         return len(y) - int(pd.crosstab(codes, y).to_numpy().max(axis=1).sum())
+    x = column.to_numpy(np.float64)[:, None]
+    changes = np.count_nonzero(np.diff(y[np.argsort(x[:, 0])]))
+    if changes >= len(np.unique(y)) + 2 * (most + len(y) - len(distinct)):
+        return len(y)
     from sklearn.tree import DecisionTreeClassifier
 
-    x = column.to_numpy(np.float64)[:, None]
     tree = DecisionTreeClassifier(max_leaf_nodes=max(2, len(np.unique(y))), random_state=0)
     return int(np.count_nonzero(tree.fit(x, y).predict(x) != y))
 

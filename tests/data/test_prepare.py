@@ -372,7 +372,7 @@ def test_several_preparations_at_once_agree(tmp_path: Path) -> None:
 )
 def test_rows_are_stored_in_the_smallest_type_that_is_exact(values: list[float], expected: str) -> None:
     blocks = [np.zeros((1, 1)), np.array([values], dtype=np.float64)]
-    assert smallest_type(lambda: blocks) == expected
+    assert smallest_type(blocks) == expected
 
 
 def test_the_digest_covers_every_byte_name_shape_and_type() -> None:
