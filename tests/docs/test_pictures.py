@@ -19,8 +19,8 @@ def test_a_picture_is_drawn_into_its_folder(draw, tmp_path: Path, monkeypatch: p
     assert (ROOT / "docs" / path.name).exists(), "the course shows a picture of this name"
 
 
-def test_every_file_and_picture_that_the_course_names_exists() -> None:
-    text = (ROOT / "docs" / "course.md").read_text(encoding="utf-8")
+def test_every_file_and_picture_that_course_and_guide_name_exists() -> None:
+    text = "".join((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("course.md", "guide.md"))
     names = [
         name
         for name in text.replace("(", " ").replace(")", " ").replace("`", " ").split()

@@ -275,3 +275,22 @@ def test_no_false_alarm_over_1000_random_correct_networks():
     found = [check(case, masks=masks).verdict for case, masks in map(random_case, range(250, 1000))]
     assert set(found) <= {"good", "inconclusive"}
     assert found.count("good") >= 675
+
+
+def test_the_table_names_kinks_and_counts_those_it_does_not_name():
+    case = make((6, 30, 3), "relu", m=4)
+    assert "at kinks" not in check(case).table()
+    case[1].b[1][7] = -case[1].W[1][7] @ case[2][:, 0]
+    report = check(case)
+    assert "at kinks: W1[7, 0], " in report.table()
+    assert report.table().count("more") == 0
+    report.kinks = report.kinks[:2]
+    assert "at kinks: W1[7, 0], W1[7, 1] and 5 more" in report.table()
+
+
+def test_a_pattern_is_named_although_rounding_blurs_it_and_not_where_it_only_leans_that_way():
+    rng = np.random.default_rng(0)
+    n, blur = rng.standard_normal(50), rng.standard_normal(50)
+    w = rng.standard_normal(50)
+    assert error_pattern("W1", 2 * n + 1e-6 * blur, n, w, 16) is not None
+    assert error_pattern("W1", 2 * n + 1e-2 * blur, n, w, 16) is None
