@@ -149,7 +149,7 @@ class Sweep:
     @property
     def one_division(self) -> bool:
         """Whether repeats differ in their seeds only."""
-        return is_fixed(parse(TrialConfig, {field.name: self.config[field.name] for field in fields(TrialConfig)}).data)
+        return is_fixed(parse(TrialConfig, {"data": self.config["data"]}).data)
 
     @cached_property
     def data(self) -> Mapping[str, Any]:

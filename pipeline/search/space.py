@@ -181,6 +181,8 @@ class Space:
         known = known_paths(TrialConfig)
         if path.startswith("data.") or path == "data":
             raise ConfigError(f"search.space.{path} cannot be searched: trials on different data do not compare.")
+        if path in ("repeats", "first_repeat"):
+            raise ConfigError(f"search.space.{path} cannot be searched: trials of different repeats do not compare.")
         if path not in known and not (last.isdigit() and parent in known):
             raise ConfigError(f"search.space.{path} is no configuration value{did_you_mean(path, known)}.")
         if last.isdigit() and int(last) >= len(_get(self.base, "model.hidden_units")):

@@ -115,6 +115,7 @@ class TestRefusals:
             ("model.activation", {"choices": []}, "must have at least one choice"),
             ("model.hidden_units", {"choices": [[32], [64]]}, "must be a list of plain values, or names"),
             ("data.split_seed", {"low": 0, "high": 9}, "cannot be searched: trials on different data do not compare"),
+            ("repeats", {"low": 1, "high": 9}, "cannot be searched: trials of different repeats do not compare"),
             (
                 "regularization.keep_prob.2",
                 {"low": 0.5, "high": 1.0},
