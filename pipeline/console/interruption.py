@@ -1,4 +1,4 @@
-"""SIGTERM is heeded as Ctrl-C is: what was begun is ended in order."""
+"""Treat SIGTERM like Ctrl-C: shut down cleanly."""
 
 import signal
 from collections.abc import Iterator
@@ -8,7 +8,10 @@ from types import FrameType
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Treat SIGTERM as Ctrl-C while the block runs, and only the first of them, which is seen to its end."""
+    """Raise KeyboardInterrupt at the first SIGTERM or SIGINT within the block; ignore further ones while it shuts down.
+
+    A signal that the process already ignores stays ignored. The handlers from before are restored afterwards.
+    """
     interrupted = False
 
     def interrupt(signum: int, frame: FrameType | None) -> None:

@@ -99,6 +99,12 @@ def test_continuing_an_old_study_is_refused_with_the_way_out(run: Run) -> None:
     assert len(error.splitlines()) == 1
 
 
+def test_the_search_of_an_old_study_cannot_be_replayed_and_it_says_why(run: Run) -> None:
+    code, _, error = run("rerun", "run=search", "study=mixed")
+    assert code == 1
+    assert error == "error: The study mixed was made without a lag: its search cannot be replayed.\n"
+
+
 def test_an_old_confirmation_is_continued_with_more_seeds(run: Run) -> None:
     code, said, _ = run("confirm", "study=opened", "top=2", "seeds=3", "workers.count=1")
     assert code == 0
