@@ -26,6 +26,7 @@ from pipeline.config.commands import SweepConfig
 from pipeline.config.trial import TrialConfig
 from pipeline.config.validation import parse
 from pipeline.data.arrays import load_arrays
+from pipeline.data.divisions import ensure
 from pipeline.data.prepare import prepare
 from pipeline.search.space import Space
 from pipeline.trials.trial import run_trial, work
@@ -133,7 +134,9 @@ def workers(folder: Path, turns: int) -> None:
 def bare(folder: Path, count: int, *arguments: str) -> float:
     """Seconds for the same number of equal trials by `count` worker processes, with no study and no tracking."""
     config = configure(folder, *arguments)
-    arrays, executor = prepare(config.data, folder).path.resolve(), Watched(count)
+    prepared = prepare(config.data, folder)
+    ensure(prepared, config.data, config.repeat_numbers)
+    arrays, executor = prepared.path.resolve(), Watched(count)
     began = time.perf_counter()
     wait([executor.submit(work, arrays, config.trial, None) for _ in range(config.study.trials)])
     taken = time.perf_counter() - began

@@ -16,6 +16,7 @@ from pipeline.commands.sweep import Tracker, make_plan, make_sender
 from pipeline.config.commands import SweepConfig
 from pipeline.config.validation import parse
 from pipeline.console import compose
+from pipeline.data.divisions import ensure
 from pipeline.data.prepare import prepare
 from pipeline.search.coordinator import Coordinator, Flight
 from pipeline.search.outbox import Outbox
@@ -132,6 +133,7 @@ def run(store: Path, *overrides: str, executor: Executor | None = None) -> Sweep
     space = Space(config.search.space, asdict(config.trial))
     with held(config) as (name, _):
         prepared = prepare(config.data, store)
+        ensure(prepared, config.data, config.repeat_numbers)
         study = open_study(config, name, open_storage(config, name))
         sender = make_sender(config, study, prepared).start()
         sender.opened()
