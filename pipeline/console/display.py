@@ -12,12 +12,19 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.table import Column, Table
 
+from pipeline.config.text import printable
+from pipeline.config.text import short as short
+
 if TYPE_CHECKING:
     from pipeline.search.coordinator import Progress
 
 
 class _Console(Console):
-    """A console whose reader may go away, as in `make runs | head`; the command goes on without a word."""
+    """A console that no text can steer, and whose reader may go away, as in `make runs | head`."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print without the control characters of names and values that a record or a server gave."""
+        super().print(*(printable(o) if isinstance(o, str) else o for o in objects), **options)
 
     def on_broken_pipe(self) -> None:
         """Write the rest to nowhere."""
@@ -41,17 +48,10 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str = ""
     kept = [number for number, name in enumerate(columns) if name != "run id" or output.width >= WIDE]
     for number in kept:
         numeric = all(isinstance(row[number], int | float) for row in rows) if rows else False
-        shown.add_column(columns[number], justify="right" if numeric else "left", overflow="fold")
+        shown.add_column(printable(columns[number]), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        shown.add_row(*(short(row[number]) for number in kept))
+        shown.add_row(*(printable(short(row[number])) for number in kept))
     output.print(shown)
-
-
-def short(value: Any) -> str:
-    """A value for people: four significant digits, lists without their quotes."""
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return "" if value is None else str(value)
 
 
 def short_name(path: str) -> str:

@@ -3,19 +3,14 @@
 Reading back takes plain JSON and arrays and runs no code from the store; MLflow's own server runs `served_model.py`.
 """
 
-import ast
 import contextlib
 import json
 import math
 import os
 import re
-import shutil
-import sys
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -24,20 +19,20 @@ from pipeline.config.errors import RecordError
 from pipeline.config.text import brief, short
 from pipeline.models.inference import DESCRIPTION, PARAMETERS, Classifier
 from pipeline.tracking import reading
+from pipeline.tracking.files import digest
+from pipeline.tracking.packaging import save, undisturbed
 from pipeline.tracking.places import files_folder
 from pipeline.tracking.store import Store, as_folder, connect, explain, resolve
+from pipeline.trials.record import TrialRecord
 
 if TYPE_CHECKING:
     import pandas as pd
     from mlflow.entities.model_registry import ModelVersion
-    from mlflow.models import ModelSignature
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 CHAMPION = "champion"
-ROOT = Path(__file__).resolve().parents[1]
-REQUIREMENTS = ("mlflow", "numpy", "pandas")
 _ADDRESS = re.compile(r"models:/(?P<name>[^/@']+)(?:@(?P<alias>[^/@']+)|/(?P<version>\d+))")
 _ARRAY_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,60}")
 
@@ -124,7 +119,7 @@ class Registry:
         tags: Mapping[str, str],
         about: str,
     ) -> str:
-        with _undisturbed():
+        with undisturbed():
             from mlflow.entities import LoggedModelOutput
             from mlflow.models import Model
 
@@ -193,12 +188,27 @@ class Registry:
         with self._files(found) as folder:
             try:
                 text = reading.read_json(folder / DESCRIPTION)
-                return Classifier.restore(text, reading.read_arrays(folder / PARAMETERS, _ARRAY_NAME))
+                classifier = Classifier.restore(text, reading.read_arrays(folder / PARAMETERS, _ARRAY_NAME))
             except (RecordError, ValueError, KeyError, TypeError, AttributeError) as error:
                 reason = f"it has no {error}" if isinstance(error, KeyError) else f"{error}".rstrip(".")
                 raise RecordError(
                     f"The model {address} is none that this pipeline can read: {brief(reason)}."
                 ) from None
+        recorded = found.tags.get("parameters_sha256")
+        if recorded not in (None, digest(classifier.parameters)):
+            raise RecordError(f"The parameters of the model {address} are not those that were registered.")
+        return classifier
+
+    def disagreement(self, address: str, record: TrialRecord) -> str:
+        """A sentence if a model's parameters are not those of the run it came from; empty if they are.
+
+        After cross-validation the model was trained anew on all folds, and cannot be compared.
+        """
+        if record.config.get("data", {}).get("folds"):
+            return ""
+        if digest(self.load(address).parameters) == digest(record.parameters_of()):
+            return ""
+        return f"the parameters of {address} are not those of the run that it names"
 
     def _version(self, address: str) -> "ModelVersion":
         match = _ADDRESS.fullmatch(address)
@@ -258,68 +268,6 @@ def _number(text: str | None) -> float:
         return math.inf
 
 
-def save(classifier: Classifier, example: "pd.DataFrame", folder: Path, **named: Any) -> None:
-    """Write the classifier as an MLflow model folder: code, plain data, signature, example and pinned requirements."""
-    with tempfile.TemporaryDirectory() as staging, _undisturbed():
-        import mlflow.pyfunc
-
-        classifier.save(Path(staging) / "classifier")
-        mlflow.pyfunc.save_model(
-            str(folder),
-            python_model=str(ROOT / "models" / "served_model.py"),
-            code_paths=[str(_copy_code(Path(staging) / "code" / ROOT.name))],
-            artifacts={"classifier": str(Path(staging) / "classifier")},
-            signature=signature(classifier),
-            input_example=example,
-            pip_requirements=[f"{name}=={version(name)}" for name in REQUIREMENTS],
-            metadata={"classes": classifier.classes},
-            **named,
-        )
-    for cache in list(folder.rglob("__pycache__")):
-        shutil.rmtree(cache)
-
-
-def signature(classifier: Classifier) -> "ModelSignature":
-    """Columns of numbers are doubles, columns of categories text; the answer is a text and a double for each class."""
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, Schema, TensorSpec
-
-    kinds = {"number": "double", "category": "string"}
-    inputs: list[ColSpec | TensorSpec] = [
-        ColSpec(kinds[column["kind"]], str(column["name"])) for column in classifier.recipe["columns"]
-    ]
-    label, *probabilities = classifier.columns
-    outputs: list[ColSpec | TensorSpec] = [ColSpec("string", label)]
-    outputs += [ColSpec("double", name) for name in probabilities]
-    return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs))
-
-
-def _copy_code(place: Path) -> Path:
-    """Copy what a model needs; it then works in a process that has never heard of this project."""
-    for source in needed(ROOT / "models" / "inference.py"):
-        target = place / source.relative_to(ROOT)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, target)
-    return place
-
-
-def needed(module: Path, found: frozenset[Path] = frozenset()) -> frozenset[Path]:
-    """The file of a module, those of this project's modules that it imports, and so on, with their packages."""
-    found |= {module, *(folder / "__init__.py" for folder in module.parents if folder.is_relative_to(ROOT))}
-    for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
-        for imported in _imported(node):
-            found = found if imported in found else needed(imported, found)
-    return found
-
-
-def _imported(node: ast.AST) -> list[Path]:
-    """The files of this project that a statement imports, `from pipeline.nn import costs` and the like."""
-    if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith(f"{ROOT.name}."):
-        return []
-    place = ROOT.parent.joinpath(*(node.module or "").split("."))
-    return [place / f"{alias.name}.py" for alias in node.names] if place.is_dir() else [place.with_suffix(".py")]
-
-
 @contextlib.contextmanager
 def _global_address(uri: str) -> Iterator[None]:
     """MLflow's own SQL registry looks a logged model up at the process's tracking address, not at its client's."""
@@ -332,18 +280,6 @@ def _global_address(uri: str) -> Iterator[None]:
             del os.environ["MLFLOW_TRACKING_URI"]
         else:
             os.environ["MLFLOW_TRACKING_URI"] = before
-
-
-@contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
-    """MLflow warns of its own code, and tries out a model that it saves: undo what that leaves in `sys.path`."""
-    path = list(sys.path)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            yield
-        finally:
-            sys.path[:] = path
 
 
 def plain_tags(values: Mapping[str, Any]) -> dict[str, str]:

@@ -3,6 +3,7 @@ import pytest
 
 from pipeline.config.commands import SweepConfig
 from pipeline.console.closing import print_end
+from pipeline.console.display import console, table
 
 
 def test_trials_whose_trained_gradients_are_wrong_are_named_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:
@@ -15,3 +16,10 @@ def test_trials_whose_trained_gradients_are_wrong_are_named_at_the_end(capsys: p
     assert "The gradient check calls the trained gradients wrong in trial 1." in " ".join(
         capsys.readouterr().out.split()
     )
+
+
+def test_no_name_or_value_can_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    console.print("trial \x1b[2J", end="\n")
+    table(["class\x1b]0;x\x07"], [["\x9b31m"]])
+    shown = capsys.readouterr().out
+    assert not [c for c in shown if not c.isprintable() and c != "\n"]

@@ -17,8 +17,10 @@ from pipeline.data.arrays import Normalization
 from pipeline.models.inference import Classifier
 from pipeline.nn.architecture import Architecture
 from pipeline.nn.parameters import Parameters
+from pipeline.tracking.files import digest
+from pipeline.tracking.packaging import ROOT, needed, save, signature
 from pipeline.tracking.recorder import Recorder
-from pipeline.tracking.registry import ROOT, Registered, Registry, needed, plain_tags, save, signature
+from pipeline.tracking.registry import Registered, Registry, plain_tags
 from pipeline.trials.record import TrialRecord
 from tests.servers import MlflowServer, model_server
 
@@ -62,8 +64,9 @@ def registry(recorder: Recorder, root: Path) -> Registry:
 
 @pytest.fixture
 def register(registry: Registry, run_id: str) -> Callable[..., Registered]:
-    def register(seed: int, dev_cost: float, digest: str = "d1", **more: object) -> Registered:
-        tags = {"parameters_sha256": str(seed), "data_digest": digest, "dev_cost": dev_cost, **more}
+    def register(seed: int, dev_cost: float, data_digest: str = "d1", **more: object) -> Registered:
+        sha256 = digest(a_classifier(seed).parameters)
+        tags = {"parameters_sha256": sha256, "data_digest": data_digest, "dev_cost": dev_cost, **more}
         return registry.register(a_classifier(seed), a_table(3), name=NAME, run_id=run_id, tags=plain_tags(tags))
 
     return register
@@ -225,6 +228,27 @@ def test_a_model_that_cannot_be_is_refused_in_a_sentence(register, root: Path, c
     assert told in str(refusal.value)
     assert "\x1b" not in str(refusal.value)
     assert len(str(refusal.value)) < 300
+
+
+def test_parameters_that_were_exchanged_are_refused(register, registry: Registry, root: Path) -> None:
+    register(0, 0.1)
+    (path,) = root.rglob("classifier/parameters.npz")
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    arrays["W1"][0, 0] += 1e-6
+    np.savez(path, **arrays)
+    with pytest.raises(RecordError, match="are not those that were registered"):
+        registry.load(f"models:/{NAME}@champion")
+
+
+def test_a_model_is_compared_with_the_run_that_it_names(register, registry: Registry, make_record) -> None:
+    register(0, 0.1)
+    record = make_record(parameters=dict(a_classifier(0).parameters))
+    assert registry.disagreement(f"models:/{NAME}@champion", record) == ""
+    other = make_record(parameters=dict(a_classifier(1).parameters))
+    assert "are not those of the run" in registry.disagreement(f"models:/{NAME}@champion", other)
+    other.config["data"]["folds"] = 3
+    assert registry.disagreement(f"models:/{NAME}@champion", other) == ""
 
 
 def test_a_champion_whose_dev_cost_is_no_number_is_replaced(register, registry: Registry) -> None:
