@@ -29,6 +29,12 @@ STRENGTHS = {
 }
 """Searched values that regularise: in which direction they do it more, and what it is called."""
 
+MOSTLY = 0.9
+"""A value of which so much of the range does as well makes no difference; a wider range would show the same."""
+
+NO_LAMBD = 0.01
+"""A λ up to this does what none does."""
+
 NATURAL_ENDS = {"regularization.keep_prob": 1.0, "regularization.keep_prob_input": 1.0, "regularization.lambd": 0.0}
 """Ends beyond which there is nothing to search."""
 
@@ -49,19 +55,17 @@ class Finding:
     advice: str = ""
 
 
+Look = Callable[["Sweep"], "Finding | Sequence[Finding] | None"]
+"""One question to the sweep, and what it shows on it."""
+
+
 def find_limits(sweep: Sweep) -> list[Finding]:
     """Everything the trials show on what limits them, the main limit first; empty before the first trial has ended."""
     if not sweep.ranked:
         return []
-    looks: tuple[Callable[[Sweep], Finding | Sequence[Finding] | None], ...] = (
-        _main_limit,
-        _regularisation,
-        _edges,
-        _epochs,
-        _divergence,
-        _dip,
-        _resolution,
-    )
+    by_trials: tuple[Look, ...] = (_main_limit, _regularisation, _edges, _epochs, _divergence, _dip, _resolution)
+    by_conclusion: tuple[Look, ...] = (_main_limit, _reached_ends, _epochs, _divergence)
+    looks = by_trials if sweep.conclusion is None else by_conclusion  # single trials must not contradict many repeats
     found: list[Finding] = []
     for look in looks:
         result = look(sweep)
@@ -70,8 +74,8 @@ def find_limits(sweep: Sweep) -> list[Finding]:
 
 
 def diagnose_best(sweep: Sweep) -> Diagnosis:
-    """Bias and variance of the best trial."""
-    best = sweep.ranked[0]
+    """Bias and variance of the recommended trial, or of the best."""
+    best = sweep.leader
     record = sweep.records[best.name]
     return diagnose(
         lowest_train_error(record.fit_curves or [record.curves]),
@@ -83,7 +87,7 @@ def diagnose_best(sweep: Sweep) -> Diagnosis:
 
 def _main_limit(sweep: Sweep) -> Finding:
     """Bias, variance or neither, by the best trial; for bias, whether the network or its regularisation is why."""
-    d, best = diagnose_best(sweep), sweep.ranked[0]
+    d, best = diagnose_best(sweep), sweep.leader
     errors = f"{best.name} has train error {_percent(d.train_error)} and dev error {_percent(d.dev_error)}"
     optimal = f"the optimal error (data.optimal_error) is {_percent(d.optimal_error)}"
     if d.high_bias:
@@ -160,8 +164,16 @@ def _strength(sweep: Sweep, leaf: Leaf) -> list[Finding]:
     weaker = [trial for trial in others if sign * (trial.values[leaf.path] - value) < 0]
     if not sign or len(stronger) < 2 or _at_edge(leaf, value) == sign:
         return []  # nothing to say, or the edge of the range says it
+    pruned = [
+        trial
+        for trial in sweep.trials
+        if trial.outcome == "pruned" and leaf.path in trial.values and sign * (trial.values[leaf.path] - value) > 0
+    ]
+    if len(pruned) > len(stronger):
+        return []  # most of those with more of it were not trained to their end
     word = "Larger" if sign > 0 else "Smaller"
-    sides = [f"{len(stronger)} trials have more, at best {stronger[0][sweep.metric]:.3g}"]
+    unfinished = f", {len(pruned)} more were pruned" if pruned else ""
+    sides = [f"{len(stronger)} trials have more, at best {stronger[0][sweep.metric]:.3g}{unfinished}"]
     sides += [f"{len(weaker)} have less, at best {weaker[0][sweep.metric]:.3g}"] if weaker else []
     claim = f"More {what} no longer helps: the best is inside its range, at {name} = {value:.3g}."
     return [Finding(claim, f"{word} {name} is more: {'; '.join(sides)}; the best itself {best[sweep.metric]:.3g}.")]
@@ -193,6 +205,34 @@ def _edges(sweep: Sweep) -> list[Finding]:
                 )
             )
     return found
+
+
+def _reached_ends(sweep: Sweep) -> list[Finding]:
+    """Ends of searched ranges that do as well as what is recommended, so that beyond them it may be better still."""
+    found = []
+    assert sweep.conclusion is not None
+    leaves = {leaf.path: leaf for leaf in sweep.space.leaves}
+    for each in sweep.conclusion.ranges:
+        for reached, end, key in zip((each.at_low, each.at_high), each.searched, ("low", "high"), strict=False):
+            if not reached or _is_natural(each.path, end) or each.share > MOSTLY:
+                continue
+            side = "upper" if key == "high" else "lower"
+            found.append(
+                Finding(
+                    f"{_hope(leaves[each.path], 1 if key == 'high' else -1)}: {label(each.path)} does as well up to "
+                    f"the {side} end of its range.",
+                    f"{each.low:.2g} to {each.high:.2g} do as well as {each.value:.3g}; the range is "
+                    f"{_range(leaves[each.path])}.",
+                    f"Widen it: search.space.{each.path}.{key}=…",
+                )
+            )
+    return found
+
+
+def _is_natural(path: str, end: float) -> bool:
+    """Whether there is nothing to search beyond this end: no dropout, or λ so small that it is none."""
+    nothing = _is_at(path, "regularization.lambd") or _is_at(path, "regularization.lambd_l1")
+    return (nothing and end <= NO_LAMBD) or any(_is_at(path, known) and end == at for known, at in NATURAL_ENDS.items())
 
 
 def _strength_of(leaf: Leaf) -> tuple[int, str]:

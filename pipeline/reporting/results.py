@@ -131,6 +131,12 @@ class Sweep:
         return sorted(counted, key=lambda trial: (trial[self.metric], trial.number))
 
     @property
+    def leader(self) -> Trial:
+        """The trial that is recommended; without a recommendation, or where that is no trial, the lowest of them."""
+        name = "" if self.conclusion is None else self.conclusion.name
+        return next((trial for trial in self.ranked if trial.name == name), self.ranked[0])
+
+    @property
     def folds(self) -> int | None:
         """Number of folds; None with a fixed dev part."""
         folds = self.config["data"]["folds"]

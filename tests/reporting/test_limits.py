@@ -1,10 +1,13 @@
 """What limits a sweep is argued from its trials."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
 from pipeline.reporting.limits import Finding, find_limits
+from pipeline.reporting.sentences import sentences, table
+from pipeline.selection.recommendation import Compared, Estimate, Range, Recommendation
 from tests.reporting.sweeps import THREE, a_sweep, a_trial
 
 PATH = "regularization.lambd"
@@ -128,3 +131,72 @@ def test_every_finding_has_a_claim_and_evidence():
     values = {PATH: 1.0, "regularization.keep_prob": 0.8, "model.init.scale": 1.0}
     sweep = a_sweep([a_trial(n, {k: v + n / 100 for k, v in values.items()}, 0.1 + n) for n in range(6)], space=THREE)
     assert all(finding.claim.endswith(".") and finding.evidence for finding in find_limits(sweep))
+
+
+def a_conclusion(*ranges: Range, **changes: object) -> Recommendation:
+    values = {each.path: each.value for each in ranges}
+    own = Compared("trial-0001", values, 0.07, 0.002, 16, None, None, 0.5)
+    plain = {
+        "measure": "dev_cost",
+        "name": "trial-0001",
+        "values": values,
+        "expected": Estimate(0.068, 0.064, 0.072, 8),
+        "baseline": Estimate(0.163, 0.145, 0.181, 8),
+        "gain": Estimate(0.58, 0.52, 0.64, 8),
+        "ranges": ranges,
+        "alone": {},
+        "without": {},
+        "simplest": own,
+        "best": own,
+        "compared": (own,),
+        "luckiest": "trial-0000",
+        "trials": 24,
+        "trial_repeats": 2,
+    }
+    return Recommendation(**(plain | changes))
+
+
+INSIDE = Range(PATH, 2.5, 0.9, 6.0, (), (0.01, 30.0), False, False, 0.24)
+
+
+def test_findings_do_not_contradict_what_is_recommended() -> None:
+    # The luckiest trial lies at the upper edge and far below the baseline; the recommended does neither.
+    trials = [a_trial(0, {PATH: 29.5}, 0.03, train=0.2, dev=0.2), a_trial(1, {PATH: 2.5}, 0.07, train=0.0, dev=0.01)]
+    sweep = replace(a_sweep([*trials, a_trial(2, {PATH: 0.1}, 0.2)]), conclusion=a_conclusion(INSIDE))
+    findings = find_limits(sweep)
+    assert [finding.claim.split(":")[0] for finding in findings] == ["Neither bias nor variance is high"]
+    assert "trial-0001" in findings[0].evidence
+
+
+def test_widen_it_comes_only_where_the_end_does_as_well_and_there_is_something_beyond() -> None:
+    trials = spread(2.5)
+    up = replace(INSIDE, high=30.0, at_high=True)
+    down = replace(INSIDE, low=0.01, at_low=True)
+    (finding,) = find_limits(replace(a_sweep(trials), conclusion=a_conclusion(up)))[1:]
+    assert finding.claim.startswith("More L2 may still help")
+    assert finding.advice == f"Widen it: search.space.{PATH}.high=…"
+    assert find_limits(replace(a_sweep(trials), conclusion=a_conclusion(down)))[1:] == []  # λ = 0.01 is as good as none
+
+
+def test_the_conclusion_in_words() -> None:
+    keep = Range("regularization.keep_prob", 0.85, 0.7, 0.95, (), (0.5, 1.0), False, False, 0.5)
+    scale = Range("model.init.scale", 0.6, 0.2, 1.5, (), (0.1, 3.0), False, False, 0.6)
+    found = a_conclusion(INSIDE, keep, scale, alone={"λ": 0.51, "dropout": 0.22}, without={"λ": 0.22, "dropout": 0.51})
+    said = sentences(found)
+    assert said[0] == (
+        "Use λ = 2.5 (0.9 to 6 do as well) and keep_prob = 0.85 (0.7 to 0.95 do as well); "
+        "init scale makes no difference between 0.2 and 1.5."
+    )
+    assert said[1] == (
+        "Expect dev cost 0.0680 (0.0640 to 0.0720), against 0.163 (0.145 to 0.181) without regularisation: "
+        "58% lower (52% to 64%)."
+    )
+    assert said[2] == "By part, each choice tuned for itself: λ alone 51% lower and dropout alone 22% lower."
+    assert "8 divisions of the data" in said[-1]
+    assert "8 seeds (one division of the data)" in sentences(found, one_division=True)[-1]
+    assert table(found)[1][0][:3] == ["trial-0001", "0.0700 ± 0.0020", "16"]
+
+
+def test_a_gain_that_may_be_none_is_not_sold_as_one() -> None:
+    found = a_conclusion(INSIDE, gain=Estimate(0.05, -0.1, 0.2, 8))
+    assert "5% lower, but the interval (10% higher to 20% lower) leaves open whether it helps" in sentences(found)[1]
