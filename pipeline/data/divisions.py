@@ -31,7 +31,7 @@ def ensure(prepared: "PreparedData", config: DataConfig, numbers: Iterable[int])
     Raises
     ------
     DataError
-        There is no dev part, so that repeats could not be compared.
+        There is no dev part, so that repeats could not be compared; or they cannot be written.
     """
     missing = [number for number in numbers if number > 0 and not _intact(prepared.path, number)]
     if not missing:
@@ -82,6 +82,9 @@ def _write(path: Path, folds: list[Fold]) -> None:
     """Write a division in one step, with a checksum of its content."""
     parts = flat({str(k): fold for k, fold in enumerate(folds)})
     own = np.frombuffer(checksum(parts).encode(), np.uint8)
-    path.parent.mkdir(exist_ok=True)
-    with replacing(path) as file:
-        np.savez(file, checksum=own, **parts)
+    try:
+        path.parent.mkdir(exist_ok=True)
+        with replacing(path) as file:
+            np.savez(file, checksum=own, **parts)
+    except OSError as error:
+        raise DataError(f"The division of the data in {path} cannot be written: {error.strerror}.") from None

@@ -62,7 +62,13 @@ def restore(trial: Path) -> bool:
 
 
 def _restore_statistics(trial: Path, meta: dict[str, Any]) -> None:
-    """Compute the statistics anew unless they have the recorded checksum; releases before 0.3.0 recorded none."""
+    """Compute the statistics anew unless they have the recorded checksum; releases before 0.3.0 recorded none.
+
+    Raises
+    ------
+    DataError
+        They cannot be written; the arrays themselves are whole, and stay.
+    """
     try:
         read_folds(trial, meta)
     except DataError:
@@ -73,8 +79,11 @@ def _restore_statistics(trial: Path, meta: dict[str, Any]) -> None:
         with np.load(trial / "folds.npz", allow_pickle=False) as parts:
             names = [name.removeprefix("train_") for name in parts.files if name.startswith("train_")]
             folds = {name: fold(X, parts[f"train_{name}"], parts[f"dev_{name}"], **settings) for name in names}
-        write_folds(trial, folds)
-        _write_json(trial / "meta.json", meta | {"arrays_checksum": checksum(flat(folds))})
+        try:
+            write_folds(trial, folds)
+            _write_json(trial / "meta.json", meta | {"arrays_checksum": checksum(flat(folds))})
+        except OSError as error:
+            raise DataError(f"The statistics of the data in {trial} cannot be written: {error.strerror}.") from None
 
 
 def write_folds(trial: Path, folds: dict[str, Fold]) -> None:

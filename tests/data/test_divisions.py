@@ -124,6 +124,12 @@ def test_a_division_that_nobody_made_is_named(prepared: PreparedData) -> None:
         load_arrays(prepared.path).division(7)
 
 
+def test_a_division_that_cannot_be_written_is_said(prepared: PreparedData, config: DataConfig) -> None:
+    (prepared.path / "repeats").touch()
+    with pytest.raises(DataError, match=r"1\.npz cannot be written"):
+        divisions.ensure(prepared, config, [1])
+
+
 def test_repeats_without_a_dev_part_are_refused(arrays: TrialArrays, config: DataConfig) -> None:
     from dataclasses import replace
 

@@ -1,3 +1,4 @@
+import errno
 import json
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from sklearn.datasets import load_breast_cancer, load_digits, make_circles
 from pipeline.config.errors import DataError
 from pipeline.config.trial import DataConfig
 from pipeline.data import prepare as prepare_module
+from pipeline.data import store as store_module
 from pipeline.data.arrays import digest_arrays, load_arrays
 from pipeline.data.batches import normalize
 from pipeline.data.changes import what_changed
@@ -435,3 +437,17 @@ def test_changed_statistics_are_computed_anew_and_the_digest_stays(tmp_path: Pat
     again = load_arrays(found.path)
     assert (again.digest, again.checksum) == (before.digest, before.checksum)
     np.testing.assert_array_equal(again.folds[0].normalization.mean, before.folds[0].normalization.mean)
+
+
+def test_statistics_that_cannot_be_written_are_said_and_the_arrays_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    prepared = prepare(DataConfig(name="moons"), tmp_path)
+    damage_statistics(prepared.path)
+    monkeypatch.setattr(store_module, "write_folds", full)
+    with pytest.raises(DataError, match="cannot be written: No space left on device"):
+        prepare(DataConfig(name="moons"), tmp_path)
+    assert (prepared.path / "X.npy").is_file()
