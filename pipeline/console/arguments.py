@@ -54,7 +54,7 @@ def set_aside(schema: type[Strict], arguments: Sequence[str]) -> tuple[list[str]
     return left, texts
 
 
-_FREE_TEXT = ("data.path", "data.target", "data.given")
+_FREE_TEXT = ("data.path", "data.target", "data.given", "data.group")
 _READ_AS_IT_IS = re.compile(
     r"(?!(?:true|false|null|nan|inf)$)[A-Za-z_./~][\w./:~-]*|null|['\"].*|\$\{.*", re.IGNORECASE
 )

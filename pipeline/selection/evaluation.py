@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.models.inference import Classifier
 from pipeline.selection.statistics import LEVEL, Proportion, gap, proportion
+from pipeline.selection.unequal import Estimate, balanced_error, rankings
 
 MOST_CONFUSED = 3
 
@@ -24,6 +25,10 @@ class Evaluation:
         Row: the true class; column: the predicted one.
     per_class
         Precision, recall, F1 and number of examples of each; NaN where there is nothing to divide by.
+    balanced_error
+        The mean of the errors of the classes that there are.
+    rankings
+        ROC AUC and average precision of the second of two classes.
     unseen
         How many rows have a category that no training row had, by column.
     """
@@ -33,7 +38,27 @@ class Evaluation:
     error: Proportion
     confusion: NDArray[np.int64]
     per_class: list[dict[str, float]]
+    balanced_error: Estimate
+    rankings: dict[str, Estimate] = field(default_factory=dict)
     unseen: dict[str, int] = field(default_factory=dict)
+
+    def unequal(self) -> str:
+        """The measures for unequal classes with their intervals, as a sentence."""
+        named = {"balanced error": self.balanced_error, "ROC AUC": self.rankings.get("roc_auc")}
+        named["average precision"] = self.rankings.get("average_precision")
+        shown = ", ".join(f"{name} {value}" for name, value in named.items() if value is not None)
+        return f"With {LEVEL:.0%} intervals: {shown}."
+
+    def metrics(self) -> dict[str, float]:
+        """Every measure that has an interval, with its limits, by the names under which they are tracked."""
+        measured: dict[str, Proportion | Estimate] = {
+            "error": self.error,
+            "balanced_error": self.balanced_error,
+            **self.rankings,
+        }
+        values = {f"test_{name}": each.value for name, each in measured.items()}
+        values |= {f"test_{name}_low": each.low for name, each in measured.items()}
+        return values | {f"test_{name}_high": each.high for name, each in measured.items()}
 
     def class_table(self) -> tuple[list[str], list[list[str]]]:
         """Column names and rows of text."""
@@ -71,6 +96,7 @@ class Evaluation:
             "confusion_matrix": self.confusion.tolist(),
             "per_class": [{key: None if math.isnan(v) else v for key, v in of.items()} for of in self.per_class],
             "unseen_categories": self.unseen,
+            **self.metrics(),
         }
 
 
@@ -80,7 +106,7 @@ def evaluate(
     """Compare the answers for raw rows X (m, n_x) with their class numbers y (m,)."""
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-    answers, _ = classifier.classify(X)
+    answers, P = classifier.classify(X)
     numbers = np.arange(len(classifier.classes))
     measured = precision_recall_fscore_support(y, answers, labels=numbers, zero_division=np.nan)
     names = ("precision", "recall", "f1")
@@ -97,8 +123,16 @@ def evaluate(
         error=proportion(int(np.count_nonzero(answers != y)), len(y)),
         confusion=confusion_matrix(y, answers, labels=numbers),
         per_class=per_class,
+        balanced_error=balanced_error(_errors_by_class(y, answers)),
+        rankings=rankings(P[:, 1], y == 1) if P.shape[1] == 2 else {},
         unseen=dict(unseen or {}),
     )
+
+
+def _errors_by_class(y: NDArray[np.int64], answers: NDArray[np.intp]) -> list[Proportion]:
+    return [
+        proportion(int(np.count_nonzero(answers[y == k] != k)), int(np.count_nonzero(y == k))) for k in np.unique(y)
+    ]
 
 
 def gap_sentence(dev: Proportion, test: Proportion) -> str:

@@ -75,6 +75,7 @@ class Opened:
         """Sentences on what the numbers mean."""
         unseen = ", ".join(f"{name} ({count})" for name, count in self.result.unseen.items())
         remarks = [
+            self.result.unequal(),
             self.result.confused(),
             gap_sentence(self.finalist.winner.dev_error, self.result.error),
             f"Test rows with a category that no training row had: {unseen}." if unseen else "",
@@ -225,9 +226,7 @@ def _in_turn(run_id: str, finalist: Finalist, recorder: Recorder, permission: Pe
 def _record(opened: Opened, recorder: Recorder) -> None:
     result, dev = opened.result, opened.finalist.winner.dev_error
     metrics = {
-        "test_error": result.error.value,
-        "test_error_low": result.error.low,
-        "test_error_high": result.error.high,
+        **result.metrics(),
         "test_accuracy": 1 - result.error.value,
         "test_cost": result.cost,
         "best_dev_error": dev.value,

@@ -19,7 +19,7 @@ def measures(Z: Array, y: Array) -> dict[str, float]:
     """
     if len(Z) == 1:
         precision, recall = _precision_and_recall(y == 1, Z[0] > 0)
-        return {"dev_precision": precision, "dev_recall": recall} | _of_ranking(Z[0], y == 1)
+        return {"dev_precision": precision, "dev_recall": recall} | of_ranking(Z[0], y == 1)
     answers = np.argmax(Z, axis=0)
     classes = np.union1d(y, answers)
     pairs = [_precision_and_recall(y == k, answers == k) for k in classes]
@@ -32,7 +32,7 @@ def _precision_and_recall(true: Array, found: Array) -> tuple[float, float]:
     return both / max(1, in_found), both / max(1, in_true)
 
 
-def _of_ranking(z: Array, positive: Array) -> dict[str, float]:
+def of_ranking(z: Array, positive: Array) -> dict[str, float]:
     """Return the ROC AUC and the average precision of scores z (m,).
 
     AUC is the probability that a positive example has a higher score than a negative one, equal scores counting half.

@@ -79,3 +79,9 @@ def test_the_confusion_matrix_is_drawn(result, tmp_path) -> None:
     draw_confusion(result, tmp_path / "picture.png")
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "picture.png").stat().st_size < 100_000
+
+
+def test_the_balanced_error_stands_beside_the_error_with_its_interval(result) -> None:
+    assert result.balanced_error.value == pytest.approx((1 / 4 + 1 / 2) / 2)
+    assert result.unequal().startswith("With 95% intervals: balanced error 0.375 (")
+    assert result.metrics()["test_balanced_error_low"] < 0.375 < result.metrics()["test_balanced_error_high"]
