@@ -109,7 +109,8 @@ NAMED = ("trial", "baseline")
 
 def handle(kind: str, study: str, name: str, run_id: str) -> str:
     """What a person types as RUN: `<study>/trial-0007`, or the id of a run whose name is not unique."""
-    return f"{study}/{name}" if study and kind in NAMED else run_id
+    unique = kind in NAMED or name.startswith("confirm-")
+    return f"{study}/{name}" if study and unique else run_id
 
 
 def description(record: TrialRecord, kind: str, name: str, handle: str) -> str:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pipeline.tracking.facts import curve_points, description, metrics, params, regularisation, tags
+from pipeline.tracking.facts import curve_points, description, handle, metrics, params, regularisation, tags
 from tests.tracking.conftest import a_check, a_record
 
 
@@ -59,3 +59,9 @@ def test_no_metric_and_no_param_is_rounded() -> None:
     record.config["regularization"]["lambd"] = 1 / 3
     assert metrics(record)["best_dev_cost"] == 0.30000000000000004
     assert float(params(record.config)["regularization.lambd"]) == 1 / 3
+
+
+def test_a_run_is_called_by_its_name_where_that_is_unique_in_its_study() -> None:
+    assert handle("trial", "s", "trial-0007", "ab") == "s/trial-0007"
+    assert handle("confirm", "s", "confirm-5f5e5bf0-2-2", "ab") == "s/confirm-5f5e5bf0-2-2"
+    assert handle("confirm", "s", "confirm", "ab") == handle("trial", "", "trial-0007", "ab") == "ab"
