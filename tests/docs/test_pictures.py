@@ -20,7 +20,9 @@ def test_a_picture_is_drawn_into_its_folder(draw, tmp_path: Path, monkeypatch: p
 
 
 def test_every_file_and_picture_that_course_and_guide_name_exists() -> None:
-    text = "".join((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("course.md", "course.zh-CN.md", "guide.md"))
+    text = "".join(
+        (ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("course.md", "course.zh-CN.md", "guide.md")
+    )
     names = [
         name
         for name in text.replace("(", " ").replace(")", " ").replace("`", " ").split()
