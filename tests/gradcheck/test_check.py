@@ -211,6 +211,8 @@ def test_patterns_of_wrong_gradients_are_named():
     assert pattern(analytic=n + 0.1 * w).endswith("+0.1 · W2: look at the L2 penalty")
     assert pattern(analytic=n - 0.1 * np.sign(w)).endswith("-0.1 · sign(W2): look at the L1 penalty")
     assert pattern(analytic=n[::-1]) is None
+    assert error_pattern("W2", 3 * n[:2], n[:2], w[:2], 16).endswith("3 times the numeric one")
+    assert error_pattern("W2", 3 * n[:1], n[:1], w[:1], 16) is None
 
 
 def test_a_penalty_in_the_gradient_of_a_bias_is_named_so():

@@ -174,3 +174,9 @@ def test_exactly_the_activations_with_a_corner_at_0_are_known_to_have_one(name):
     for z in (left, right):
         ACTIVATIONS[name].forward(z, np.empty(1))
     assert (abs(left.imag - right.imag)[0] > 1e-25) == (name in KINKED)
+
+
+def test_rounding_may_move_the_gradient_of_an_output_bias_by_sixteen_roundings_of_one():
+    problem = make_problem((5, 7, 4, 3), "sigmoid")
+    floor = problem.rounding_floor[-3:]  # b[3]
+    np.testing.assert_allclose(floor, 16 * 2.0**-53, rtol=1e-12)  # Σ over m examples of u/m
