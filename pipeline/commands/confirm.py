@@ -22,6 +22,7 @@ from pipeline.selection.repeats import Repeat, new_seeds, repeats, train_all
 from pipeline.tracking.archive import Archive, objective
 from pipeline.tracking.recorder import NOTE, Recorder
 from pipeline.trials.environment import code_version
+from pipeline.trials.kernels import Arithmetic, as_recorded
 from pipeline.trials.record import TrialRecord
 
 
@@ -53,7 +54,8 @@ def confirm(config: ConfirmConfig) -> int:
                 f"Study {study}: the best {len(candidates)} by {measure.replace('_', ' ')}, on {len(seeds)} new seeds; "
                 f"{len(todo)} of {len(wanted)} trainings to do"
             )
-            _train(config, study, run_id, prepared, recorder, todo)
+            arithmetic = as_recorded(candidates[0].record.environment)
+            _train(config, study, run_id, prepared, recorder, todo, arithmetic)
             repeated = {run.name: run for run in archive.below(run_id)}
             result = conclude(study, measure, seeds, [candidate.run for candidate in candidates], repeated)
             _record(archive, recorder, run_id, result)
@@ -75,7 +77,13 @@ def _missing(archive: Archive, run_id: str, wanted: Sequence[Repeat]) -> list[Re
 
 
 def _train(
-    config: ConfirmConfig, study: str, run_id: str, prepared: PreparedData, recorder: Recorder, todo: list[Repeat]
+    config: ConfirmConfig,
+    study: str,
+    run_id: str,
+    prepared: PreparedData,
+    recorder: Recorder,
+    todo: list[Repeat],
+    arithmetic: Arithmetic,
 ) -> None:
     code = code_version(diff=config.tracking.code_diff)
     columns = ("{task.description}", rich.progress.BarColumn(20), rich.progress.MofNCompleteColumn())
@@ -89,7 +97,7 @@ def _train(
         progress.advance(task)
 
     if todo:
-        with open_executor(config.workers, [prepared.path]) as executor, progress:
+        with open_executor(config.workers, [prepared.path], arithmetic) as executor, progress:
             train_all(todo, prepared.path, executor, slots=config.workers.count, finished=finished)
 
 

@@ -203,6 +203,12 @@ def _flags() -> frozenset[str]:
     return frozenset().union(*(_LEVEL_FLAGS[level] for level in below), _KERNEL_FLAGS.get(here.kernel, ()))
 
 
+def as_recorded(environment: Mapping[str, Any]) -> Arithmetic:
+    """The arithmetic that a record's environment names if this machine can compute so, else that of this process."""
+    wanted = recorded(environment)
+    return wanted if wanted is not None and (wanted == current() or not obstacle(wanted)) else current()
+
+
 def require(wanted: Arithmetic, who: str = "this process", found: Arithmetic | None = None) -> None:
     """Refuse to go on under another arithmetic than `wanted`.
 

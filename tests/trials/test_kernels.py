@@ -110,6 +110,15 @@ def test_portable_kernels_are_refused_in_a_sentence_on_arm_and_with_other_librar
         kernels.choose("portable")
 
 
+def test_what_is_trained_for_a_record_takes_its_arithmetic_where_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = Arithmetic("SkylakeX", "avx512_skx")
+    monkeypatch.setattr(kernels, "current", lambda: here)
+    monkeypatch.setattr(kernels, "_flags", lambda: SERVER)
+    assert kernels.as_recorded({"arithmetic": PORTABLE.as_dict()}) == PORTABLE
+    assert kernels.as_recorded({"arithmetic": {"kernel": "SapphireRapids", "level": "avx512_spr"}}) == here
+    assert kernels.as_recorded({}) == here
+
+
 class Started(Exception):
     """Stands in for the new process, which never returns."""
 
