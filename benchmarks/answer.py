@@ -209,7 +209,7 @@ def summarize(data: str, rows: Sequence[dict[str, Any]]) -> None:
     if len(ranges) > 1:
         pairs = [(a, b) for at, a in enumerate(ranges) for b in ranges[:at]]
         overlap = np.mean([a.low <= b.high and b.low <= a.high for a, b in pairs])
-        width = np.median([math.log10(each.high / each.low) for each in ranges])
+        width = np.median([math.log10(each.high / max(each.low, each.searched[0])) for each in ranges])
         values = [each.value for each in ranges]
         print(f"  λ {min(values):.2g} to {max(values):.2g}; its ranges overlap in {overlap:.0%} of pairs")
         print(f"  median width of its range: {width:.2f} decades")

@@ -12,14 +12,14 @@ from pipeline.config.commands import ConfirmConfig
 from pipeline.console import compose
 from pipeline.console.display import console, table
 from pipeline.console.interruption import terminable
-from pipeline.data.divisions import ensure
+from pipeline.data.divisions import ensure, is_fixed
 from pipeline.data.prepare import PreparedData
 from pipeline.search.executors import open_executor
 from pipeline.search.lock import hold
-from pipeline.selection.candidates import load, prepare_data, ranked
+from pipeline.selection.candidates import FINISHED, Candidate, load, prepare_data, ranked
 from pipeline.selection.confirmation import Confirmation, conclude
-from pipeline.selection.repeats import Repeat, new_seeds, repeats, train_all
-from pipeline.tracking.archive import Archive, objective
+from pipeline.selection.repeats import Repeat, first_unused, further_repeats, new_seeds, repeats, train_all
+from pipeline.tracking.archive import Archive, Found, objective
 from pipeline.tracking.recorder import NOTE, Recorder
 from pipeline.trials.environment import code_version
 from pipeline.trials.kernels import Arithmetic, as_recorded
@@ -40,24 +40,32 @@ def confirm(config: ConfirmConfig) -> int:
     with hold(store / "studies" / f"{study}.confirm.lock", f"the confirmation of {study}"), terminable():
         parent = archive.parent(study)
         measure = objective(parent)
-        candidates = [load(archive, run) for run in ranked(archive, study, measure)[: config.top]]
+        children = archive.children(study)
+        candidates = [load(archive, run) for run in chosen(archive, parent, children, measure, config.top)]
         prepared = prepare_data(archive, candidates, store, allow_path=config.allow_path)
-        for candidate in candidates:
-            ensure(prepared, candidate.config.data, candidate.config.repeat_numbers)
-        seeds = new_seeds(config.seeds, (int(run.params.get("seed", 0)) for run in archive.trials(study)))
-        wanted = repeats({candidate.name: candidate.config for candidate in candidates}, seeds)
+        configs = {candidate.name: candidate.config for candidate in candidates}
+        if candidates[0].config.repeats > 1:
+            first = first_unused(run for run in children if run.kind in ("trial", "baseline", "confirm"))
+            numbers = list(range(first, first + config.seeds))
+            wanted = further_repeats(configs, numbers)
+        else:
+            numbers = new_seeds(config.seeds, (int(run.params.get("seed", 0)) for run in archive.trials(study)))
+            wanted = repeats(configs, numbers)
+        ensure(prepared, candidates[0].config.data, {n for each in wanted for n in each.config.repeat_numbers})
         recorder = Recorder(tracking)
         run_id = recorder.open_run("confirm", "confirm", {"study": study}, parent=parent.run_id)
         try:
             todo = _missing(archive, run_id, wanted)
             console.print(
-                f"Study {study}: the best {len(candidates)} by {measure.replace('_', ' ')}, on {len(seeds)} new seeds; "
+                f"Study {study}: {', '.join(configs)}, on {len(numbers)} new {wanted[0].kind}s; "
                 f"{len(todo)} of {len(wanted)} trainings to do"
             )
             arithmetic = as_recorded(candidates[0].record.environment)
             _train(config, study, run_id, prepared, recorder, todo, arithmetic)
             repeated = {run.name: run for run in archive.below(run_id)}
-            result = conclude(study, measure, seeds, [candidate.run for candidate in candidates], repeated)
+            runs = [candidate.run for candidate in candidates]
+            overlap = shared_rows(candidates[0]) if wanted[0].kind == "repeat" else None
+            result = conclude(study, measure, numbers, runs, repeated, overlap=overlap)
             _record(archive, recorder, run_id, result)
         except KeyboardInterrupt:
             _cut_off(archive, recorder, run_id, "KILLED")
@@ -69,6 +77,28 @@ def confirm(config: ConfirmConfig) -> int:
             raise
     _print(result, run_id)
     return 0
+
+
+def chosen(archive: Archive, parent: Found, children: Sequence[Found], measure: str, top: int) -> list[Found]:
+    """The runs whose configurations are repeated: what the sweep recommends, the best trials, and the baseline.
+
+    A study without repeats has its best trials alone.
+    """
+    trials = ranked(archive, parent.study, measure)[:top]
+    if trials[0].params.get("repeats", "1") == "1":
+        return trials
+    recommended = [archive.best(parent.study)] if "recommended" in parent.tags else []
+    baselines = [run for run in children if run.kind == "baseline" and run.outcome in FINISHED]
+    others = [run for run in trials if run.run_id not in {each.run_id for each in recommended}]
+    return [*recommended, *others[: top - len(recommended)], *baselines]
+
+
+def shared_rows(candidate: Candidate) -> float:
+    """Dev rows for each training row, by which repeats that divide the rows anew overlap; 0 with one division."""
+    if is_fixed(candidate.config.data):
+        return 0.0
+    examples = candidate.record.data["examples"]
+    return float(examples["dev"]) / float(examples["train"])
 
 
 def _missing(archive: Archive, run_id: str, wanted: Sequence[Repeat]) -> list[Repeat]:

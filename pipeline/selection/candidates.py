@@ -116,8 +116,9 @@ def choose(archive: Archive, study: str) -> Choice:
     measure = objective(parent)
     ranking = ranked(archive, study, measure)
     words = measure.replace("_", " ")
+    children = [run for run in archive.children(study) if run.outcome in FINISHED]
     for confirmation in archive.below(parent.run_id):
-        winner = next((run for run in ranking if run.run_id == confirmation.tags.get("winner_run_id")), None)
+        winner = next((run for run in children if run.run_id == confirmation.tags.get("winner_run_id")), None)
         if confirmation.kind == "confirm" and winner is not None:
             return Choice(winner, True, confirmation.tags["verdict"] + _found_since(ranking, confirmation, words))
     if "recommended" in parent.tags:

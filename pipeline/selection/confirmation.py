@@ -45,6 +45,7 @@ class Confirmation:
     measure: str
     seeds: tuple[int, ...]
     rows: tuple[Row, ...]
+    overlap: float | None = None
 
     @property
     def first(self) -> Row:
@@ -89,6 +90,12 @@ class Confirmation:
     @property
     def footnote(self) -> str:
         """What the numbers mean and what they do not."""
+        if self.overlap is not None:
+            return (
+                f"Means with {LEVEL:.0%} intervals over {len(self.seeds)} repeats that no choice had used, the same "
+                "for every configuration; p is of the paired t-test against the first, adjusted for all pairs (Holm). "
+                "Intervals and tests are corrected for the training rows that repeats share (Nadeau & Bengio 2003)."
+            )
         return (
             f"Means with {LEVEL:.0%} intervals over {len(self.seeds)} seeds, the same for every configuration; p is of "
             "the paired t-test against the first, adjusted for all pairs (Holm). The dev examples were the same "
@@ -146,47 +153,52 @@ def conclude(
     seeds: Sequence[int],
     trials: Sequence[Found],
     repeated: Mapping[str, Found],
+    *,
+    overlap: float | None = None,
 ) -> Confirmation:
     """Judge the trials by their repeated trainings.
 
     Parameters
     ----------
-    repeated : the finished runs by name, one for each trial and seed.
+    repeated : the finished runs by name, one for each trial and seed (or repeat).
+    overlap : dev rows for each training row, for repeats that divide the rows anew; None for new seeds.
     """
     values: dict[str, dict[str, list[float]]] = {"dev_cost": {}, "dev_error": {}}
     rows = []
     for trial in trials:
-        runs = [repeated[f"{trial.name}-seed-{seed}"] for seed in seeds]
+        kind = "seed" if overlap is None else "repeat"
+        runs = [repeated[f"{trial.name}-{kind}-{number}"] for number in seeds]
         for name in values:
             values[name][trial.name] = [_value(run, name) for run in runs]
-        cost, error = (mean_interval(values[name][trial.name]) for name in ("dev_cost", "dev_error"))
+        cost, error = (mean_interval(of[trial.name], overlap=overlap or 0.0) for of in values.values())
         broken = sum(not math.isfinite(value) for value in values[measure][trial.name])
         rows.append(Row(trial.name, trial.run_id, trial.metrics[f"best_{measure}"], cost, error, broken))
     rows.sort(key=lambda row: (_measure(row, measure).mean, row.broken, row.sweep_value, row.trial))
-    return Confirmation(study, measure, tuple(seeds), tuple(_against_first(rows, values[measure])))
+    rows = _against_first(rows, values[measure], overlap or 0.0)
+    return Confirmation(study, measure, tuple(seeds), tuple(rows), overlap)
 
 
-def _against_first(rows: list[Row], values: Mapping[str, Sequence[float]]) -> list[Row]:
-    adjusted = compare_all(values)
+def _against_first(rows: list[Row], values: Mapping[str, Sequence[float]], overlap: float) -> list[Row]:
+    adjusted = compare_all(values, overlap=overlap)
     first = rows[0]
     tested = []
     for row in rows[1:]:
         p = adjusted[frozenset((first.trial, row.trial))]
-        difference = _adjusted(values[first.trial], values[row.trial], len(adjusted), p)
+        difference = _adjusted(values[first.trial], values[row.trial], len(adjusted), p, overlap)
         tested.append(Row(**{**row.__dict__, "difference": difference, "p": p}))
     return [first, *tested]
 
 
-def _adjusted(first: Sequence[float], other: Sequence[float], pairs: int, p: float) -> Mean:
+def _adjusted(first: Sequence[float], other: Sequence[float], pairs: int, p: float, overlap: float) -> Mean:
     """The mean difference with an interval adjusted as p is: it leaves out 0 exactly when the adjusted p is below 5 %.
 
     A p that Holm's procedure raised m times belongs to an interval at the level 1 - α/m.
     """
-    test = paired_test(first, other)
+    test = paired_test(first, other, overlap=overlap)
     if not 0 < test.difference.half_width < math.inf:
         return test.difference
     times = pairs if test.p == 0 or p == 1 else min(pairs, p / test.p)
-    return mean_interval(np.subtract(other, first), comparisons=times)
+    return mean_interval(np.subtract(other, first), overlap=overlap, comparisons=times)
 
 
 def _value(run: Found, name: str) -> float:

@@ -4,30 +4,47 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from pipeline.config.trial import TrialConfig
 from pipeline.search.serving import WorkersGone
+from pipeline.tracking.archive import Found
 from pipeline.trials.record import TrialRecord
 from pipeline.trials.trial import failed_record, work_whole
 
 
 @dataclass
 class Repeat:
-    """One configuration to be trained with one seed."""
+    """One configuration to be trained once more: with a new seed, or as a further repeat of its own list."""
 
     trial: str
-    seed: int
+    number: int
     config: TrialConfig
+    kind: Literal["seed", "repeat"] = "seed"
 
     @property
     def name(self) -> str:
-        """The run's name, trial-0007-seed-3."""
-        return f"{self.trial}-seed-{self.seed}"
+        """The run's name, trial-0007-seed-3 or trial-0007-repeat-16."""
+        return f"{self.trial}-{self.kind}-{self.number}"
 
 
 def repeats(configs: dict[str, TrialConfig], seeds: Iterable[int]) -> list[Repeat]:
     """Every configuration with every seed, seed by seed, so that a search cut short has compared all of them alike."""
     return [Repeat(trial, seed, replace(config, seed=seed)) for seed in seeds for trial, config in configs.items()]
+
+
+def further_repeats(configs: dict[str, TrialConfig], numbers: Iterable[int]) -> list[Repeat]:
+    """Every configuration on each of these repeats, repeat by repeat."""
+    return [
+        Repeat(trial, number, replace(config, first_repeat=number, repeats=1), "repeat")
+        for number in numbers
+        for trial, config in configs.items()
+    ]
+
+
+def first_unused(runs: Iterable[Found]) -> int:
+    """The number of the first repeat that none of these runs was trained on."""
+    return max((int(run.params.get("first_repeat", 0)) + int(run.params.get("repeats", 1)) for run in runs), default=0)
 
 
 def new_seeds(count: int, used: Iterable[int]) -> list[int]:

@@ -1,13 +1,14 @@
 """`make confirm` on a real study: paired seeds, the trials' own worker code, tracked, interruptible."""
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipeline.commands import confirm as command
+from pipeline.commands.sweep import sweep
 from pipeline.config.commands import ConfirmConfig, TrackingConfig
 from pipeline.config.errors import DataError, RecordError
 from pipeline.config.trial import TrialConfig
@@ -18,6 +19,7 @@ from pipeline.selection import candidates
 from pipeline.selection.candidates import choose
 from pipeline.tracking.archive import Archive, Found
 from pipeline.trials.trial import failed_record, run_trial
+from tests.conftest import sweep_config
 
 
 def settings(store: Path, **changes: Any) -> ConfirmConfig:
@@ -159,3 +161,20 @@ def test_when_nothing_trains_to_its_end_no_winner_is_named_and_final_says_unconf
     assert {child.status for child in children} == {"FAILED"}
     assert "winner_run_id" not in run.tags
     assert not choose(Archive(TrackingConfig(store=str(store))), "first").confirmed
+
+
+def test_a_raced_study_is_confirmed_on_repeats_that_nothing_used_beside_its_baseline(
+    store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = sweep_config(store, "raced")
+    assert sweep(replace(config, repeats=2, study=replace(config.study, race=True, baseline=True))) == 0
+    assert command.confirm(settings(store, study="raced", top=1, seeds=3)) == 0
+    archive = Archive(TrackingConfig(store=str(store)))
+    (parent,) = [run for run in archive.children("raced") if run.name == "confirm"]
+    runs = archive.below(parent.run_id)
+    assert {run.name.split("-repeat-")[1] for run in runs} == {"16", "17", "18"}  # the race used 0 to 15
+    assert {run.name.split("-repeat-")[0] for run in runs} == {archive.best("raced").name, "baseline"}
+    assert all(len(archive.load(run).values("dev_cost")) == 1 for run in runs)
+    assert "Nadeau & Bengio 2003" in " ".join(capsys.readouterr().out.split())
+    monkeypatch.setattr(command, "open_executor", no_worker)
+    assert command.confirm(settings(store, study="raced", top=1, seeds=3)) == 0

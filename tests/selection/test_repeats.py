@@ -33,7 +33,7 @@ def train(script: dict[int, list[Exception]], count: int = 4) -> tuple[Scripted,
     executor, found = Scripted(script), dict[int, TrialRecord]()
 
     def finished(repeat: Repeat, record: TrialRecord) -> None:
-        found[repeat.seed] = record
+        found[repeat.number] = record
 
     todo = repeats({"trial-0000": TrialConfig()}, range(1, count + 1))
     train_all(todo, Path("arrays"), executor, slots=2, finished=finished)
