@@ -26,7 +26,7 @@ from pipeline.trials.record import TrialRecord
 from pipeline.trials.trial import failed_record, work_whole
 
 WITHOUT_A_RECORD = ("confirm", "final", "preflight")
-"""Kinds of runs in which nothing is trained."""
+"""Kinds of runs in which nothing is trained, unless they have an outcome, as the further fits of a configuration."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def _load_of_model(archive: Archive, run: Found, config: RerunConfig) -> Origina
 
 def _load(archive: Archive, run: Found) -> Original:
     """A run of the store with its record, and what the store shows of it otherwise than the record says."""
-    if run.kind in WITHOUT_A_RECORD:
+    if run.kind in WITHOUT_A_RECORD and not run.outcome:
         raise RecordError(
             f"RUN must be a run in which a network was trained, but {run.handle} is of the kind {run.kind} "
             "(`make runs` lists trials)."

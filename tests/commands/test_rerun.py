@@ -250,6 +250,14 @@ def test_a_run_in_which_nothing_was_trained_is_named_as_such(store: Path) -> Non
         rerun(settings(store, run_id))
 
 
+def test_further_fits_of_a_configuration_are_repeated_as_trials_are(store: Path) -> None:
+    tracking = TrackingConfig(experiment=EXPERIMENT, store=str(store))
+    recorder = Recorder(tracking)
+    record = read_folder(folder_of(store, "trial-0000"))
+    run_id = recorder.write(record, kind="confirm", name="confirm-01234567-1-1", tags={"study": STUDY})
+    assert rerun(settings(store, run_id)) == 0
+
+
 def test_a_rerun_is_tracked_and_linked_and_marks_the_original(store: Path) -> None:
     assert rerun(settings(store, f"{STUDY}/trial-0002", track=True)) == 0
     archive = Archive(TrackingConfig(experiment=EXPERIMENT, store=str(store)))
