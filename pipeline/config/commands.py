@@ -161,7 +161,7 @@ class RunsConfig(Strict):
     """`make runs`."""
 
     study: str | None = None  # null: all studies, and the trials of the latest
-    count: Count = 100  # of runs on a page
+    count: Count = 50  # of runs on a page
     page: Count = 1  # of the study's runs, in the order of their names
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
