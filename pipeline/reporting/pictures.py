@@ -11,7 +11,7 @@ CAPTIONS = {
     "slices": "The objective against one searched value at a time; the others vary too.",
     "contours": "The objective over pairs of searched values: a smoothing spline through the trials, the rest varying.",
     "pareto-front": "Trials that no other beats in every objective.",
-    "learning-curves": "The best trials epoch by epoch, with the run without regularisation for comparison.",
+    "learning-curves": "The best trials epoch by epoch, the recommended first, and the run without regularisation.",
     "bias-variance": "Right of the vertical line bias is high; above the slanted one variance is high.",
     "pruning": "How long each trial was trained before it ended, was stopped early or was pruned.",
 }

@@ -213,11 +213,14 @@ def gather(archive: Archive, study: str) -> Sweep:
     found = [_trial(run, space) for run in runs if run.kind in ("trial", "baseline")]
     trials = sorted((trial for trial in found if trial.run.kind == "trial"), key=lambda trial: trial.number)
     baseline = next((trial for trial in found if trial.run.kind == "baseline"), None)
-    sweep = Sweep(parent, config, space, trials, baseline, {})
-    wanted = sweep.ranked[:TOP] + ([baseline] if baseline and baseline.outcome != "failed" else [])
     conclusion = None
     if "recommended" in parent.tags:
         conclusion = Recommendation.from_dict(archive.read_json(parent, CONCLUSION))
+    sweep = Sweep(parent, config, space, trials, baseline, {}, conclusion)
+    wanted = [*sweep.ranked[:TOP]]
+    if sweep.ranked and sweep.leader not in wanted:
+        wanted.append(sweep.leader)
+    wanted += [baseline] if baseline and baseline.outcome != "failed" else []
     return Sweep(parent, config, space, trials, baseline, {t.name: archive.load(t.run) for t in wanted}, conclusion)
 
 

@@ -76,15 +76,15 @@ def _expect(found: Recommendation) -> str:
 
 
 def _gain(gain: Estimate) -> str:
-    """58% lower (52% to 64%); an interval that holds 0 is said to."""
+    """58 % lower (52 % to 64 %); an interval that holds 0 is said to."""
     assert gain.mean is not None
-    said = f"{abs(gain.mean):.0%} {'lower' if gain.mean >= 0 else 'higher'}"
+    said = f"{_share(abs(gain.mean))} {'lower' if gain.mean >= 0 else 'higher'}"
     if gain.low is None or gain.high is None:
         return said
     if gain.low <= 0 <= gain.high:
-        ends = [f"{abs(end):.0%} {'higher' if end < 0 else 'lower'}" for end in (gain.low, gain.high)]
+        ends = [f"{_share(abs(end))} {'higher' if end < 0 else 'lower'}" for end in (gain.low, gain.high)]
         return f"{said}, but the interval ({ends[0]} to {ends[1]}) leaves open whether it helps"
-    ends = [f"{end:.0%}" for end in sorted(abs(end) for end in (gain.low, gain.high))]
+    ends = [_share(end) for end in sorted(abs(end) for end in (gain.low, gain.high))]
     return f"{said} ({ends[0]} to {ends[1]})"
 
 
@@ -100,7 +100,12 @@ def _parts(found: Recommendation) -> str:
 
 
 def _percent(gain: float) -> str:
-    return f"{gain:.0%} lower" if gain >= 0.005 else "nothing" if gain > -0.005 else f"{-gain:.0%} higher"
+    return f"{_share(gain)} lower" if gain >= 0.005 else "nothing" if gain > -0.005 else f"{_share(-gain)} higher"
+
+
+def _share(share: float) -> str:
+    """A share in per cent: 35 %."""
+    return f"{100 * share:.0f} %"
 
 
 def _simplest(found: Recommendation) -> str:
@@ -142,7 +147,7 @@ def table(found: Recommendation) -> tuple[list[str], list[list[str]]]:
 
 def _row(each: Compared, paths: Sequence[str]) -> list[str]:
     behind = "" if each.behind is None else plus_minus(each.behind, each.behind_error)
-    gain = "" if each.gain is None else f"{each.gain:.0%}"
+    gain = "" if each.gain is None else _share(each.gain)
     shown = [number(each.values[path]) if path in each.values else "" for path in paths]
     return [each.name, plus_minus(each.mean, each.error), str(each.repeats), behind, gain, *shown]
 

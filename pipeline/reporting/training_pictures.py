@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.reporting.results import Sweep
+from pipeline.reporting.results import Sweep, Trial
 from pipeline.reporting.style import GREY, INK, OUTCOMES, PALE, RED, SERIES, canvas, save
 from pipeline.trials.record import TrialRecord
 
@@ -15,23 +15,34 @@ if TYPE_CHECKING:
 
 
 def draw_curves(sweep: Sweep, path: Path) -> Path | None:
-    """Train and dev curves of the best trials, and of the run without regularisation, the returned epoch marked."""
-    best = [(trial.name, sweep.records[trial.name]) for trial in sweep.ranked if trial.name in sweep.records]
+    """Train and dev curves of the best trials, and of the run without regularisation, the returned epoch marked.
+
+    The first of them and the run without regularisation have bands: the spread over their repeats or folds.
+    """
+    if not sweep.ranked:
+        return None
+    names = dict.fromkeys(trial.name for trial in [sweep.leader, *sweep.ranked])
+    best = [(name, sweep.records[name]) for name in names if name in sweep.records]
     if not best:
         return None
     with canvas(9.5, 5.6, ncols=2, sharex=True) as (figure, (costs, errors)):
         if baseline := sweep.records.get("baseline"):
             _curve(costs, errors, baseline, "no regularisation", GREY, 1.0)
+            _bands(costs, errors, baseline, GREY)
         for (name, record), colour in zip(best, SERIES, strict=False):
             _curve(costs, errors, record, name, colour, 1.6)
+        has_bands = _bands(costs, errors, best[0][1], SERIES[0])
         costs.set(xlabel="epoch", ylabel="cost (nats per example)", yscale="log", title="Cost")
         errors.set(xlabel="epoch", ylabel="error (% of the examples)", title="Error")
+        _limit_costs(costs, [record for _, record in best])
         _fit_errors(errors, [record for _, record in best])
         _plain_log(costs)
         handles, names = costs.get_legend_handles_labels()
+        over = "fits" if sweep.folds and sweep.config["repeats"] > 1 else "folds" if sweep.folds else "repeats"
+        mean = f", means over {over}" if has_bands or sweep.folds else ""
+        shaded = f"; shaded: ± a standard deviation of dev ({best[0][0]}, no regularisation)" if has_bands else ""
         figure.suptitle(
-            f"Learning curves of the best trials{', means over folds' if sweep.folds else ''}: "
-            "dev solid, train dotted, ● the epoch whose parameters are kept",
+            f"Learning curves of the best trials{mean}\ndev solid, train dotted, ● the kept epoch{shaded}",
             x=0.01,
             ha="left",
             fontsize=12,
@@ -53,6 +64,25 @@ def _curve(costs: "Axes", errors: "Axes", record: TrialRecord, name: str, colour
         axes.axvline(epoch, color=line.get_color(), linewidth=0.6, alpha=0.5, zorder=1)
 
 
+def _bands(costs: "Axes", errors: "Axes", record: TrialRecord, colour: str) -> bool:
+    """Shade a standard deviation over the fits on both sides of the dev curves; returns whether there is one."""
+    if "dev_cost_sd" not in record.curves:
+        return False
+    for axes, measure, factor in ((costs, "cost", 1.0), (errors, "error", 100.0)):
+        mean, sd = (factor * np.asarray(record.curves[f"dev_{measure}{part}"]) for part in ("", "_sd"))
+        low = np.maximum(mean - sd, 0.05 * mean)  # a logarithmic axis has no place for 0
+        axes.fill_between(np.arange(len(mean)), low, mean + sd, color=colour, alpha=0.16, linewidth=0, zorder=1)
+    return True
+
+
+def _limit_costs(axes: "Axes", records: list[TrialRecord]) -> None:
+    """Let the curves and not the bands' lower ends set the axis."""
+    shown = [np.asarray(record.curves[name]) for record in records for name in ("dev_cost", "train_cost")]
+    finite = np.concatenate([curve[np.isfinite(curve) & (curve > 0)] for curve in shown])
+    if finite.size:
+        axes.set_ylim(0.7 * finite.min(), 1.3 * finite.max())
+
+
 def _fit_errors(axes: "Axes", records: list[TrialRecord]) -> None:
     """Leave the first epochs, where every error is large, above the picture."""
     late = [100 * float(np.nanquantile(record.curves["dev_error"], 0.85)) for record in records]
@@ -68,35 +98,48 @@ def _plain_log(axes: "Axes") -> None:
 
 
 def draw_errors(sweep: Sweep, path: Path) -> Path | None:
-    """Train against dev error of every trial, with the lines beyond which bias and variance count as high."""
-    shown = [t for t in sweep.trials if math.isfinite(t["best_train_error"] + t["best_dev_error"])]
+    """Train against dev error of every trial, with the lines beyond which bias and variance count as high.
+
+    The train error is the lowest over the epochs, as in the diagnosis; the dev error is that of the kept epoch.
+    """
+    shown = [t for t in sweep.trials if math.isfinite(sum(_errors(sweep, t)))]
     if not shown:
         return None
     optimal = 100 * float(sweep.config["data"]["optimal_error"])
     threshold = 100 * float(sweep.config["diagnosis"]["threshold"])
-    ended = [100 * max(t["best_train_error"], t["best_dev_error"]) for t in shown if t.trained]
+    ended = [max(_errors(sweep, t)) for t in shown if t.trained]
     high = max(optimal + 3 * threshold, 1.2 * max(ended, default=100.0))
-    beyond = sum(100 * max(t["best_train_error"], t["best_dev_error"]) > high for t in shown)
+    beyond = sum(max(_errors(sweep, t)) > high for t in shown)
     with canvas(7.4, 6.0) as (figure, axes):
         for outcome, (colour, marker) in OUTCOMES.items():
-            points = [(100 * t["best_train_error"], 100 * t["best_dev_error"]) for t in shown if t.outcome == outcome]
+            points = [_errors(sweep, t) for t in shown if t.outcome == outcome]
             if points:
                 text = f"{outcome.replace('_', ' ')} ({len(points)})"
                 axes.scatter(*zip(*points, strict=True), s=36, color=colour, marker=marker, label=text, alpha=0.8)
         if sweep.baseline is not None:
-            x, y = (100 * sweep.baseline[f"best_{part}_error"] for part in ("train", "dev"))
+            x, y = _errors(sweep, sweep.baseline)
             axes.scatter(x, y, s=90, marker="D", color="white", edgecolors=RED, linewidths=2, label="no regularisation")
         if sweep.ranked:
-            x, y = (100 * sweep.ranked[0][f"best_{part}_error"] for part in ("train", "dev"))
-            axes.scatter(x, y, s=230, marker="*", color=SERIES[1], edgecolors=INK, label="best", zorder=4)
+            x, y = _errors(sweep, sweep.leader)
+            axes.scatter(x, y, s=230, marker="*", color=SERIES[1], edgecolors=INK, label=sweep.leader.name, zorder=4)
         _limits(axes, optimal, threshold, high)
         axes.set(
-            xlabel="train error (% of the examples)",
-            ylabel="dev error (% of the examples)",
+            xlabel="lowest train error over the epochs (% of the examples)",
+            ylabel="dev error at the kept epoch (% of the examples)",
             title="Bias and variance of every trial" + (f" ({beyond} with larger errors not shown)" if beyond else ""),
         )
         axes.legend(loc="lower right")
         return save(figure, path)
+
+
+def _errors(sweep: Sweep, trial: Trial) -> tuple[float, float]:
+    """The lowest train error over the epochs and the dev error at the kept one, in per cent.
+
+    A trial without a diagnosis, such as one that was stopped at once, has its train error at the kept epoch.
+    """
+    lowest = trial["avoidable_bias"] + float(sweep.config["data"]["optimal_error"])
+    train = trial["best_train_error"] if math.isnan(lowest) else max(0.0, lowest)
+    return 100 * train, 100 * trial["best_dev_error"]
 
 
 def _limits(axes: "Axes", optimal: float, threshold: float, high: float) -> None:

@@ -189,9 +189,9 @@ def test_the_conclusion_in_words() -> None:
     )
     assert said[1] == (
         "Expect dev cost 0.0680 (0.0640 to 0.0720), against 0.163 (0.145 to 0.181) without regularisation: "
-        "58% lower (52% to 64%)."
+        "58 % lower (52 % to 64 %)."
     )
-    assert said[2] == "By part, each choice tuned for itself: λ alone 51% lower and dropout alone 22% lower."
+    assert said[2] == "By part, each choice tuned for itself: λ alone 51 % lower and dropout alone 22 % lower."
     assert "8 divisions of the data" in said[-1]
     assert "8 seeds (one division of the data)" in sentences(found, one_division=True)[-1]
     assert table(found)[1][0][:3] == ["trial-0001", "0.0700 ± 0.0020", "16"]
@@ -199,4 +199,4 @@ def test_the_conclusion_in_words() -> None:
 
 def test_a_gain_that_may_be_none_is_not_sold_as_one() -> None:
     found = a_conclusion(INSIDE, gain=Estimate(0.05, -0.1, 0.2, 8))
-    assert "5% lower, but the interval (10% higher to 20% lower) leaves open whether it helps" in sentences(found)[1]
+    assert "5 % lower, but the interval (10 % higher to 20 % lower) leaves open whether it helps" in sentences(found)[1]

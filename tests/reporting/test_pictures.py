@@ -7,9 +7,10 @@ import matplotlib as mpl
 import pytest
 from matplotlib import pyplot as plt
 
+from pipeline.reporting import training_pictures
 from pipeline.reporting.pictures import CAPTIONS, draw_all
 from pipeline.reporting.search_pictures import draw_contours, draw_front, draw_importance, draw_slices
-from pipeline.reporting.training_pictures import saved_share
+from pipeline.reporting.training_pictures import draw_curves, draw_errors, saved_share
 from tests.reporting.sweeps import THREE, a_sweep, a_trial
 
 PATHS = ("regularization.lambd", "regularization.keep_prob", "model.init.scale")
@@ -24,6 +25,20 @@ def size(path: Path) -> tuple[int, int]:
     header = path.read_bytes()[:24]
     assert header[:8] == b"\x89PNG\r\n\x1a\n"
     return struct.unpack(">II", header[16:24])
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """The figures that are drawn, as they were when they were to be written."""
+    kept = []
+
+    def keep(figure, path):
+        kept.append(figure)
+        return path
+
+    for module in (training_pictures,):
+        monkeypatch.setattr(module, "save", keep)
+    return kept
 
 
 @pytest.fixture(scope="module")
@@ -112,3 +127,32 @@ def test_the_saved_share_counts_folds_where_older_records_do():
     for trial in trials:
         trial.run.tags["record_format"] = "1"
     assert saved_share(a_sweep(trials, data={"folds": 5})) == pytest.approx(0.4)
+
+
+def test_learning_curves_of_repeats_have_a_band_that_contains_their_mean(figures, tmp_path):
+    baseline = a_trial(-1, dict.fromkeys(PATHS, 1.0), 0.4)
+    sweep = a_sweep([a_trial(0, three_values(0), 0.1), a_trial(1, three_values(1), 0.2)], baseline=baseline)
+    for record in sweep.records.values():
+        record.curves |= {f"dev_{name}_sd": 0.3 * record.curves[f"dev_{name}"] for name in ("cost", "error")}
+    draw_curves(sweep, tmp_path / "curves.png")
+    costs, errors = figures[0].axes
+    for axes, measure, factor in ((costs, "cost", 1), (errors, "error", 100)):
+        assert len(axes.collections) == 2  # the best, and no regularisation
+        for band, name in zip(axes.collections, ("baseline", "trial-0000"), strict=True):
+            outline = band.get_paths()[0].vertices
+            for epoch, mean in enumerate(factor * sweep.records[name].curves[f"dev_{measure}"]):
+                low, high = min(outline[outline[:, 0] == epoch, 1]), max(outline[outline[:, 0] == epoch, 1])
+                assert (low, high) == pytest.approx((0.7 * mean, 1.3 * mean))
+
+
+def test_learning_curves_of_single_fits_have_no_band(figures, tmp_path):
+    draw_curves(a_sweep([a_trial(0, three_values(0), 0.1)]), tmp_path / "curves.png")
+    assert [len(axes.collections) for axes in figures[0].axes] == [0, 0]
+
+
+def test_bias_is_taken_from_the_lowest_train_error_as_in_the_diagnosis(figures, tmp_path):
+    trial = a_trial(0, three_values(0), 0.1, train=0.05, dev=0.06)
+    trial.run.metrics["avoidable_bias"] = 0.02  # the kept epoch came before the lowest train error
+    draw_errors(a_sweep([trial], data={"optimal_error": 0.01}), tmp_path / "errors.png")
+    (points,) = (c for c in figures[0].axes[0].collections if c.get_label() == "early stopped (1)")
+    assert points.get_offsets().tolist() == [pytest.approx([3.0, 6.0])]
