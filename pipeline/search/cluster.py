@@ -33,7 +33,8 @@ def cluster(config: WorkersConfig, arrays: Sequence[Path], arithmetic: Arithmeti
         No scheduler answers at the address, or a worker has another arithmetic.
     """
     assert config.address is not None, "check_workers refuses this"
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what it loses is told here, in sentences
+    for name in ("distributed", "distributed.client"):  # both have levels of their own
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what they lose is told here, in sentences
     inner = Cluster(config.address, config.count, arrays, arithmetic, patience=config.patience)
     inner.begin()
     with closing(GivenOutAgain(inner)) as executor:

@@ -63,7 +63,7 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_sweep_on_a_cluster_survives_a_killed_worker(tmp_path: Path, cluster: Cluster, threads: int) -> None:
     cluster.start(threads)
-    dask = ("workers=dask", f"workers.address={cluster.address}", "workers.count=6")
+    dask = ("workers=dask", f"workers.address={cluster.address}", "workers.count=5")
     with started(tmp_path, "sweep", *SMALL, "study.trials=16", *dask) as process:
         assert wait_for_lines(process, tmp_path, 40)
         cluster.workers[0].send_signal(signal.SIGKILL)
