@@ -32,9 +32,10 @@ def refused(
     """Run a command that must be refused; returns its sentence."""
     shutil.copytree(template, tmp_path / "mlruns")
     monkeypatch.setattr("sys.argv", ["pipeline"])
-    monkeypatch.setattr("pipeline.trials.trial.advance", lambda *args, **kwargs: pytest.fail("something was trained"))
     monkeypatch.setattr("pipeline.commands.train.advance", lambda *args, **kwargs: pytest.fail("something was trained"))
     monkeypatch.setattr("pipeline.commands.sweep.Coordinator", lambda *args, **kwargs: pytest.fail("a sweep was begun"))
+    # Last, since whoever is imported while it is replaced keeps the replacement.
+    monkeypatch.setattr("pipeline.trials.trial.advance", lambda *args, **kwargs: pytest.fail("something was trained"))
 
     def run(arguments: Sequence[str]) -> str:
         name, *rest = arguments

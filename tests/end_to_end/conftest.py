@@ -79,6 +79,8 @@ def sweep_of(pipeline: Callable[..., Ended], shared_store: Path) -> Callable[...
             "tracking.code_diff=false",
             "training.num_epochs=12",
             "study.baseline=false",
+            "repeats=1",
+            "study.race=false",
         )
         return pipeline("sweep", *small, *quiet, f"tracking.store={store}", *overrides)
 

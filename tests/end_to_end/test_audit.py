@@ -25,7 +25,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def study(sweep_of: Run, original: Path, tmp_path: Path) -> str:
     """A small study in a store of its own."""
     if not original.exists():
-        ended = sweep_of(f"study.trials={TRIALS}", "pruner.startup_trials=2", store=original)
+        ended = sweep_of(f"study.trials={TRIALS}", "pruner=median", "pruner.startup_trials=2", store=original)
         assert ended.code == 0, ended.err
     shutil.copytree(original, tmp_path, dirs_exist_ok=True)
     (journal,) = (tmp_path / "studies").glob("*.journal")
@@ -50,7 +50,7 @@ def test_an_untouched_study_is_as_recorded_also_when_extended(
     assert ended.code == 0, ended.err
     assert f"{TRIALS} of {TRIALS} proposals and " in ended.out
     assert ended.out.strip().endswith("decisions as recorded; no trial is missing.")
-    sweep_of("study.trials=16", "pruner.startup_trials=2", store=tmp_path)
+    sweep_of("study.trials=16", "pruner=median", "pruner.startup_trials=2", store=tmp_path)
     assert "16 of 16 proposals" in audit(f"study={study}").out
 
 
@@ -97,7 +97,7 @@ def test_an_edited_study_that_is_continued_is_found(study: str, audit: Run, swee
     text = journal.read_text()
     assert str(value) in text
     journal.write_text(text.replace(f'"values":[{value}]', '"values":[0.0]'))
-    sweep_of(f"study.trials={TRIALS + 1}", "pruner.startup_trials=2", store=tmp_path)
+    sweep_of(f"study.trials={TRIALS + 1}", "pruner=median", "pruner.startup_trials=2", store=tmp_path)
     ended = audit()
     assert ended.code == 1
     assert "has best_dev_cost" in ended.out

@@ -1,5 +1,6 @@
 """Every sampler, pruner and kind of search space, from the command line to the study."""
 
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -120,7 +121,7 @@ class TestObjectives:
         assert {trial.values[1] for trial in front} <= {30 * 2 + 2 + 2 + 1, 30 * 8 + 8 + 8 + 1}
 
     def test_they_cannot_be_pruned(self, sweep_of: Run) -> None:
-        ended = sweep_of(self.OBJECTIVES)
+        ended = sweep_of(self.OBJECTIVES, "pruner=median")
         assert ended.code == 1
         assert "pruner must be none (pruner=none) with several objectives, but is median" in ended.err
 
@@ -180,7 +181,10 @@ class TestRefusals:
             ("study.storage=foo://", "study.storage foo:// cannot be used"),
             ("study.storage=/", "study.storage must be a database's address or a journal file, but is '/'"),
             ("study.enqueue=[{nope: 1}]", "study.enqueue names nope, which must be in search.space"),
-            ("pruner.first_rung=100000", "pruner.first_rung must be below training.num_epochs = 12, but is 100000"),
+            (
+                "pruner=median pruner.first_rung=100000",
+                "pruner.first_rung must be below training.num_epochs = 12, but is 100000",
+            ),
             ("study.objective='[[[['", "study.objective"),
             ("workers.count=6", "study.lag=5 allows that, and is another study"),
             ("workers.synchronous=true", "workers.synchronous has been removed: with study.lag the search repeats"),
@@ -189,7 +193,7 @@ class TestRefusals:
     def test_what_cannot_be_is_one_sentence_and_writes_nothing(
         self, sweep_of: Run, tmp_path: Path, override: str, sentence: str
     ) -> None:
-        ended = sweep_of(override, store=tmp_path / "store")
+        ended = sweep_of(*re.split(r" (?=pruner)", override), store=tmp_path / "store")
         assert ended.code == 1
         assert sentence in ended.err
         assert "Traceback" not in ended.err
