@@ -1,5 +1,6 @@
 """Trials on a Dask cluster; the only module that imports `distributed`."""
 
+import hashlib
 import logging
 import platform
 import tempfile
@@ -52,6 +53,7 @@ class Cluster(Served):
         super().__init__(count, "cluster")
         self._address, self._arrays, self._arithmetic, self._patience = address, arrays, arithmetic, patience
         self._lock = threading.Lock()
+        self._brought: dict[Path, frozenset[Path]] = {}
         try:
             self._client = self._connect(CONNECT_S)
         except (OSError, ValueError) as error:
@@ -63,8 +65,12 @@ class Cluster(Served):
         """Have a worker do the call."""
         client, future = self._client, None
         try:
-            future = client.submit(_under, self._arithmetic, call, pure=False)
+            self._bring(client)
+            future = client.submit(_under, self._arithmetic, self._brought, call, pure=False)
             return future.result()
+        except ArraysAway:
+            self._bring(client, again=True)
+            raise LostWorker("a Dask worker has not all of the arrays") from None
         except OtherArithmetic as error:
             raise WorkersGone(f"{error} Nothing is lost: the same command continues.") from None
         except KilledWorker as error:
@@ -86,9 +92,23 @@ class Cluster(Served):
 
     def _connect(self, timeout_s: float) -> Client:
         client = Client(self._address, timeout=f"{timeout_s:g}s", set_as_default=False)
-        for path in self._arrays:
-            share(client, path)
+        self._brought = {}
+        self._share(client)
         return client
+
+    def _bring(self, client: Client, again: bool = False) -> None:
+        """Share what was written since, as the divisions that a race asks for, or everything again."""
+        with self._lock:
+            if client is self._client:
+                self._share(client, again)
+
+    def _share(self, client: Client, again: bool = False) -> None:
+        before = {} if again else self._brought
+        there = {path: files_in(path) for path in self._arrays}
+        for path, names in there.items():
+            if new := names - before.get(path, frozenset()):
+                share(client, path, new)
+        self._brought = there
 
     def _replace(self, lost: Client) -> None:
         """Connect anew, once for all tasks that lost this connection.
@@ -111,36 +131,53 @@ class Cluster(Served):
                 ) from None
 
 
-def _under(arithmetic: Arithmetic, call: Callable[[], Any]) -> Any:
-    """Do the call on a worker, also one that joined later, if it computes as it should."""
+class ArraysAway(Exception):
+    """A worker has not all files of the arrays; one that joined later, for instance, when the others saw them."""
+
+
+def _under(arithmetic: Arithmetic, arrays: dict[Path, frozenset[Path]], call: Callable[[], Any]) -> Any:
+    """Do the call on a worker, also one that joined later, if it computes as it should and has the arrays."""
     require(arithmetic, f"the Dask worker on {platform.node()}")
+    if not all(_sees(path, names) for path, names in arrays.items()):
+        raise ArraysAway
     return call()
 
 
-def share(client: Client, path: Path) -> None:
-    """Send the arrays to every worker once, those that join later too, unless all see them in a shared file system."""
-    if not all(client.run(_sees, str(path)).values()):
-        client.register_plugin(CarryArrays(path))
+def files_in(path: Path) -> frozenset[Path]:
+    """Every file of a folder of arrays, relative to it."""
+    names = (file.relative_to(path) for file in path.rglob("*") if file.is_file())
+    return frozenset(name for name in names if not name.name.startswith("."))  # those are drafts
 
 
-def _sees(path: str) -> bool:
-    return Path(path).is_dir()
+def share(client: Client, path: Path, names: frozenset[Path]) -> None:
+    """Send these files of the arrays to every worker once, those that join later too, unless all see them already."""
+    if not all(client.run(_sees, path, names).values()):
+        client.register_plugin(CarryArrays(path, names))
+
+
+def _sees(path: Path, names: frozenset[Path]) -> bool:
+    folder = trial.MOVED.get(path, path)
+    return all((folder / name).is_file() for name in names)
 
 
 class CarryArrays(WorkerPlugin):  # type: ignore[misc]
-    """Brings one folder of arrays to a worker's own disk, where the worker maps it into memory."""
+    """Brings files of one folder of arrays to a worker's own disk, where the worker maps them into memory.
 
-    def __init__(self, path: Path):
+    What is written later comes by a plugin of another name, which a worker that joins gets after the first.
+    """
+
+    def __init__(self, path: Path, names: frozenset[Path]):
         self.path = path
-        self.name = f"arrays-{path.name}"
-        self._files = {file.relative_to(path): file.read_bytes() for file in path.rglob("*") if file.is_file()}
+        self._files = {name: (path / name).read_bytes() for name in sorted(names)}
+        self.name = f"arrays-{path.name}-{hashlib.sha256(repr(sorted(names)).encode()).hexdigest()[:8]}"
 
     def setup(self, worker: Any) -> None:
-        """Write the files where this worker does not have them, and tell the trials so."""
-        if self.path.is_dir():
+        """Write the files that this worker does not have, and tell the trials where."""
+        if _sees(self.path, frozenset(self._files)):
             return
-        folder = Path(tempfile.mkdtemp(dir=worker.local_directory, prefix=self.name))
+        folder = trial.MOVED.get(self.path) or Path(tempfile.mkdtemp(dir=worker.local_directory, prefix=self.name))
         for name, content in self._files.items():
             (folder / name).parent.mkdir(exist_ok=True)
-            (folder / name).write_bytes(content)
+            if not (folder / name).exists():
+                (folder / name).write_bytes(content)
         trial.MOVED[self.path] = folder

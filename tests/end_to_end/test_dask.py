@@ -4,14 +4,17 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from pipeline.config.commands import WorkersConfig
+from pipeline.search.executors import open_executor
 from pipeline.trials.kernels import current
-from tests.end_to_end.sweeps import ROOT, SMALL, assert_whole, run, searched, started, wait_for_lines
+from tests.end_to_end.sweeps import ROOT, SMALL, assert_whole, run, searched, started, stored, wait_for_lines
 from tests.servers import free_port
 
 distributed = pytest.importorskip("distributed", reason="Dask is an optional extra")
@@ -116,6 +119,46 @@ def test_workers_with_another_arithmetic_are_refused_with_the_variables_to_start
     assert f"start it with OPENBLAS_CORETYPE='{current().kernel}' NPY_DISABLE_CPU_FEATURES='" in refused.stderr
 
 
+def hide(arrays: Path, folder: Path) -> None:
+    """Make a worker look for the arrays in an empty folder of its own."""
+    from pipeline.trials import trial
+
+    trial.MOVED[arrays] = Path(tempfile.mkdtemp(dir=folder))
+
+
+@pytest.mark.slow
+def test_workers_that_do_not_see_the_store_get_what_the_race_adds_too(tmp_path: Path, cluster: Cluster) -> None:
+    store, elsewhere = tmp_path / "store", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    assert run(store, "sweep", *SMALL, "study.trials=1").returncode == 0
+    (arrays,) = (store / "arrays").iterdir()
+    cluster.start()
+    with distributed.Client(cluster.address, timeout="60s") as client:
+        client.run(hide, arrays.resolve(), elsewhere)
+    dask = ("workers=dask", f"workers.address={cluster.address}", "workers.count=3", "study.race=true")
+    swept = run(store, "sweep", *SMALL, "study.trials=3", *dask)
+    assert swept.returncode == 0, swept.stdout + swept.stderr
+    repeats = stored(store).of_kind("confirm")
+    assert repeats
+    assert "failed" not in {repeat.data.tags["outcome"] for repeat in repeats}
+    written = {path.name for path in (arrays / "repeats").iterdir()}
+    assert [{path.name for path in folder.glob("repeats/*")} for folder in elsewhere.iterdir()] == [written] * 3
+
+
+@pytest.mark.slow
+def test_a_worker_without_the_arrays_gets_them_before_its_task(tmp_path: Path, cluster: Cluster) -> None:
+    arrays, elsewhere = tmp_path / "arrays", tmp_path / "elsewhere"
+    for folder in (arrays, elsewhere):
+        folder.mkdir()
+    (arrays / "X.npy").write_text("rows")
+    cluster.start()
+    with open_executor(WorkersConfig(backend="dask", address=cluster.address, count=3), [arrays]) as executor:
+        with distributed.Client(cluster.address, timeout="60s") as client:
+            client.run(hide, arrays, elsewhere)  # as on a worker that joins later than those that see the store
+        assert executor.submit(int, "7").result() == 7
+    assert [path.read_text() for path in elsewhere.rglob("X.npy")] == ["rows"] * 3
+
+
 @pytest.mark.slow
 def test_no_scheduler_at_the_address_is_one_sentence(tmp_path: Path) -> None:
     refused = run(tmp_path, "sweep", *SMALL, "workers=dask", f"workers.address=tcp://127.0.0.1:{free_port()}")
@@ -130,7 +173,7 @@ def test_arrays_are_brought_to_a_worker_that_does_not_see_them(tmp_path: Path, m
     from pipeline.data.arrays import load_arrays
     from pipeline.data.divisions import ensure
     from pipeline.data.prepare import prepare
-    from pipeline.search.cluster import CarryArrays
+    from pipeline.search.cluster import CarryArrays, files_in
     from pipeline.trials import trial
 
     config = DataConfig(name="breast_cancer")
@@ -138,10 +181,13 @@ def test_arrays_are_brought_to_a_worker_that_does_not_see_them(tmp_path: Path, m
     ensure(prepared, config, [1])
     path = prepared.path
     digest = load_arrays(path).digest
-    plugin = CarryArrays(path)
+    first = files_in(path)
+    ensure(prepared, config, [2])
+    plugins = [CarryArrays(path, first), CarryArrays(path, files_in(path) - first)]
     hidden = path.rename(tmp_path / "elsewhere")
     monkeypatch.setattr(trial, "MOVED", {})
-    plugin.setup(SimpleNamespace(local_directory=str(tmp_path)))
+    for plugin in plugins:
+        plugin.setup(SimpleNamespace(local_directory=str(tmp_path)))
     assert trial.MOVED[path] != hidden
     carried = trial._arrays(path)
-    assert (carried.digest, len(carried.division(1))) == (digest, 1)
+    assert (carried.digest, len(carried.division(1)), len(carried.division(2))) == (digest, 1, 1)
