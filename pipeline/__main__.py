@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> int:
             file=sys.stderr,
         )
         return 0 if arguments[:1] in (["-h"], ["--help"]) else 2
-    from pipeline.config.errors import UserError
+    from pipeline.config.errors import UserError, exhaustion
 
     name, *rest = arguments
     try:
@@ -48,6 +48,11 @@ def main(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return 130
+    except Exception as error:
+        if sentence := exhaustion(error):
+            print(f"error: {sentence}", file=sys.stderr)
+            return 1
+        raise
     return code
 
 

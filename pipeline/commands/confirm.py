@@ -12,6 +12,7 @@ from pipeline.config.commands import ConfirmConfig
 from pipeline.console import compose
 from pipeline.console.display import console, table
 from pipeline.console.interruption import terminable
+from pipeline.console.next_steps import print_next, same_store
 from pipeline.data.divisions import ensure, is_fixed
 from pipeline.data.prepare import PreparedData
 from pipeline.search.executors import open_executor
@@ -167,7 +168,5 @@ def _record(archive: Archive, recorder: Recorder, run_id: str, result: Confirmat
 
 def _print(result: Confirmation, run_id: str) -> None:
     table(*result.table())
-    console.print(f"\n{result.verdict}\n{result.footnote}")
-    console.print(
-        f"\nrun {run_id}\nNext:\n  make final STUDY={result.study}   open the test set, once, and ship the model"
-    )
+    console.print(f"\n{result.verdict}\n{result.footnote}\n\nrun {run_id}")
+    print_next([("open the test set, and ship", f"make final STUDY={result.study}{same_store()}")])

@@ -1,6 +1,7 @@
 """`make final`: open the test set once, for the chosen configuration, and register its model."""
 
 import re
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from pipeline.config.trial import TrialConfig
 from pipeline.console import compose
 from pipeline.console.display import console, table
 from pipeline.console.interruption import terminable
+from pipeline.console.next_steps import print_next, same_store
 from pipeline.data.arrays import load_arrays
 from pipeline.selection.candidates import choose, load, prepare_data
 from pipeline.selection.opening import Finalist, Opened, end_dead, lock_of, open_test, permitted
@@ -137,7 +139,8 @@ def _print(opened: Opened) -> None:
 
 def _print_model(model: Registered, registry: Registry) -> None:
     state = "registered" if model.is_new else "registered before"
-    where = f"PATH={Path(sys.executable).parent}:$PATH MLFLOW_TRACKING_URI={registry.store.shown}"
-    console.print(f"\nModel {model.name}, version {model.version} ({state}): {model.reason}.\nNext:")
-    console.print(f"  make predict MODEL={model.address} IN=new.csv OUT=out.csv")
-    console.print(f"  {where} mlflow models serve --env-manager local --port 5001 -m {model.address}", soft_wrap=True)
+    where = f"PATH={Path(sys.executable).parent}:$PATH MLFLOW_TRACKING_URI={shlex.quote(registry.store.shown)}"
+    console.print(f"\nModel {model.name}, version {model.version} ({state}): {model.reason}.")
+    predict = f"make predict MODEL={model.address} IN=new.csv OUT=out.csv{same_store()}"
+    serve = f"{where} mlflow models serve --env-manager local --port 5001 -m {model.address}"
+    print_next([("apply the model", predict), ("serve the model", serve)])

@@ -3,12 +3,15 @@
 import logging
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from pipeline.config.commands import ReportConfig
 from pipeline.config.errors import UserError
 from pipeline.console import compose
 from pipeline.console.display import console
+from pipeline.data.prepare import find_prepared
+from pipeline.data.recognition import present_rows
 from pipeline.reporting.html import render
 from pipeline.reporting.limits import find_limits
 from pipeline.reporting.pictures import draw_all
@@ -69,4 +72,7 @@ def test_set(archive: Archive, sweep: Sweep) -> str:
     examples = sweep.data.get("examples") or {}
     if sweep.config["data"]["test"] == "none" or not examples.get("test", 1):
         return "There is no test set: the data were split without one."
-    return test_set_sentence(openings(archive.store, str(sweep.parent.tags.get("source_digest", ""))).counted)
+    tags = sweep.parent.tags
+    prepared = find_prepared(tags.get("data_digest", ""), archive.store.root)
+    rows = None if prepared is None else partial(present_rows, prepared)
+    return test_set_sentence(openings(archive.store, tags.get("source_digest", ""), rows))

@@ -157,7 +157,7 @@ def test_set(sender: Sender, prepared: PreparedData) -> str:
         found = openings(sender.recorder.store, prepared.source_digest, lambda: present_rows(prepared))
     except UserError as error:  # the results are to be shown all the same
         return f"Whether the test set has been opened cannot be told now: {error}"
-    return test_set_sentence(found.counted)
+    return test_set_sentence(found)
 
 
 def baseline(config: SweepConfig) -> TrialConfig:

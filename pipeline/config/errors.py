@@ -10,6 +10,8 @@
 Code in `pipeline.nn` and `pipeline.training` raises plain `ValueError`: there the caller is a programmer.
 """
 
+import errno
+
 from pipeline.config.text import printable
 
 
@@ -38,3 +40,17 @@ class TrackingError(UserError):
 
 class RecordError(UserError):
     """A record is missing, damaged, or asks for what a record may not."""
+
+
+_REFUSED = ("can't start new thread", "failed to map segment", "cannot allocate memory")
+
+
+def exhaustion(error: BaseException) -> str:
+    """A sentence if the system refused memory, a thread or a process; empty for any other error."""
+    refused = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+    if not refused and not any(words in str(error).lower() for words in _REFUSED):
+        return ""
+    return (
+        "the system gives this process no more memory, threads or processes (ulimit -a shows the limits, ulimit -v "
+        "that of memory). What was finished is kept: the same command continues under wider limits."
+    )

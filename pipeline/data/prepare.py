@@ -77,6 +77,12 @@ def find_arrays(description: Mapping[str, Any], store: Path) -> PreparedData | N
     return PreparedData(path, heldout, digest, str(description.get("source_digest")), dict(description), {})
 
 
+def find_prepared(digest: str, store: Path) -> PreparedData | None:
+    """The data that were prepared with this digest, if the store still has them as they were."""
+    found = files.find_digest(store, digest)
+    return None if found is None else PreparedData(*files.directories(store, digest), **found)
+
+
 def _make(config: DataConfig, store: Path) -> dict[str, Any]:
     from pipeline.data.labelled import label
     from pipeline.data.split import split

@@ -35,18 +35,33 @@ def directories(store: Path, digest: str) -> tuple[Path, Path]:
 
 def find(store: Path, key: str) -> dict[str, Any] | None:
     """What was remembered under the key, if its arrays are still there and unchanged; changed ones are removed."""
-    try:
-        found: dict[str, Any] = json.loads((store / "prepared" / f"{key}.json").read_text(encoding="utf-8"))
-        kinds = {name: type(found[name]) for name in _REMEMBERED}
-    except (OSError, ValueError, KeyError, TypeError):  # missing or damaged
-        return None
-    if kinds != _REMEMBERED or len(found) > len(kinds):
+    found = _note(store / "prepared" / f"{key}.json")
+    if found is None:
         return None
     trial, heldout = directories(store, found["digest"])
     if restore(trial):
         return found if heldout.is_dir() else None
     shutil.rmtree(trial, ignore_errors=True)
     return None
+
+
+def find_digest(store: Path, digest: str) -> dict[str, Any] | None:
+    """What was remembered of the arrays with this digest, if they are still there and unchanged."""
+    for path in (store / "prepared").glob("*.json"):
+        note = _note(path)
+        if note is not None and note["digest"] == digest:
+            return find(store, path.stem)
+    return None
+
+
+def _note(path: Path) -> dict[str, Any] | None:
+    """A note as `remember` wrote it; None if it is missing or damaged."""
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        kinds = {name: type(found[name]) for name in _REMEMBERED}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return found if kinds == _REMEMBERED and len(found) == len(kinds) else None
 
 
 def restore(trial: Path) -> bool:

@@ -1,17 +1,26 @@
 """The confusion matrix as a picture."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipeline.selection.evaluation import Evaluation
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MAX_NUMBERED = 20
 """With more classes than this the cells are too small for their numbers."""
 
 
 def draw_confusion(result: Evaluation, path: Path) -> None:
-    """Draw the matrix, each row as shares of its true class, with the counts in the cells."""
+    """Write the picture of the matrix to a file."""
+    confusion(result).savefig(path, dpi=100)
+
+
+def confusion(result: Evaluation) -> "Figure":
+    """The matrix, each row as shares of its true class, with the counts in the cells."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -33,4 +42,4 @@ def draw_confusion(result: Evaluation, path: Path) -> None:
         for (i, j), count in np.ndenumerate(result.confusion):
             if count:
                 axes.text(j, i, f"{count}", ha="center", va="center", color="white" if shares[i, j] > 0.5 else "black")
-    figure.savefig(path, dpi=100)
+    return figure

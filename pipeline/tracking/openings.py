@@ -92,7 +92,8 @@ def openings(store: Store, source_digest: str, rows: Callable[[], PresentRows] |
 
     Parameters
     ----------
-    rows : gives the present rows, if there are others to compare them with; without it the source alone counts.
+    rows : gives the present rows, if there are others to compare them with; without it the source alone counts, and
+        of every other opening it cannot be told.
     """
     client = connect(store)
     try:
@@ -102,7 +103,7 @@ def openings(store: Store, source_digest: str, rows: Callable[[], PresentRows] |
         counted = [opening for run, opening in found if run.data.tags.get("source_digest") == source_digest]
         others = [(run, o) for run, o in found if o not in counted and "opened_from" in run.data.tags]
         present = rows() if rows and others else None
-        compared = [_compared(client, store, run, opening, present) for run, opening in others] if present else []
+        compared = [_compared(client, store, run, opening, present) for run, opening in others]
     except UserError:
         raise
     except Exception as error:
@@ -112,12 +113,15 @@ def openings(store: Store, source_digest: str, rows: Callable[[], PresentRows] |
     return History(sorted(counted, key=_place), sorted(doubtful, key=_place))
 
 
-def test_set_sentence(found: list[Opening]) -> str:
-    """Whether anybody has looked at a test set, and what they saw."""
-    if not found:
-        return "The test set is unopened; no trial can read it."
-    times = "once" if len(found) == 1 else f"{len(found)} times"
-    return f"The test set has been opened {times}: {'; '.join(opening.sentence for opening in found)}."
+def test_set_sentence(found: History) -> str:
+    """Whether anybody has looked at a test set, what they saw, and what of that cannot be told."""
+    doubts = " ".join(["", *(opening.doubt for opening in found.doubtful)])
+    if not found.counted:
+        known = " as far as can be told" if doubts else ""
+        return f"The test set is unopened{known}; no trial can read it.{doubts}"
+    times = "once" if len(found.counted) == 1 else f"{len(found.counted)} times"
+    seen = "; ".join(opening.sentence for opening in found.counted)
+    return f"The test set has been opened {times}: {seen}.{doubts}"
 
 
 def take_number(store: Store, run_id: str) -> int:
@@ -215,8 +219,10 @@ def _has_yet_to_be_numbered(run: "Run", opening: Opening) -> bool:
     return "opened_from" in run.data.tags and run.info.status == "RUNNING" and opening.order is None
 
 
-def _compared(client: "MlflowClient", store: Store, run: "Run", opening: Opening, rows: PresentRows) -> Opening:
+def _compared(client: "MlflowClient", store: Store, run: "Run", opening: Opening, rows: PresentRows | None) -> Opening:
     """The opening with what its rows and the present ones share."""
+    if rows is None:
+        return replace(opening, trouble="the present rows are no longer prepared in this store.")
     try:
         return replace(opening, overlap=rows.overlap(_opened_rows(client, store, run)))
     except (RecordError, TrackingError) as error:

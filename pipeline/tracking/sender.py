@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.config.errors import RecordError, TrackingError, UserError
+from pipeline.config.errors import RecordError, TrackingError, UserError, exhaustion
 from pipeline.tracking.points import Span
 from pipeline.tracking.recorder import Recorder
 from pipeline.trials.record import TrialRecord
@@ -177,7 +177,9 @@ class Sender:
                     return
                 self._trouble, wait_s = "", self._first_wait_s
             except Exception as error:  # whatever it is, the sweep goes on and the record stays in the outbox
-                trouble = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+                trouble = exhaustion(error) or f"{type(error).__name__}: {error}"
+                if isinstance(error, UserError):
+                    trouble = str(error)
                 with self._wake:
                     self._trouble = trouble
                     self._wake.notify_all()

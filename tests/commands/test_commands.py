@@ -1,5 +1,6 @@
 """What is wrong with a command is said in one sentence before anything is trained, with no run left open."""
 
+import errno
 import shutil
 import subprocess
 import sys
@@ -173,3 +174,34 @@ def test_an_unexpected_word_from_a_shell_is_one_sentence_too() -> None:
     assert ended.returncode == 1
     assert ended.stderr == "error: model.hidden_units.1 must be greater than or equal to 1, but is 0.\n"
     assert ended.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("can't start new thread"),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        ImportError("libfoo.so: failed to map segment from shared object"),
+    ],
+)
+def test_a_process_that_gets_no_more_memory_ends_in_a_sentence(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def command(arguments: list[str]) -> int:
+        raise error
+
+    monkeypatch.setattr("pipeline.commands.runs.main", command)
+    assert __main__.main(["runs"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: the system gives this process no more memory")
+    assert said.count("\n") == 1
+
+
+def test_a_fault_of_the_program_is_shown_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    def command(arguments: list[str]) -> int:
+        raise RuntimeError("dictionary changed size during iteration")
+
+    monkeypatch.setattr("pipeline.commands.runs.main", command)
+    with pytest.raises(RuntimeError, match="changed size"):
+        __main__.main(["runs"])

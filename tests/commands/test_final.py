@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from pipeline.commands import final as command
+from pipeline.commands.report import test_set as report_of_test_set
 from pipeline.commands.sweep import sweep
 from pipeline.config.commands import FinalConfig, TrackingConfig
 from pipeline.config.errors import ConfigError, DataError, RecordError, StudyError, UserError
@@ -20,12 +21,13 @@ from pipeline.config.validation import parse
 from pipeline.data.arrays import load_arrays
 from pipeline.data.heldout import open_heldout
 from pipeline.data.prepare import prepare
+from pipeline.reporting.results import gather
 from pipeline.selection import opening
 from pipeline.selection import test_set as the_test_set
 from pipeline.selection.evaluation import evaluate
 from pipeline.tracking.archive import Archive, Found
 from pipeline.tracking.recorder import Recorder
-from pipeline.tracking.registry import Registry
+from pipeline.tracking.registry import Registered, Registry
 from pipeline.tracking.store import connect
 from tests.conftest import sweep_config
 
@@ -42,6 +44,12 @@ def settings(store: Path, study: str | None = "first", **changes: Any) -> FinalC
 
 def finals(store: Path) -> list[Found]:
     return sorted(Archive(TrackingConfig(store=str(store))).runs("final"), key=lambda run: run.started_at)
+
+
+def reported(store: Path, study: str) -> str:
+    """What the report says of the test set."""
+    archive = Archive(TrackingConfig(store=str(store)))
+    return report_of_test_set(archive, gather(archive, study))
 
 
 def forbid(*_: object) -> None:
@@ -180,6 +188,10 @@ def test_an_opening_counts_for_the_same_rows_without_a_column(
     capsys.readouterr()
     sweep_into(store, "without", **file, drop=["id"])
     assert "The test set has been opened once" in capsys.readouterr().out
+    assert "The test set has been opened once" in reported(store, "without")
+    for note in (store / "prepared").iterdir():
+        note.unlink()
+    assert "The test set is unopened as far as can be told" in reported(store, "without")
     with pytest.raises(
         UserError, match=r"opened once, last .* with/trial-000\d .* with 20 of the 20 rows held out now"
     ):
@@ -385,3 +397,15 @@ def test_recorded_parameters_that_do_not_give_the_recorded_dev_cost_are_refused_
 def test_a_model_name_that_no_address_could_hold_is_refused(store: Path) -> None:
     with pytest.raises(ConfigError, match="model must be 1 to 100 letters"):
         command.final(settings(store, model="a/b"))
+
+
+def test_the_next_commands_show_no_credentials(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = "https://me:s3cret@tracking.example/path?token=s3cret"
+    monkeypatch.setattr("pipeline.tracking.registry.connect", lambda store: None)
+    model = Registered("digits-classifier", "3", True, True, "it is the first")
+    command._print_model(model, Registry(TrackingConfig(uri=uri)))
+    shown = capsys.readouterr().out
+    assert "MLFLOW_TRACKING_URI='https://***@tracking.example/path?token=***'" in shown
+    assert "s3cret" not in shown

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from pipeline.config.errors import DataError
 from pipeline.config.trial import DataConfig
-from pipeline.data.split import part_sizes, sample, split
+from pipeline.data.split import _random_state, part_sizes, sample, split
 
 NAMES = [f"c{k}" for k in range(10)]
 
@@ -163,3 +163,13 @@ def test_a_sample_keeps_the_classes_in_proportion_and_is_of_the_size_asked_for()
     np.testing.assert_array_equal(sample(y, np.arange(1000), 1000, seed=0), np.arange(1000))
     with pytest.raises(DataError, match=r"data\.examples=2000 is more than the 1,000 rows"):
         sample(y, np.arange(1000), 2000, seed=0)
+
+
+@pytest.mark.parametrize(("name", "number"), [("test", 0), ("dev", 1), ("folds", 2), ("sample", 3), ("given", 4)])
+def test_the_streams_keep_the_numbers_that_recorded_splits_were_drawn_with(name, number):
+    """A renumbered stream would divide the rows of every recorded trial anew."""
+    for repeat, key in ((0, (number,)), (3, (number, 3))):
+        drawn = np.random.RandomState(np.random.MT19937(np.random.SeedSequence(7, spawn_key=key))).randint(
+            2**31, size=4
+        )
+        assert (_random_state(7, name, repeat).randint(2**31, size=4) == drawn).all()

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from pipeline.gradcheck.check import GradientReport, check_gradients
-from pipeline.gradcheck.report import distrust, error_pattern, threshold_verdict
+from pipeline.gradcheck.report import VERDICTS, distrust, error_pattern, threshold_verdict, worst_verdict
 from pipeline.nn.costs import OUTPUTS
 from pipeline.nn.initializers import initialize
 from pipeline.nn.network import Architecture, Network, Regularization
@@ -296,3 +296,9 @@ def test_a_pattern_is_named_although_rounding_blurs_it_and_not_where_it_only_lea
     w = rng.standard_normal(50)
     assert error_pattern("W1", 2 * n + 1e-6 * blur, n, w, 16) is not None
     assert error_pattern("W1", 2 * n + 1e-2 * blur, n, w, 16) is None
+
+
+@pytest.mark.parametrize("other", VERDICTS)
+def test_what_could_not_be_checked_is_worse_than_all_but_a_wrong_gradient(other):
+    worst = "wrong" if other == "wrong" else "inconclusive"
+    assert worst_verdict(["inconclusive", other]) == worst_verdict([other, "inconclusive"]) == worst

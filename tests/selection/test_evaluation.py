@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib.image import imread
 
 from pipeline.selection.evaluation import evaluate, gap_sentence
-from pipeline.selection.pictures import draw_confusion
+from pipeline.selection.pictures import confusion, draw_confusion
 from pipeline.selection.statistics import proportion
 
 
@@ -69,15 +70,31 @@ def test_a_gap_is_told_with_what_it_means(dev: tuple[int, int], test: tuple[int,
     assert words in gap_sentence(proportion(*dev), proportion(*test))
 
 
-def test_classes_with_signs_of_mathematics_in_their_names_are_drawn(result, tmp_path) -> None:
+def test_classes_with_signs_of_mathematics_in_their_names_are_drawn_as_they_are(result, tmp_path) -> None:
     classes = tuple(f"$1_$ to ${number}_" for number in range(len(result.classes)))
-    draw_confusion(replace(result, classes=classes), tmp_path / "picture.png")
-    assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
+    signs = replace(result, classes=classes)
+    draw_confusion(signs, tmp_path / "picture.png")  # as mathematics they would be an error here
+    axes = confusion(signs).axes[0]
+    for labels in (axes.get_xticklabels(), axes.get_yticklabels()):
+        assert tuple(label.get_text() for label in labels) == classes
+        assert not any(label.get_parse_math() for label in labels)
 
 
-def test_the_confusion_matrix_is_drawn(result, tmp_path) -> None:
+def test_the_confusion_matrix_has_true_classes_in_rows_as_shares_with_their_counts(result) -> None:
+    axes = confusion(result).axes[0]
+    assert np.asarray(axes.images[0].get_array()) == pytest.approx(
+        np.array([[3 / 4, 1 / 4, 0], [1 / 2, 1 / 2, 0], [0, 0, 0]])
+    )
+    counts = {text.get_position(): text.get_text() for text in axes.texts}  # by (column, row); none where there is none
+    assert counts == {(0, 0): "3", (1, 0): "1", (0, 1): "1", (1, 1): "1"}
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted class", "true class")
+
+
+def test_the_picture_of_the_confusion_matrix_is_small(result, tmp_path) -> None:
     draw_confusion(result, tmp_path / "picture.png")
-    assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
+    pixels = imread(tmp_path / "picture.png")
+    assert 200 < min(pixels.shape[:2]) < max(pixels.shape[:2]) < 1500
+    assert np.ptp(pixels) > 0.5
     assert (tmp_path / "picture.png").stat().st_size < 100_000
 
 

@@ -357,3 +357,13 @@ def test_a_store_that_cannot_be_used_is_told_before_training(tmp_path: Path) -> 
     with pytest.raises(TrackingError, match="must be writable"):
         sender.opened(PATIENCE_S)
     assert sender.close(0.05).names == ()
+
+
+def test_memory_that_the_store_lacks_is_told_in_a_sentence(tmp_path: Path) -> None:
+    def exhausted() -> Recorder:
+        raise MemoryError
+
+    sender = Sender(exhausted, tmp_path / "outbox", study=STUDY, config={}, first_wait_s=0.001).start()
+    with pytest.raises(TrackingError, match=r"no more memory.*ulimit -v"):
+        sender.opened(PATIENCE_S)
+    assert sender.close(0.05).names == ()
