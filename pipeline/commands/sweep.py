@@ -52,6 +52,7 @@ from pipeline.tracking.archive import CONCLUSION
 from pipeline.tracking.openings import openings, test_set_sentence
 from pipeline.tracking.recorder import Recorder
 from pipeline.tracking.sender import Sender
+from pipeline.tracking.store import check, resolve
 from pipeline.trials.environment import code_version
 from pipeline.trials.kernels import choose, current, restarted
 from pipeline.trials.record import TrialRecord
@@ -74,6 +75,7 @@ def sweep(config: SweepConfig) -> int:
     check_slots(config)
     check_storage(config)
     make_search(config, space)  # refuses what cannot be before any file is written
+    check(resolve(config.tracking))
     choose(config.kernels)
     trials = int(min(config.study.trials, trials_possible(config, space)))
     config = replace(config, study=replace(config.study, trials=trials))

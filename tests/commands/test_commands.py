@@ -126,11 +126,12 @@ def test_a_mistake_is_refused_in_one_sentence_before_anything_is_trained(
     assert "s3cret" not in said
 
 
+@pytest.mark.parametrize("command", ["train", "sweep"])
 def test_artifacts_that_cannot_be_written_are_refused_before_the_store_is_made(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store = tmp_path / "new"
-    assert __main__.main(["train", f"tracking.store={store}", "tracking.artifacts=/proc/nope"]) == 1
+    assert __main__.main([command, f"tracking.store={store}", "tracking.artifacts=/proc/nope"]) == 1
     assert capsys.readouterr().err.startswith("error: The folder /proc/nope must be writable, but is not")
     assert not store.exists()
 

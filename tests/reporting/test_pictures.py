@@ -7,7 +7,7 @@ import matplotlib as mpl
 import pytest
 from matplotlib import pyplot as plt
 
-from pipeline.reporting import training_pictures
+from pipeline.reporting import search_pictures, training_pictures
 from pipeline.reporting.pictures import CAPTIONS, draw_all
 from pipeline.reporting.search_pictures import draw_contours, draw_front, draw_importance, draw_slices
 from pipeline.reporting.training_pictures import draw_curves, draw_errors, saved_share
@@ -36,7 +36,7 @@ def figures(monkeypatch):
         kept.append(figure)
         return path
 
-    for module in (training_pictures,):
+    for module in (search_pictures, training_pictures):
         monkeypatch.setattr(module, "save", keep)
     return kept
 
@@ -64,6 +64,19 @@ def test_the_default_sweep_gets_every_picture_but_the_pareto_front_and_nothing_g
         assert path.stat().st_size < 300_000
     assert plt.get_fignums() == open_before
     assert {key for key, value in mpl.rcParams.items() if before[key] != value} <= {"backend", "backend_fallback"}
+
+
+def test_the_history_shows_every_trial_by_outcome_the_best_so_far_and_the_run_without_regularisation(
+    default_sweep, figures, tmp_path
+):
+    search_pictures.draw_history(default_sweep, tmp_path / "history.png")
+    axes = figures[0].axes[0]
+    shown = {group.get_label(): group.get_offsets().tolist() for group in axes.collections}
+    assert shown["pruned (1)"] == [pytest.approx([2, 0.25])]
+    assert sorted(number for points in shown.values() for number, _ in points) == list(range(7))
+    lines = {line.get_label(): line.get_ydata() for line in axes.lines}
+    assert list(lines["best so far"]) == pytest.approx([0.45, 0.35, 0.05, 0.05, 0.05])
+    assert list(lines["no regularisation (0.4)"]) == [0.4, 0.4]
 
 
 def test_a_sweep_without_a_trial_has_no_pictures(tmp_path):

@@ -44,6 +44,13 @@ def test_a_run_is_found_by_id_by_handle_by_name_and_as_the_best(archive: Archive
     assert archive.find("best").handle == f"{STUDY}/trial-0001"
 
 
+def test_of_two_sweeps_of_one_name_the_older_is_the_parent(recorder: Recorder, archive: Archive) -> None:
+    client = MlflowClient(recorder.store.uri)
+    tags = {"kind": "sweep", "study": STUDY}
+    made = [client.create_run(recorder.experiment_id, start, tags, STUDY).info.run_id for start in (3000, 1000, 2000)]
+    assert archive.parent(STUDY).run_id == made[1]
+
+
 def test_a_damaged_objective_is_named(recorder: Recorder, archive: Archive) -> None:
     recorder.open_sweep("odd", {"study": {"objective": "[[[["}})
     with pytest.raises(RecordError, match=r"study\.objective of odd must be a name or a list"):
