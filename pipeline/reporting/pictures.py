@@ -8,7 +8,8 @@ from pipeline.reporting.results import Sweep
 CAPTIONS = {
     "history": "Each trial's objective at its returned parameters, and the best so far.",
     "importance": "How much of the objective's variation each searched value explains among the better trials.",
-    "slices": "The objective against one searched value at a time; the others vary too.",
+    "slices": "What a Gaussian process through all trials predicts along each searched value, the others held, and the "
+    "trials themselves, whose other values vary; all as if trained on the repeats behind what to expect.",
     "contours": "The objective over pairs of searched values: a smoothing spline through the trials, the rest varying.",
     "pareto-front": "Trials that no other beats in every objective.",
     "learning-curves": "The best trials epoch by epoch, the recommended first, and the run without regularisation.",

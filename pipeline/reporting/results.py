@@ -16,6 +16,8 @@ from pipeline.data.divisions import is_fixed
 from pipeline.search.space import Leaf, Space
 from pipeline.selection.recommendation import Recommendation
 from pipeline.tracking.archive import CONCLUSION, Archive, Found
+from pipeline.tracking.files import RECORD
+from pipeline.training.means import mean_by_repeat
 from pipeline.trials.record import TrialRecord
 
 ENOUGH = 5
@@ -31,6 +33,9 @@ MEASURES = {
     "parameters": "num_parameters",
 }
 """The metric of each objective."""
+
+ENDED = ("completed", "early_stopped")
+"""Outcomes of a training that ran to an end of its own."""
 
 NAMES = {
     "regularization.lambd": "λ",
@@ -77,11 +82,20 @@ class Trial:
     @property
     def trained(self) -> bool:
         """Whether it ran to an end of its own, so that its result counts."""
-        return self.outcome in ("completed", "early_stopped")
+        return self.outcome in ENDED
 
     def __getitem__(self, metric: str) -> float:
         """A summary metric; NaN where the run has none."""
         return self.run.metrics.get(metric, math.nan)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The objective of one run by repeat, infinite where a fit diverged; several runs may share their values."""
+
+    name: str
+    values: Mapping[str, Any]
+    by_repeat: Mapping[int, float]
 
 
 @dataclass(frozen=True)
@@ -97,6 +111,7 @@ class Sweep:
     baseline : the run without regularisation, if there is one yet.
     records : the records of the best trials, by run name, best first, and of the baseline.
     conclusion : what the sweep recommends; None before its race is over, or without one.
+    measured : the first objective of all that was trained to its end: trials, further repeats, and the baseline.
     """
 
     parent: Found
@@ -106,6 +121,7 @@ class Sweep:
     baseline: Trial | None
     records: Mapping[str, TrialRecord]
     conclusion: Recommendation | None = None
+    measured: Sequence[Measured] = ()
 
     @property
     def name(self) -> str:
@@ -221,7 +237,21 @@ def gather(archive: Archive, study: str) -> Sweep:
     if sweep.ranked and sweep.leader not in wanted:
         wanted.append(sweep.leader)
     wanted += [baseline] if baseline and baseline.outcome != "failed" else []
-    return Sweep(parent, config, space, trials, baseline, {t.name: archive.load(t.run) for t in wanted}, conclusion)
+    records = {trial.name: archive.load(trial.run) for trial in wanted}
+    counted = [*sweep.ranked, *(_trial(run, space) for run in runs if run.kind == "confirm")]
+    counted += [baseline] if baseline and baseline.trained else []
+    measured = [_measured(archive, trial, sweep.objectives[0]) for trial in counted]
+    return Sweep(parent, config, space, trials, baseline, records, conclusion, measured)
+
+
+def _measured(archive: Archive, trial: Trial, measure: str) -> Measured:
+    """The objective by repeat, as the record's description has it; with older records the mean of all."""
+    fits = archive.read_json(trial.run, RECORD).get("fits", [])
+    if not fits:
+        return Measured(trial.name, trial.values, {0: trial[MEASURES[measure]]})
+    values = [fit["summary"].get(f"best_{measure}", math.inf) for fit in fits]
+    reached = [v if fit["outcome"] in ENDED else math.inf for v, fit in zip(values, fits, strict=True)]
+    return Measured(trial.name, trial.values, mean_by_repeat(reached, [fit["repeat"] for fit in fits]))
 
 
 def _trial(run: Found, space: Space) -> Trial:

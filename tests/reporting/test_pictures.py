@@ -1,16 +1,22 @@
 """Pictures are drawn of whatever a sweep has, and leave nothing behind."""
 
+import math
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib as mpl
+import numpy as np
 import pytest
 from matplotlib import pyplot as plt
+from matplotlib.markers import CARETDOWNBASE
 
 from pipeline.reporting import search_pictures, training_pictures
 from pipeline.reporting.pictures import CAPTIONS, draw_all
+from pipeline.reporting.results import Measured
 from pipeline.reporting.search_pictures import draw_contours, draw_front, draw_importance, draw_slices
 from pipeline.reporting.training_pictures import draw_curves, draw_errors, saved_share
+from pipeline.selection.recommendation import Compared, Estimate, Range, Recommendation
 from tests.reporting.sweeps import THREE, a_sweep, a_trial
 
 PATHS = ("regularization.lambd", "regularization.keep_prob", "model.init.scale")
@@ -169,3 +175,77 @@ def test_bias_is_taken_from_the_lowest_train_error_as_in_the_diagnosis(figures, 
     draw_errors(a_sweep([trial], data={"optimal_error": 0.01}), tmp_path / "errors.png")
     (points,) = (c for c in figures[0].axes[0].collections if c.get_label() == "early stopped (1)")
     assert points.get_offsets().tolist() == [pytest.approx([3.0, 6.0])]
+
+
+@pytest.fixture
+def concluded():
+    """Eight trials of two repeats with a valley in λ at 1, one more that was pruned, and a conclusion."""
+    lambds = [0.01 * 3.13**n for n in range(8)]
+    costs = [0.1 + 0.03 * math.log10(lambd) ** 2 for lambd in lambds]
+    trials = [a_trial(n, {PATHS[0]: lambd}, cost) for n, (lambd, cost) in enumerate(zip(lambds, costs, strict=True))]
+    trials.append(a_trial(8, {PATHS[0]: 20.0}, 0.3, outcome="pruned"))
+    measured = [Measured(t.name, t.values, {0: t["best_dev_cost"] - 0.002, 1: t["best_dev_cost"]}) for t in trials[:8]]
+    best = trials[4]
+    own = Compared(best.name, dict(best.values), 0.1, 0.001, 2, None, None, 0.5)
+    conclusion = Recommendation(
+        measure="dev_cost",
+        name=best.name,
+        values=dict(best.values),
+        expected=Estimate(0.12, 0.11, 0.13, 8),
+        baseline=Estimate(0.24, 0.21, 0.27, 8),
+        gain=None,
+        ranges=(Range(PATHS[0], best.values[PATHS[0]], 0.5, 2.0, searched=(0.01, 30.0)),),
+        alone={},
+        without={},
+        simplest=own,
+        best=own,
+        compared=(own,),
+        luckiest=best.name,
+        trials=8,
+        trial_repeats=2,
+    )
+    return replace(a_sweep(trials), measured=measured, conclusion=conclusion)
+
+
+def labelled(axes, text):
+    """The artist of the legend whose label begins with the text."""
+    handles, texts = axes.get_legend_handles_labels()
+    return next(handle for handle, shown in zip(handles, texts, strict=True) if shown.startswith(text))
+
+
+def test_the_curve_passes_through_what_to_expect_and_its_band_contains_it(figures, concluded, tmp_path):
+    draw_slices(concluded, tmp_path / "slices.png")
+    (axes,) = figures[0].axes
+    x, y = labelled(axes, "predicted").get_data()
+    recommended = concluded.conclusion.values[PATHS[0]]
+    assert np.interp(recommended, x, y) == pytest.approx(0.12, rel=0.01)
+    assert abs(math.log10(x[np.argmin(y)])) < 0.3  # the valley
+    outline = labelled(axes, "its 95 % band").get_paths()[0].vertices
+    for place, mean in zip(x, y, strict=True):
+        heights = outline[np.isclose(outline[:, 0], place), 1]
+        assert heights.min() < mean < heights.max()
+
+
+def test_what_does_as_well_and_the_baselines_interval_are_those_of_the_conclusion(figures, concluded, tmp_path):
+    draw_slices(concluded, tmp_path / "slices.png")
+    (axes,) = figures[0].axes
+    well = labelled(axes, "does as well").get_extents().transformed(axes.transData.inverted())
+    assert (well.x0, well.x1) == pytest.approx((0.5, 2.0))
+    assert labelled(axes, "no regularisation").get_ydata() == pytest.approx([0.24, 0.24])
+    spans = [patch.get_extents().transformed(axes.transData.inverted()) for patch in axes.patches]
+    assert any((span.y0, span.y1) == pytest.approx((0.21, 0.27)) for span in spans)
+
+
+def test_a_pruned_trial_is_a_hollow_mark_with_an_arrow_down(figures, concluded, tmp_path):
+    draw_slices(concluded, tmp_path / "slices.png")
+    marks, arrows, _ = labelled(figures[0].axes[0], "pruned").lines
+    assert marks.get_markerfacecolor() == "white"
+    assert marks.get_xdata().tolist() == [20.0]
+    assert [arrow.get_marker() for arrow in arrows] == [CARETDOWNBASE]
+    ended = labelled(figures[0].axes[0], "ran to its end").lines[0]
+    assert len(ended.get_xdata()) == 8
+
+
+def test_nothing_is_predicted_from_too_few_trials(figures, tmp_path):
+    draw_slices(a_sweep([a_trial(0, {PATHS[0]: 1.0}, 0.1)]), tmp_path / "slices.png")
+    assert "predicted" not in figures[0].axes[0].get_legend_handles_labels()[1]

@@ -1,0 +1,138 @@
+"""The objective as a function of each searched value: the process through all means, the others held."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from optuna.distributions import CategoricalDistribution
+
+from pipeline.reporting.results import Sweep
+from pipeline.search.space import Leaf
+from pipeline.selection import race, surrogate
+from pipeline.training.means import MEASURES
+
+Vector = NDArray[np.float64]
+
+WIDTH = 1.96
+"""Half the width of a 95 % band in standard deviations of the process."""
+
+POINTS = 61
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What is predicted along one searched value, the others held: (n,) each.
+
+    Attributes
+    ----------
+    values : places along the range, or the choices.
+    low, high : a 95 % band for the mean over all repeats.
+    well : whether the value is among those that do as well.
+    """
+
+    values: Sequence[Any]
+    mean: Vector
+    low: Vector
+    high: Vector
+    well: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Response:
+    """The process, the configuration that it is looked at from, and the means that it went through.
+
+    Attributes
+    ----------
+    held : the recommended values; without a recommendation the best trial's.
+    means, errors : of each configuration as if each had been trained on the same repeats, with standard errors.
+    level : the factor that brings predictions to the repeats that the conclusion's expectation is from.
+    footing : how much higher `means` are than those over the trials' own repeats, as a factor.
+    """
+
+    sweep: Sweep
+    process: surrogate.Fitted
+    held: Mapping[str, Any]
+    configurations: Sequence[Mapping[str, Any]]
+    means: Vector
+    errors: Vector
+    level: float
+    footing: float
+
+    def along(self, leaf: Leaf) -> Curve | None:
+        """The curve along one searched value; None if the held configuration has no such value."""
+        if leaf.path not in self.held:
+            return None
+        values = _places(leaf)
+        points = surrogate.encode(self.process.leaves, [{**self.held, leaf.path: value} for value in values])
+        mean, sd = self.process.process.predict(points, return_std=True)
+        well = self._does_as_well(leaf)
+        if isinstance(leaf.distribution, CategoricalDistribution):
+            as_well = np.array([value in well for value in values])
+        else:
+            as_well = np.array([well[0] <= value <= well[1] for value in values])
+        middle, low, high = (self.level * np.exp(mean + width * sd) for width in (0.0, -WIDTH, WIDTH))
+        return Curve(values, middle, low, high, as_well)
+
+    def range_of(self, leaf: Leaf) -> tuple[float, float] | None:
+        """The two ends of what does as well; None for a choice."""
+        if leaf.path not in self.held or isinstance(leaf.distribution, CategoricalDistribution):
+            return None
+        low, high = self._does_as_well(leaf)
+        return low, high
+
+    def _does_as_well(self, leaf: Leaf) -> list[Any]:
+        """As the sweep's conclusion has it, so that picture and sentences agree."""
+        for each in self.sweep.conclusion.ranges if self.sweep.conclusion else ():
+            if each.path == leaf.path and each.low is not None and each.high is not None:
+                return [each.low, each.high]
+            if each.path == leaf.path and each.choices:
+                return list(each.choices)
+        return surrogate.does_as_well(self.process, leaf, self.held)
+
+
+def response(sweep: Sweep) -> Response | None:
+    """The process through everything that was trained to its end; None where that is too little.
+
+    It is the one that the sweep drew its conclusion from.
+    """
+    measure = sweep.objectives[0]
+    if measure not in MEASURES or not sweep.ranked:
+        return None
+    known: dict[str, dict[int, float]] = {}
+    entries: dict[str, race.Entry] = {}
+    for run in sweep.measured:
+        entry = race.Entry(run.name, run.values)
+        entries.setdefault(entry.key, entry)
+        known.setdefault(entry.key, {}).update(run.by_repeat)
+    entries.pop(race.BASELINE, None)
+    process = race.process_of(sweep.space.leaves, list(entries.values()), known)
+    if process is None:
+        return None
+    means, relative = surrogate.adjusted_means([known[key] for key in entries])
+    held = sweep.leader.values if sweep.conclusion is None else sweep.conclusion.values
+    level = _level(sweep, float(np.exp(process.expected([held])[0])))
+    own = {race.Entry(trial.name, trial.values).key: trial[sweep.metric] for trial in sweep.ranked}
+    of = dict(zip(entries, level * means, strict=True))
+    footing = sum(of[key] for key in own) / (sum(own.values()) or 1.0)
+    configurations = [entry.values for entry in entries.values()]
+    return Response(sweep, process, held, configurations, level * means, level * means * relative, level, footing)
+
+
+def _level(sweep: Sweep, predicted: float) -> float:
+    """What brings the process to the repeats that the conclusion's expectation is from, so that the two agree."""
+    if sweep.conclusion is None or sweep.conclusion.measure != sweep.objectives[0]:
+        return 1.0
+    return (sweep.conclusion.expected.mean or predicted) / predicted
+
+
+def _places(leaf: Leaf) -> list[Any]:
+    """Values along a range, evenly on its own scale, or all choices."""
+    d: Any = leaf.distribution
+    if isinstance(d, CategoricalDistribution):
+        return [leaf.value(choice) for choice in d.choices]
+    u = np.linspace(0, 1, POINTS)
+    if d.log:
+        return [float(value) for value in d.low * (d.high / d.low) ** u]
+    return [float(value) for value in d.low + (d.high - d.low) * u]
