@@ -6,12 +6,15 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from mlflow.tracking import MlflowClient
 
 from pipeline import __main__
+from pipeline.commands import sweep
 from pipeline.config.commands import TrackingConfig
+from pipeline.config.errors import TrackingError
 from pipeline.tracking.recorder import Recorder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -206,3 +209,15 @@ def test_a_fault_of_the_program_is_shown_whole(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("pipeline.commands.runs.main", command)
     with pytest.raises(RuntimeError, match="changed size"):
         __main__.main(["runs"])
+
+
+def test_a_store_that_cannot_be_asked_for_openings_hides_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*arguments: object) -> None:
+        raise TrackingError("No tracking server answers.")
+
+    monkeypatch.setattr(sweep, "openings", away)
+    prepared = SimpleNamespace(description={"examples": {"test": 9}}, source_digest="5")
+    for recorder in (None, SimpleNamespace(store=None)):
+        sender = SimpleNamespace(recorder=recorder, trouble="No tracking server answers.")
+        said = sweep.test_set(sender, prepared)  # type: ignore[arg-type]
+        assert said == "Whether the test set has been opened cannot be told now: No tracking server answers."
