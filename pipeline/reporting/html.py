@@ -12,7 +12,7 @@ from pipeline.reporting import description
 from pipeline.reporting.limits import Finding
 from pipeline.reporting.pictures import CAPTIONS
 from pipeline.reporting.results import Sweep, Trial, label
-from pipeline.reporting.sentences import sentences
+from pipeline.reporting.sentences import plus_minus, sentences
 from pipeline.reporting.sentences import table as sentences_table
 
 VERDICTS = ("good", "look_again", "suspect", "wrong", "inconclusive")
@@ -45,6 +45,7 @@ def render(
         rows=description.ROWS,
         values=description.values,
         shown=description.shown,
+        with_error=with_error,
         short=description.short,
         label=label,
         confirmation=confirmation,
@@ -61,6 +62,16 @@ def render(
         facts=_facts(sweep),
         config=json.dumps(sweep.config, indent=1, ensure_ascii=False),
     )
+
+
+def with_error(trial: Trial, metric: str) -> str:
+    """A metric with its standard error over repeats, where there are several: 1.33 ± 0.21 %."""
+    error = trial[f"{metric}_se"]
+    if not math.isfinite(error) or not math.isfinite(trial[metric]):
+        return description.shown(trial, metric)
+    if metric.endswith("error"):
+        return f"{100 * trial[metric]:.2f} ± {100 * error:.2f} %"
+    return plus_minus(trial[metric], error)
 
 
 def ordered(sweep: Sweep) -> list[Trial]:

@@ -1,6 +1,7 @@
 """The report is one file that says everything, and trusts no name."""
 
 import re
+from html.parser import HTMLParser
 
 import pytest
 
@@ -71,3 +72,42 @@ def test_the_description_compares_the_best_with_no_regularisation_and_says_how_t
 
 def test_a_sweep_without_a_result_is_described_as_one():
     assert "No trial has ended by itself yet." in describe(a_sweep([]), [])
+
+
+class Boxes(HTMLParser):
+    """Which elements each table stands in."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.tables = [], []
+
+    def handle_starttag(self, tag, attrs):
+        if tag == "table":
+            self.tables.append(list(self.open))
+        if tag in ("div", "details"):
+            self.open.append(dict(attrs).get("class", tag))
+
+    def handle_endtag(self, tag):
+        if tag in ("div", "details"):
+            self.open.pop()
+
+
+def test_every_table_scrolls_in_its_own_box_and_the_trials_fold(page):
+    boxes = Boxes()
+    boxes.feed(page)
+    assert boxes.open == []
+    assert len(boxes.tables) >= 5
+    assert all(table[-1] == "wide" for table in boxes.tables)
+    assert page.index("<details open><summary>Trials") < page.index("<summary>Gradient checks")
+    assert '<meta name="viewport" content="width=device-width' in page
+
+
+def test_the_report_begins_with_the_conclusion(page, sweep):
+    assert page.index("Best: <b>trial-0001</b>") < page.index("3 trials on digits") < page.index("<h2>Diagnosis")
+
+
+def test_a_dev_figure_of_several_repeats_has_its_standard_error(sweep):
+    sweep.trials[0].run.metrics.update(best_dev_cost_se=0.013, best_dev_error_se=0.004)
+    shown = render(sweep, [], {}, confirmation="", test_set="")
+    assert "0.200 ± 0.013" in shown
+    assert "2.00 ± 0.40 %" in shown
