@@ -138,8 +138,11 @@ class Draft:
         sums = {"trial_digest": trial, "heldout_digest": heldout, "digest": digest}
         _write_json(self.trial / "meta.json", {**meta, **sums, "arrays_checksum": checksum(flat(named))})
         _write_json(self.heldout / "meta.json", {**sums, "classes": meta["classes"], "unseen": unseen})
-        for draft, place in zip((self.heldout, self.trial), reversed(directories(self.store, digest)), strict=True):
-            _move(draft, place)
+        there, test = directories(self.store, digest)
+        if there.is_dir() and not restore(there):  # damaged together with its note, by which `find` would have seen it
+            shutil.rmtree(there)
+        _move(self.heldout, test)
+        _move(self.trial, there)
         return digest
 
 

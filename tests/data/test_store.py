@@ -44,6 +44,16 @@ def test_the_group_numbers_are_part_of_the_digest(prepared: PreparedData) -> Non
     assert files.trial_digest(prepared.path, meta) != before
 
 
+@pytest.mark.parametrize("name", ["y.npy", "meta.json"])
+def test_arrays_that_were_damaged_together_with_their_note_are_made_anew(
+    prepared: PreparedData, tmp_path: Path, name: str
+) -> None:
+    for path in (*(tmp_path / "prepared").iterdir(), prepared.path / name):
+        path.write_bytes(b"nonsense")
+    assert prepare(DataConfig(name="circles", examples=100), tmp_path).digest == prepared.digest
+    assert files.restore(prepared.path)
+
+
 def test_what_was_made_twice_at_once_is_kept_once(prepared: PreparedData, tmp_path: Path) -> None:
     """Another process that wrote the same arrays first has left them in their place."""
     for note in (tmp_path / "prepared").iterdir():
