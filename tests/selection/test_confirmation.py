@@ -78,6 +78,8 @@ def test_a_configuration_that_diverges_once_comes_behind_all_that_never_do() -> 
     result = confirmed({"trial-1": 0.05, "trial-2": 0.2}, repeated, trial_1_3="diverged")
     assert [row.trial for row in result.rows] == ["trial-2", "trial-1"]
     assert result.rows[1].broken == 1
+    assert result.ties == []
+    assert "trial-2 is confirmed" in result.verdict
     assert "(1 of 10 diverged or failed)" in result.table()[1][1][2]
 
 
