@@ -60,10 +60,13 @@ def report(config: ReportConfig) -> int:
 
 
 def confirmation(archive: Archive, sweep: Sweep) -> str:
-    """What training the best configurations on new seeds showed, if it has been done."""
+    """What speaks for the choice: a confirmation, the race's own fresh repeats, or nothing but its place."""
     for run in archive.children(sweep.name, "confirm"):
         if run.tags.get("verdict"):
             return f"Confirmed on new seeds: {run.tags['verdict']}"
+    if sweep.conclusion is not None:
+        fresh = len(sweep.conclusion.fresh)
+        return f"What is claimed rests on {fresh} repeats that no choice used; make confirm adds more."
     return "The best is unconfirmed: it may owe its place to luck (make confirm trains the best again on new seeds)."
 
 

@@ -86,7 +86,7 @@ def _print_gain(study: optuna.Study, best: FrozenTrial, objective: str) -> None:
         change = (baseline - best.values[0]) / baseline if baseline else 0.0
         console.print(
             f"Best {words} {short(best.values[0])}, against {short(baseline)} without regularisation: "
-            f"{abs(change):.0%} {'lower' if change >= 0 else 'higher'}."
+            f"{100 * abs(change):.0f} % {'lower' if change >= 0 else 'higher'}."
         )
 
 
