@@ -65,11 +65,12 @@ class Cluster(Served):
         """Have a worker do the call."""
         client, future = self._client, None
         try:
-            self._bring(client)
-            future = client.submit(_under, self._arithmetic, self._brought, call, pure=False)
+            arrays = self._bring(client)
+            future = client.submit(_under, self._arithmetic, arrays, call, pure=False)
             return future.result()
         except ArraysAway:
-            self._bring(client, again=True)
+            with self._lock:
+                self._brought = {}  # so that everything is sent again
             raise LostWorker("a Dask worker has not all of the arrays") from None
         except OtherArithmetic as error:
             raise WorkersGone(f"{error} Nothing is lost: the same command continues.") from None
@@ -96,19 +97,19 @@ class Cluster(Served):
         self._share(client)
         return client
 
-    def _bring(self, client: Client, again: bool = False) -> None:
-        """Share what was written since, as the divisions that a race asks for, or everything again."""
+    def _bring(self, client: Client) -> dict[Path, frozenset[Path]]:
+        """Share what was written since, as the divisions that a race asks for; the files that workers now have."""
         with self._lock:
             if client is self._client:
-                self._share(client, again)
+                self._share(client)
+            return {path: files_in(path) for path in self._arrays}
 
-    def _share(self, client: Client, again: bool = False) -> None:
-        before = {} if again else self._brought
-        there = {path: files_in(path) for path in self._arrays}
-        for path, names in there.items():
-            if new := names - before.get(path, frozenset()):
+    def _share(self, client: Client) -> None:
+        for path in self._arrays:
+            there = files_in(path)
+            if new := there - self._brought.get(path, frozenset()):
                 share(client, path, new)
-        self._brought = there
+                self._brought[path] = there
 
     def _replace(self, lost: Client) -> None:
         """Connect anew, once for all tasks that lost this connection.

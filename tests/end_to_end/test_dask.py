@@ -67,15 +67,15 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 def test_a_sweep_on_a_cluster_survives_a_killed_worker(tmp_path: Path, cluster: Cluster, threads: int) -> None:
     cluster.start(threads)
     dask = ("workers=dask", f"workers.address={cluster.address}", "workers.count=5")
-    with started(tmp_path, "sweep", *SMALL, "study.trials=16", *dask) as process:
-        assert wait_for_lines(process, tmp_path, 40)
+    with started(tmp_path, "sweep", *SMALL, "study.trials=10", *dask) as process:
+        assert wait_for_lines(process, tmp_path, 25)
         cluster.workers[0].send_signal(signal.SIGKILL)
         output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
-    assert_whole(tmp_path, 16)
+    assert_whole(tmp_path, 10)
     again = run(tmp_path, "rerun", "run=all", "track=false")
-    assert "17 identical" in again.stdout, again.stdout + again.stderr
-    assert run(tmp_path / "here", "sweep", *SMALL, "study.trials=16").returncode == 0
+    assert "11 identical" in again.stdout, again.stdout + again.stderr
+    assert run(tmp_path / "here", "sweep", *SMALL, "study.trials=10").returncode == 0
     assert searched(tmp_path / "here") == searched(tmp_path)
 
 

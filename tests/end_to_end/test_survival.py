@@ -62,12 +62,12 @@ def test_killed_at_random_and_with_other_workers_each_time_a_sweep_is_the_one_of
 ) -> None:
     seed = random.SystemRandom().randrange(10**6)
     print(f"killed with seed {seed}")  # shown if the test fails
-    overrides = (f"pruner={pruner}", "pruner.startup_trials=2", "study.trials=30")
-    survive(tmp_path / "killed", seed, 6, *overrides, counts=(1, 2, 5))
+    overrides = (f"pruner={pruner}", "pruner.startup_trials=2", "study.trials=20")
+    survive(tmp_path / "killed", seed, 4, *overrides, counts=(1, 2, 5))
     assert run(tmp_path / "whole", "sweep", *SMALL, *overrides, "workers.count=1").returncode == 0
     assert searched(tmp_path / "killed") == searched(tmp_path / "whole")
     digests = [
-        {run.info.run_name: run.data.tags["curves_sha256"] for run in assert_whole(store, 30).of_kind("trial")}
+        {run.info.run_name: run.data.tags["curves_sha256"] for run in assert_whole(store, 20).of_kind("trial")}
         for store in (tmp_path / "killed", tmp_path / "whole")
     ]
     assert digests[0] == digests[1]
