@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 from pipeline.config.commands import SweepConfig
 from pipeline.config.errors import UserError
 from pipeline.config.trial import TrialConfig
-from pipeline.config.validation import parse
+from pipeline.config.validation import as_plain, parse
 from pipeline.console import compose
 from pipeline.console.closing import print_end, standing
 from pipeline.console.data import say_data
@@ -25,7 +25,7 @@ from pipeline.console.interruption import terminable
 from pipeline.data.divisions import ensure
 from pipeline.data.prepare import PreparedData, prepare
 from pipeline.data.recognition import present_rows
-from pipeline.search import replay
+from pipeline.search import replay, widening
 from pipeline.search.coordinator import Coordinator, Plan, run_name
 from pipeline.search.executors import check_workers, open_executor
 from pipeline.search.lock import Check, claim
@@ -48,7 +48,7 @@ from pipeline.search.study import (
 )
 from pipeline.selection.racing import Racing
 from pipeline.selection.recommendation import Recommendation
-from pipeline.tracking.archive import CONCLUSION
+from pipeline.tracking.archive import CONCLUSION, Archive
 from pipeline.tracking.openings import openings, test_set_sentence
 from pipeline.tracking.recorder import Recorder
 from pipeline.tracking.sender import Sender
@@ -82,10 +82,13 @@ def sweep(config: SweepConfig) -> int:
     with held(config) as (name, still_held), terminable():
         prepared = prepare(config.data, Path(config.tracking.store))
         ensure(prepared, config.data, config.repeat_numbers)
+        taken = widening.look(config, space, name, prepared.digest, partial(run_ids, config))
         study = open_study(config, name, open_storage(config, name))
         check_data(study, prepared.digest)
         check_arithmetic(study)
         with claim(study, config.study.storage, take_over=config.study.take_over):
+            if taken is not None:
+                widening.keep(study, taken)
             return carry_out(config, study, space, prepared, still_held)
 
 
@@ -98,6 +101,8 @@ def carry_out(config: SweepConfig, study: optuna.Study, space: Space, prepared: 
             sender.start().opened()  # after the workers: an address where none are leaves no run behind
             say_data(config, prepared)
             console.print(f"Study {name}: {standing(study, config)}")
+            if (taken := widening.kept(study)) is not None:
+                console.print(taken.sentence)
             if restarted():
                 console.print(f"Computing with {current()}, as the study began.")
             if config.study.lag is None:
@@ -105,7 +110,7 @@ def carry_out(config: SweepConfig, study: optuna.Study, space: Space, prepared: 
             with SweepProgress(config.study.trials) as progress:
                 coordinator = Coordinator(
                     study,
-                    make_search(config, space),
+                    make_search(config, space, widening.before(study, space)),
                     make_plan(config, space),
                     executor=executor,
                     outbox=Outbox(sender.outbox),
@@ -147,6 +152,14 @@ def run_id(sender: Sender, number: int) -> str:
     if sender.recorder is None or sender.parent is None:
         return ""
     return sender.recorder.child(sender.parent, run_name(number)) or ""
+
+
+def run_ids(config: SweepConfig, study: str) -> dict[str, str]:
+    """The ids of a study's trials by name; none where the store cannot be asked, which is no obstacle."""
+    try:
+        return {run.name: run.run_id for run in Archive(config.tracking).trials(study)}
+    except UserError:
+        return {}
 
 
 def test_set(sender: Sender, prepared: PreparedData) -> str:
@@ -207,7 +220,7 @@ def make_sender(config: SweepConfig, study: optuna.Study, prepared: PreparedData
     def recorder() -> Recorder:
         return Recorder(tracking)
 
-    plain = asdict(config)
+    plain = as_plain(config)
     tags = {"study_id": study_id(study), "data_digest": prepared.digest, "source_digest": prepared.source_digest}
     name = study.study_name
     outbox = store / "outbox" / name

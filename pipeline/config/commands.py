@@ -42,6 +42,7 @@ class StudyConfig(Strict):
     race: bool = True  # after the trials, further repeats of the leaders and a recommendation; one objective alone
     prefer: Literal["best", "simplest"] = "best"  # simplest: recommend the fewest ingredients that do as well
     stall: Count | None = None  # finished trials without improvement that stop the sweep; null: never
+    from_: str | None = None  # an earlier study whose trials in this one's space are taken over without training
     lag: Annotated[int, Ge(0)] | None = 4  # trials before it that a proposal does not know; null: does not repeat
 
 

@@ -19,11 +19,21 @@ Count = Annotated[int, Ge(1)]
 Activation = Literal["relu", "leaky_relu", "tanh", "sigmoid", "identity"]
 
 
+def spelled(field: str) -> str:
+    """How a configuration spells a field: without the underscore that keeps `from_` from being a Python keyword."""
+    return field.rstrip("_")
+
+
 @dataclass
 class Strict:
     """Base of every section: an unknown name and a value of another type are refused, never coerced."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
+    __pydantic_config__: ClassVar[dict[str, Any]] = {
+        "extra": "forbid",
+        "strict": True,
+        "allow_inf_nan": False,
+        "alias_generator": spelled,
+    }
 
 
 @dataclass

@@ -7,13 +7,14 @@ and the value. Workers never import this module: they receive configurations tha
 import difflib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from pipeline.config.errors import ConfigError
-from pipeline.config.trial import Strict, TrialConfig
+from pipeline.config.trial import Strict, TrialConfig, spelled
 
 Schema = TypeVar("Schema", bound=Strict)
 
@@ -33,6 +34,16 @@ def parse(schema: type[Schema], plain: Mapping[str, Any]) -> Schema:
     if isinstance(config, TrialConfig):
         _check_together(config)
     return config
+
+
+def as_plain(config: Strict) -> dict[str, Any]:
+    """The configuration as nested plain values, spelled as `parse` takes them."""
+    plain: dict[str, Any] = asdict(config, dict_factory=_spelled)
+    return plain
+
+
+def _spelled(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    return {spelled(name): value for name, value in pairs}
 
 
 _ADAPTERS: dict[type[Strict], TypeAdapter[Any]] = {}
@@ -89,7 +100,7 @@ def known_paths(schema: type[Strict]) -> tuple[str, ...]:
             return []
         paths = []
         for name in fields:
-            path = f"{prefix}{name}"
+            path = f"{prefix}{spelled(name)}"
             paths += [path, *walk(getattr(value, name), f"{path}.")]
         return paths
 

@@ -12,7 +12,7 @@ from annotated_types import Ge, Gt, Le, Len, Lt
 
 from pipeline.__main__ import COMMANDS
 from pipeline.config.sentences import sentences
-from pipeline.config.trial import Strict
+from pipeline.config.trial import Strict, spelled
 
 _USAGE = (
     "python -m pipeline {} [key=value …]; with --multirun, key=value1,value2 runs once for each value; "
@@ -57,7 +57,9 @@ def _section(path: str, schema: type[Strict], values: Mapping[str, Any], width: 
         yield ""
         yield from _wrapped(f"{path.rstrip('.')}: {heading}" if path else "Values:", width, 0, 2)
     for name in own:
-        yield from _wrapped(f"{path}{name}={_shown(values.get(name))}  ({_kind(hints[name])})", width, 2, 6)
+        yield from _wrapped(
+            f"{path}{spelled(name)}={_shown(values.get(spelled(name)))}  ({_kind(hints[name])})", width, 2, 6
+        )
         yield from _wrapped(words[name], width, 6, 6)
 
 

@@ -201,7 +201,7 @@ def _edges(sweep: Sweep) -> list[Finding]:
                 Finding(
                     f"{_hope(leaf, side)}: the best trial lies at the {word} edge of {name}.",
                     f"{name} = {value:.3g} in {best.name}; the range is {_range(leaf)}.",
-                    f"Widen it: search.space.{leaf.path}.{key}=…",
+                    _widen(sweep, leaf.path, key),
                 )
             )
     return found
@@ -223,10 +223,16 @@ def _reached_ends(sweep: Sweep) -> list[Finding]:
                     f"the {side} end of its range.",
                     f"{each.low:.2g} to {each.high:.2g} do as well as {each.value:.3g}; the range is "
                     f"{_range(leaves[each.path])}.",
-                    f"Widen it: search.space.{each.path}.{key}=…",
+                    _widen(sweep, each.path, key),
                 )
             )
     return found
+
+
+def _widen(sweep: Sweep, path: str, key: str) -> str:
+    """Advice to move an end of a range, in a study that need not train the trials of this one again."""
+    study = sweep.parent.study
+    return f"Widen it: search.space.{path}.{key}=… study.from={study} (which trains none of its trials again)"
 
 
 def _is_natural(path: str, end: float) -> bool:

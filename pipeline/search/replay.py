@@ -19,6 +19,7 @@ from pipeline.config.validation import parse
 from pipeline.search.search import Search
 from pipeline.search.space import Space
 from pipeline.search.study import identity, make_search
+from pipeline.search.widening import Copy, kept
 
 FILE = "trials.json"
 """Name of the history among the files of the sweep's run."""
@@ -57,12 +58,14 @@ class History:
     Attributes
     ----------
     config : the part of the sweep's configuration that makes the study what it is.
+    before : trials that were taken over from an earlier study.
     versions : of what computes proposals.
     arithmetic : kernel and feature level that the study began with; proposals depend on it in their last digits.
     """
 
     config: dict[str, Any]
     trials: list[Ended]
+    before: list[Copy] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)
     arithmetic: dict[str, str] | None = None
 
@@ -97,7 +100,9 @@ def history(study: optuna.Study, config: SweepConfig) -> dict[str, Any]:
         )
         for trial in study.get_trials(deepcopy=False)
     ]
-    return asdict(History(identity(config), trials, versions(), study.user_attrs.get("arithmetic")))
+    taken = kept(study)
+    copies = taken.copies if taken else []
+    return asdict(History(identity(config), trials, copies, versions(), study.user_attrs.get("arithmetic")))
 
 
 def versions() -> dict[str, str]:
@@ -143,7 +148,8 @@ def replay(recorded: History, rtol: float = 0.0) -> Replay:
     """
     try:
         config = parse(SweepConfig, recorded.config)
-        search = make_search(config, Space(config.search.space, asdict(config.trial)))
+        space = Space(config.search.space, asdict(config.trial))
+        search = make_search(config, space, [each.frozen(space) for each in recorded.before])
     except ConfigError as error:
         raise RecordError(f"The configuration in {FILE} does not fit this version: {error}") from None
     if config.study.lag is None:

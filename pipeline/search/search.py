@@ -5,6 +5,9 @@ running, with their parameters alone, and later ones not at all. Whether trial n
 same trials and its own reports. So neither the clock, nor the number of workers, nor who finishes first has any part
 in it, and a search that was interrupted goes on from its records as if it had not been.
 
+Trials of an earlier study may precede trial 0. They have ended, so every trial knows them; inside they come first, so
+a sampler sees trial n as number `len(before) + n` and does not draw again what it drew for the earlier study.
+
 It trains nothing and writes nothing.
 """
 
@@ -35,6 +38,7 @@ class Search:
     lag : how many trials before it a proposal may not know; None: it knows all that has ended, whenever that was.
     queue : parameters of the first trials, which the sampler completes.
     objectives : how many values a trial has; all are minimised.
+    before : ended trials of an earlier study, which every trial of this one knows.
     """
 
     def __init__(
@@ -46,9 +50,10 @@ class Search:
         lag: int | None,
         queue: Sequence[Mapping[str, Any]] = (),
         objectives: int = 1,
+        before: Sequence[FrozenTrial] = (),
     ):
         self.space, self.lag, self._queue = space, lag, queue
-        self._memory = _Memory()
+        self._memory = _Memory(len(before))
         self._study = optuna.create_study(
             study_name=_NAME,
             storage=self._memory,
@@ -56,11 +61,13 @@ class Search:
             pruner=pruner,
             directions=["minimize"] * objectives,
         )
+        for trial in before:
+            self._recall(trial)
 
     @property
     def trials(self) -> list[FrozenTrial]:
-        """Every trial proposed so far, as it stands."""
-        return self._memory.trials
+        """Every trial proposed so far, as it stands; those of an earlier study are not among them."""
+        return [self._numbered(trial) for trial in self._memory.trials[self._memory.before :]]
 
     def ended(self, number: int) -> list[FrozenTrial]:
         """The trials whose ends trial `number` may know, in the order of their numbers."""
@@ -77,20 +84,18 @@ class Search:
         assert self.may_propose(), f"trial {number} needs the end of every trial before the lag"
         if number < len(self._queue):
             self._study.enqueue_trial(dict(self._queue[number]))
-        with self._memory.seen_by(number, self.lag):
+        with self._memory.seen_by(self._memory.before + number, self.lag):
             self.space.suggest(self._study.ask())
-        self._memory.proposed.append(self.trials[number])
+        self._memory.proposed.append(self._memory.trials[-1])
         return self.trials[number]
 
     def go_on(self, number: int, rung: int, value: float) -> bool:
         """Whether a trial that reports `value` at epoch `rung` goes on; its earlier reports must have been given."""
-        self._report(number, rung, value)
-        with self._memory.seen_by(number, self.lag):
-            return not self._study.pruner.prune(self._study, self.trials[number])
+        return self._go_on(self._memory.before + number, rung, value)
 
     def end(self, number: int, state: TrialState, values: Sequence[float] | None) -> None:
         """Let later trials know how one ended."""
-        self._memory.set_trial_state_values(self.trials[number]._trial_id, state, values)
+        self._end(self._memory.before + number, state, values)
 
     def recall(self, trial: FrozenTrial) -> None:
         """Take over the next trial from a study's record: proposed again it would be the same.
@@ -98,19 +103,37 @@ class Search:
         A trial that has not ended will report again; of one that has, the pruner is asked again, because some pruners
         remember what they answered.
         """
-        number = len(self.trials)
+        self._recall(trial)
+
+    # Below, trials are numbered as in memory: those of an earlier study come first.
+
+    def _numbered(self, trial: FrozenTrial) -> FrozenTrial:
+        """A trial in memory with its number in this study."""
+        if not self._memory.before:
+            return trial
+        found = copy.copy(trial)
+        found.number -= self._memory.before
+        return found
+
+    def _recall(self, trial: FrozenTrial) -> None:
+        place = len(self._memory.trials)
         self._memory.create_new_trial(
             self._study._study_id, as_proposed(trial.params, trial.distributions, trial.system_attrs)
         )
-        self._memory.proposed.append(self.trials[number])
+        self._memory.proposed.append(self._memory.trials[place])
         if trial.state.is_finished():
             for rung, value in sorted(trial.intermediate_values.items()):
-                self.go_on(number, rung, value)
+                self._go_on(place, rung, value)
             # Optuna calls the last report of a pruned trial its value, which no sampler reads.
-            self.end(number, trial.state, trial.values if trial.state == TrialState.COMPLETE else None)
+            self._end(place, trial.state, trial.values if trial.state == TrialState.COMPLETE else None)
 
-    def _report(self, number: int, rung: int, value: float) -> None:
-        self._memory.set_trial_intermediate_value(self.trials[number]._trial_id, rung, value)
+    def _go_on(self, place: int, rung: int, value: float) -> bool:
+        self._memory.set_trial_intermediate_value(self._memory.trials[place]._trial_id, rung, value)
+        with self._memory.seen_by(place, self.lag):
+            return not self._study.pruner.prune(self._study, self._memory.trials[place])
+
+    def _end(self, place: int, state: TrialState, values: Sequence[float] | None) -> None:
+        self._memory.set_trial_state_values(self._memory.trials[place]._trial_id, state, values)
 
 
 def as_proposed(
@@ -126,10 +149,14 @@ def as_proposed(
 
 
 class _Memory(InMemoryStorage):
-    """A study in memory that shows samplers and pruners no more than one trial may know."""
+    """A study in memory that shows samplers and pruners no more than one trial may know.
 
-    def __init__(self) -> None:
+    Its first `before` trials are of an earlier study, and known to all.
+    """
+
+    def __init__(self, before: int) -> None:
         super().__init__()
+        self.before = before
         self.proposed: list[FrozenTrial] = []  # every trial as it was when it had just been proposed
         self._seen_by: tuple[int, int] | None = None
 
@@ -140,7 +167,7 @@ class _Memory(InMemoryStorage):
     @contextmanager
     def seen_by(self, number: int, lag: int | None) -> Iterator[None]:
         """Show what trial `number` may know while the block runs; with no lag, everything."""
-        self._seen_by = None if lag is None else (number, max(0, number - lag))
+        self._seen_by = None if lag is None else (number, max(min(number, self.before), number - lag))
         try:
             yield
         finally:

@@ -44,6 +44,23 @@ class Leaf:
         """The configuration value for what Optuna drew."""
         return self.values[drawn] if self.values else drawn
 
+    def drawn(self, value: Any) -> Any:
+        """What Optuna would have drawn for a configuration value or for a choice's label.
+
+        Raises
+        ------
+        ValueError
+            The value lies outside what is searched.
+        """
+        label = next((name for name, meant in self.values.items() if meant == value or name == value), value)
+        try:
+            inside = self.distribution._contains(self.distribution.to_internal_repr(label))
+        except (ValueError, TypeError):
+            inside = False
+        if not inside:
+            raise ValueError(f"{self.path} must be in {self.distribution}, but is {value!r}.")
+        return label
+
     def grid(self) -> list[Any]:
         """The points of a grid over this leaf.
 
@@ -129,15 +146,22 @@ class Space:
             leaf = by_path.get(path)
             if leaf is None:
                 raise ConfigError(f"study.enqueue names {path}, which must be in search.space, but is not.")
-            label = next((name for name, meant in leaf.values.items() if meant == value or name == value), value)
             try:
-                inside = leaf.distribution._contains(leaf.distribution.to_internal_repr(label))
-            except (ValueError, TypeError):
-                inside = False
-            if not inside:
-                raise ConfigError(f"study.enqueue: {path} must be in {leaf.distribution}, but is {value!r}.")
-            drawn[path] = label
+                drawn[path] = leaf.drawn(value)
+            except ValueError as error:
+                raise ConfigError(f"study.enqueue: {error}") from None
         return drawn
+
+    def locate(self, config: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Study parameters that stand for a whole plain configuration; None if it lies outside this space."""
+        drawn = {}
+        try:
+            for leaf in self.leaves:
+                if all(_get(config, path) == wanted for path, wanted in leaf.when.items()):
+                    drawn[leaf.path] = leaf.drawn(_get(config, leaf.path))
+        except (ValueError, LookupError):
+            return None
+        return drawn if self.apply(self.values(drawn)) == config else None
 
     def largest(self, path: str) -> Any:
         """The largest value that `path` can take: its base value, or the end of its range."""

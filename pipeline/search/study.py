@@ -7,7 +7,6 @@ import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +17,12 @@ from optuna.pruners import NopPruner
 from optuna.samplers import RandomSampler
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from pipeline.config.addresses import with_driver
 from pipeline.config.commands import SweepConfig
 from pipeline.config.errors import ConfigError, StudyError
+from pipeline.config.validation import as_plain
 from pipeline.search.lock import Check, hold_study, unusable
 from pipeline.search.pruners import make_pruner
 from pipeline.search.samplers import make_sampler
@@ -36,11 +36,14 @@ _NOT_IN_DIGEST = {
     "study": {"name", "trials", "minutes", "fresh", "take_over", "storage", "max_failures", "stall", "prefer", "race"},
 }
 _CONFIG = "config"
+_LEARNING = ("tpe", "gp", "random")
 
 
 def identity(config: SweepConfig) -> dict[str, Any]:
     """The part of the configuration that makes a study what it is, as plain values."""
-    plain = asdict(config)
+    plain = as_plain(config)
+    if plain["study"]["from"] is None:
+        del plain["study"]["from"]
     for section, names in _NOT_IN_DIGEST.items():
         if names is None:
             del plain[section]
@@ -92,11 +95,34 @@ def open_storage(config: SweepConfig, name: str) -> BaseStorage:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _cut_torn_line(path)
+    except OSError as error:
+        raise _not_opened(path, error) from None
+    return _open_journal(path)
+
+
+def _open_journal(path: Path) -> JournalStorage:
+    try:
         return JournalStorage(JournalFileBackend(str(path), lock_obj=_AlreadyHeld(str(path))))
     except OSError as error:
-        raise StudyError(f"the study's journal {path} cannot be opened: {error.strerror}.") from None
+        raise _not_opened(path, error) from None
     except Exception:  # Optuna replays the journal without looking: what it stumbles over can be anything
         raise StudyError(f"the study's journal {path} is damaged and cannot be read.") from None
+
+
+def _not_opened(path: Path, error: OSError) -> StudyError:
+    return StudyError(f"the study's journal {path} cannot be opened: {error.strerror}.")
+
+
+def find_study(config: SweepConfig, name: str) -> optuna.Study | None:
+    """A study where `config` keeps its own, to be looked at alone, since another coordinator may be writing to it."""
+    if not _exists(config, name):
+        return None
+    in_database = "://" in (config.study.storage or "")
+    storage = open_storage(config, name) if in_database else _open_journal(journal_path(config, name))
+    try:
+        return optuna.load_study(study_name=name, storage=storage, sampler=RandomSampler(), pruner=NopPruner())
+    except KeyError:
+        return None
 
 
 @contextmanager
@@ -130,8 +156,8 @@ def trials_possible(config: SweepConfig, space: Space) -> float:
     return space.grid_size() + len(config.study.enqueue)
 
 
-def make_search(config: SweepConfig, space: Space) -> Search:
-    """The search that `config` describes, before its first trial.
+def make_search(config: SweepConfig, space: Space, before: Sequence[FrozenTrial] = ()) -> Search:
+    """The search that `config` describes, before its first trial; `before` are the trials that it took over.
 
     Raises
     ------
@@ -143,6 +169,11 @@ def make_search(config: SweepConfig, space: Space) -> Search:
     queue = [space.encode(values) for values in config.study.enqueue]
     if config.sampler.name == "grid":
         _check_whole(queue, space)
+    if config.study.from_ is not None and config.sampler.name not in _LEARNING:
+        raise ConfigError(
+            f"study.from needs a sampler that can use trials which it did not propose ({', '.join(_LEARNING)}), "
+            f"but sampler is {config.sampler.name}."
+        )
     return Search(
         make_sampler(config.sampler, space, len(objectives)),
         make_pruner(config.pruner, space.largest("training.num_epochs")),
@@ -150,6 +181,7 @@ def make_search(config: SweepConfig, space: Space) -> Search:
         lag=config.study.lag,
         queue=queue,
         objectives=len(objectives),
+        before=before,
     )
 
 
@@ -341,7 +373,7 @@ def differences(recorded: Mapping[str, Any], wanted: Mapping[str, Any], prefix: 
     return found
 
 
-def asked(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+def asked(study: optuna.Study) -> list[FrozenTrial]:
     """Trials that have been started, in the order of their numbers."""
     return [trial for trial in study.get_trials(deepcopy=False) if trial.state != TrialState.WAITING]
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from pipeline.config.errors import ConfigError, RecordError
 from pipeline.search import replay
-from pipeline.tracking.archive import Archive, Found, objective
+from pipeline.search.widening import Copy, digest_of
+from pipeline.tracking.archive import Archive, Found
 from pipeline.trials import kernels
 
 SHOWN = 5
@@ -42,8 +43,12 @@ def audit_search(archive: Archive, study: str) -> Audit:
     found = replay.replay(recorded)
     runs = {run.name: run for run in archive.trials(study)}
     missing = [t.number for t in recorded.trials if t.outcome is not None and _run_name(t.number) not in runs]
-    edited = [text for trial in recorded.trials for text in _edited(trial, runs, objective(parent))]
+    measure = _measured(recorded.config)
+    runs_of = {each: _runs_if_any(archive, each) for each in dict.fromkeys(each.study for each in recorded.before)}
+    edited = [text for trial in recorded.trials for text in _edited(trial, runs, measure)]
+    edited += [text for each in recorded.before for text in _otherwise(archive, each, runs_of, measure)]
     sentences = [f"{found.sentence}; {_missing(missing, len(recorded.trials))}."]
+    sentences += _compared(recorded.before, runs_of)
     sentences += [f"{text}." for text in edited[:SHOWN]]
     if found.parted:
         changed = replay.changed_versions(recorded.versions)
@@ -64,6 +69,57 @@ def _other_arithmetic(recorded: replay.History, study: str) -> str:
     return ""
 
 
+def _runs_if_any(archive: Archive, study: str) -> dict[str, Found]:
+    """A study's trials by name; none if it is no longer in the store."""
+    try:
+        return {run.name: run for run in archive.trials(study)}
+    except RecordError:
+        return {}
+
+
+def _compared(before: Sequence[Copy], runs_of: Mapping[str, Mapping[str, Found]]) -> list[str]:
+    """How many of the trials taken over could be compared with their records."""
+    if not before:
+        return []
+    there = sum(_run_name(each.number) in runs_of[each.study] for each in before)
+    sources = ", ".join(runs_of)
+    gone = "" if there == len(before) else "; the others are no longer in the store"
+    return [f"{there} of {len(before)} trials taken over from {sources} were compared with their records{gone}."]
+
+
+def _otherwise(
+    archive: Archive, each: Copy, runs_of: Mapping[str, Mapping[str, Found]], measure: tuple[str, int]
+) -> list[str]:
+    """Where the record of a trial that was taken over says something else than the copy."""
+    run = runs_of[each.study].get(_run_name(each.number))
+    if run is None:
+        return []
+    try:
+        record = archive.load(run)
+    except RecordError as error:
+        return [f"The record of {each.name}, which was taken over, cannot be read: {str(error).rstrip('.')}"]
+    pairs: list[tuple[str, Any, Any]] = [
+        ("configuration", digest_of(record.config), each.config),
+        ("outcome", record.outcome, each.outcome),
+    ]
+    pairs += [(name, list(record.values(name).values()), values) for name, values in each.repeats.items()]
+    if each.values:
+        name, place = measure
+        pairs.append((f"best_{name}", record.summary.get(f"best_{name}"), each.values[place]))
+    return [
+        f"{each.name} has {key} {here!r} in its record, but was taken over with {there!r}"
+        for key, here, there in pairs
+        if here != there
+    ]
+
+
+def _measured(config: Mapping[str, Any]) -> tuple[str, int]:
+    """The first objective that is measured on the dev part, and its place among the objectives."""
+    given = config["study"]["objective"]
+    names = given if isinstance(given, list) else [given]
+    return next((name, place) for place, name in enumerate(names) if name != "parameters")
+
+
 def _run_name(number: int) -> str:
     return f"trial-{number:04d}"
 
@@ -77,7 +133,7 @@ def _missing(numbers: Sequence[int], trials: int) -> str:
     return f"{trials - len(numbers)} of {trials} runs are there: {words}"
 
 
-def _edited(trial: replay.Ended, runs: Mapping[str, Found], measure: str) -> list[str]:
+def _edited(trial: replay.Ended, runs: Mapping[str, Found], measure: tuple[str, int]) -> list[str]:
     """Where the run of a trial says something else than the history."""
     name = _run_name(trial.number)
     run = runs.get(name)
@@ -86,7 +142,8 @@ def _edited(trial: replay.Ended, runs: Mapping[str, Found], measure: str) -> lis
     pairs: list[tuple[str, Any, Any]] = [("outcome", run.outcome, trial.outcome)]
     pairs += [(path, run.params.get(path), repr(v)) for path, v in trial.params.items() if isinstance(v, float)]
     if trial.values:
-        pairs.append((f"best_{measure}", run.metrics.get(f"best_{measure}"), trial.values[0]))
+        key, place = f"best_{measure[0]}", measure[1]
+        pairs.append((key, run.metrics.get(key), trial.values[place]))
     return [
         f"{name} has {key} {here!r} in the tracking store, but {there!r} in the history"
         for key, here, there in pairs

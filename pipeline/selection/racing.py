@@ -21,6 +21,7 @@ from pipeline.search.coordinator import run_name
 from pipeline.search.outbox import Outbox
 from pipeline.search.space import Space
 from pipeline.search.study import objective_names
+from pipeline.search.widening import kept
 from pipeline.selection import race
 from pipeline.selection.blocks import Block, blocks, digest_of, train_all
 from pipeline.selection.recommendation import Recommendation, recommend
@@ -63,11 +64,12 @@ class Racing:
         trials = [trial for trial in self.study.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE]
         entries = [race.Entry(run_name(trial.number), self._values(trial)) for trial in trials]
         known = {entry.key: _by_repeat(trial.user_attrs, measure) for entry, trial in zip(entries, trials, strict=True)}
+        earlier = self._taken_over(known, measure)
         if self.baseline is not None:
             known[race.BASELINE] = _by_repeat(self.study.user_attrs.get("baseline", {}), measure)
         steps = race.run(
             self.space.leaves,
-            entries,
+            [*earlier, *entries],
             known,
             repeats=self.config.repeats,
             baseline=self.baseline is not None,
@@ -79,17 +81,32 @@ class Racing:
         found = recommend(outcome, self.space.leaves, measure, trial_repeats=self.config.repeats)
         return replace(found, run=self._first_run(outcome.recommended))
 
+    def _taken_over(self, known: dict[str, dict[int, float]], measure: str) -> list[race.Entry]:
+        """Entries for the trials of an earlier study, whose values become known."""
+        taken, entries = kept(self.study), []
+        for each in taken.copies if taken else ():
+            if each.values is not None:
+                entries.append(race.Entry(each.name, self.space.values(each.params)))
+                known.setdefault(entries[-1].key, _by_repeat({"values": each.repeats}, measure))
+        return entries
+
     def _first_run(self, entry: race.Entry) -> str:
-        """The run that has an entry's repeat 0: the trial's, or for a proposal the one of its first repeats."""
-        if entry.parts is None:
+        """The run of this study that has an entry's repeat 0: the trial's, or the one of its first repeats.
+
+        A trial that was taken over has none until it is trained here, so that what is recommended can be rerun,
+        confirmed and registered from this study alone.
+        """
+        if entry.parts is None and "/" not in entry.name:
             return entry.name
-        return blocks(self.config_of(entry), range(self.config.repeats))[0].name
+        first = blocks(self.config_of(entry), range(self.config.repeats))
+        self._train(
+            [each for each in first if fit_name(each.config, each.config.first_repeat) not in self.study.user_attrs]
+        )
+        return first[0].name
 
     def _values(self, trial: FrozenTrial) -> dict[str, Any]:
         """The searched values of a trial, by dotted path."""
-        return {
-            leaf.path: leaf.value(trial.params[leaf.path]) for leaf in self.space.leaves if leaf.path in trial.params
-        }
+        return self.space.values(trial.params)
 
     def _provide(self, wanted: Sequence[race.Wanted], known: dict[str, dict[int, float]], measure: str) -> None:
         """Add the values of the fits that are wanted: those the study has, and the rest by training them."""

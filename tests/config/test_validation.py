@@ -1,6 +1,5 @@
 """Whatever is wrong with a value is said in one sentence that names the field, the rule and the value."""
 
-from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -8,7 +7,7 @@ import pytest
 from pipeline.config.commands import RerunConfig, SweepConfig
 from pipeline.config.errors import ConfigError
 from pipeline.config.trial import TrialConfig
-from pipeline.config.validation import parse
+from pipeline.config.validation import as_plain, parse
 
 
 def at(path: str, value: Any) -> dict[str, Any]:
@@ -54,4 +53,4 @@ def test_a_wrong_value_is_refused_in_one_sentence(path: str, value: Any, sentenc
 
 @pytest.mark.parametrize("schema", [TrialConfig, SweepConfig, RerunConfig])
 def test_plain_values_and_back_are_the_same_configuration(schema: Any) -> None:
-    assert parse(schema, asdict(schema())) == schema()
+    assert parse(schema, as_plain(schema())) == schema()

@@ -73,7 +73,7 @@ def test_a_best_trial_at_the_upper_edge_of_lambd_says_that_more_may_help_and_how
     findings = find_limits(a_sweep(spread(29.0)))
     finding = next(f for f in findings if "edge" in f.claim)
     assert finding.claim == "More L2 may still help: the best trial lies at the upper edge of λ."
-    assert finding.advice == "Widen it: search.space.regularization.lambd.high=…"
+    assert finding.advice.startswith("Widen it: search.space.regularization.lambd.high=… study.from=made-up (")
 
 
 def test_the_lower_edge_of_keep_prob_is_more_dropout():
@@ -174,7 +174,10 @@ def test_widen_it_comes_only_where_the_end_does_as_well_and_there_is_something_b
     down = replace(INSIDE, low=0.01, at_low=True)
     (finding,) = find_limits(replace(a_sweep(trials), conclusion=a_conclusion(up)))[1:]
     assert finding.claim.startswith("More L2 may still help")
-    assert finding.advice == f"Widen it: search.space.{PATH}.high=…"
+    assert (
+        finding.advice
+        == f"Widen it: search.space.{PATH}.high=… study.from=made-up (which trains none of its trials again)"
+    )
     assert find_limits(replace(a_sweep(trials), conclusion=a_conclusion(down)))[1:] == []  # λ = 0.01 is as good as none
 
 

@@ -42,6 +42,7 @@ def make(
     seed: int = 7,
     startup: int = 4,
     queue: Any = (),
+    before: Any = (),
 ) -> Search:
     """A search with this sampler and pruner that has no trial yet."""
     space = Space(tree, asdict(TrialConfig()))
@@ -51,6 +52,7 @@ def make(
         space,
         lag=lag,
         queue=queue,
+        before=before,
     )
 
 

@@ -92,6 +92,43 @@ def test_queued_configurations_and_conditions_are_part_of_it(tmp_path: Path, mon
         assert found == whole
 
 
+@pytest.mark.parametrize("pruner", PRUNERS)
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+@settings(max_examples=2, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+@given(order=st.integers(0, 10**6), slots=st.integers(1, 6), step=st.integers(1, TRIALS - 1))
+def test_a_search_with_trials_of_an_earlier_study_repeats_too(
+    sampler: str, pruner: str, order: int, slots: int, step: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    earlier = in_order(make("random", pruner, seed=1), pruner, 9)
+
+    def search() -> Search:
+        return make(sampler, pruner, before=earlier)
+
+    whole = plain(in_order(search(), pruner, TRIALS))
+    assert len(whole) == TRIALS
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        folder = tmp_path_factory.mktemp("before")
+        found = coordinated(folder, monkeypatch, search, pruner, order=order, slots=slots, steps=[step, TRIALS])
+    assert found == whole
+
+
+def test_a_search_goes_on_from_an_earlier_one_as_that_one_would_have() -> None:
+    whole = in_order(make("tpe", "median", lag=0), "median", TRIALS)
+    rest = in_order(make("tpe", "median", lag=0, before=whole[:6]), "median", TRIALS - 6)
+    assert plain(rest) == plain(whole[6:])
+    assert [trial.number for trial in rest] == list(range(TRIALS - 6))
+
+
+def test_the_first_proposals_know_every_trial_of_the_earlier_study() -> None:
+    earlier = in_order(make("random"), "none", 8)
+    search = make("tpe", lag=3, before=earlier)
+    proposed = [search.propose().params for _ in range(4)]
+    assert not search.may_propose()
+    assert search.ended(4) == []
+    at_random = make("random", lag=3, before=earlier)
+    assert proposed[0] != at_random.propose().params
+
+
 @pytest.mark.parametrize("lag", [0, 2, 5])
 def test_no_more_trials_are_under_way_than_the_lag_and_one(lag: int) -> None:
     search = make(lag=lag)
