@@ -53,7 +53,7 @@ def test_a_text_is_taken_as_it_is(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["2", "true", "my data (1).csv", "/tmp/a b/c's [x].csv", "ä=ö", "plain.csv", "'in quotes'"]
+    "text", ["2", "true", "my data (1).csv", "/data/a b/c's [x].csv", "ä=ö", "plain.csv", "'in quotes'"]
 )
 def test_a_path_and_a_column_of_the_data_are_taken_as_they_are(text: str) -> None:
     config = received("train", TrainConfig, ["data=file", f"data.path={text}", f"data.target={text}"])
