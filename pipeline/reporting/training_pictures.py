@@ -38,7 +38,7 @@ def draw_curves(sweep: Sweep, path: Path) -> Path | None:
         _fit_errors(errors, [record for _, record in best])
         _plain_log(costs)
         handles, names = costs.get_legend_handles_labels()
-        over = "fits" if sweep.folds and sweep.config["repeats"] > 1 else "folds" if sweep.folds else "repeats"
+        over = "fits" if sweep.folds and sweep.config.get("repeats", 1) > 1 else "folds" if sweep.folds else "repeats"
         mean = f", means over {over}" if has_bands or sweep.folds else ""
         shaded = f"; shaded: ± a standard deviation of dev ({best[0][0]}, no regularisation)" if has_bands else ""
         figure.suptitle(

@@ -38,6 +38,7 @@ def browser(swept: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[B
 
 
 def test_the_printed_link_shows_results_searched_values_and_verdicts_at_once(browser: Browser) -> None:
+    browser.driver.set_window_size(2600, 1050)  # the table draws the columns in sight alone
     browser.open(f"{VIEW}sweeps")
     browser.wait_for("seen")
     browser.until(lambda: "outcome" in browser.headings(), "the view's columns")
