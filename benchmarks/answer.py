@@ -31,9 +31,9 @@ from pipeline.console import compose
 from pipeline.data.arrays import TrialArrays, load_arrays
 from pipeline.data.divisions import ensure
 from pipeline.data.prepare import PreparedData, prepare
+from pipeline.search.making import make_search
 from pipeline.search.search import Search
 from pipeline.search.space import Space
-from pipeline.search.study import make_search
 from pipeline.selection import race
 from pipeline.selection.blocks import digest_of
 from pipeline.selection.recommendation import Recommendation, recommend

@@ -18,9 +18,9 @@ from pipeline.commands.sweep import make_plan
 from pipeline.data.divisions import ensure
 from pipeline.data.prepare import prepare
 from pipeline.search import coordinator
+from pipeline.search.making import make_search
 from pipeline.search.outbox import Outbox
 from pipeline.search.space import Space
-from pipeline.search.study import make_search
 from pipeline.trials.trial import Segment
 
 COUNTS, LAGS = (1, 2, 4, 8, 16), (2, 4, 8, 16, None)

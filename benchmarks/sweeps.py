@@ -19,10 +19,12 @@ from pipeline.console import compose
 from pipeline.data.divisions import ensure
 from pipeline.data.prepare import prepare
 from pipeline.search.coordinator import Coordinator, Flight
+from pipeline.search.making import make_search
 from pipeline.search.outbox import Outbox
 from pipeline.search.processes import LocalProcesses
 from pipeline.search.space import Space
-from pipeline.search.study import asked, held, make_search, open_storage, open_study
+from pipeline.search.storage import open_storage
+from pipeline.search.study import asked, held, open_study
 from pipeline.tracking.sender import Sender
 from pipeline.trials.record import TrialRecord
 from pipeline.trials.trial import Segment

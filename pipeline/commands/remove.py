@@ -11,8 +11,9 @@ from pipeline.config.commands import RemoveConfig, StudyConfig, SweepConfig
 from pipeline.config.errors import ConfigError, StudyError
 from pipeline.console import compose
 from pipeline.console.display import console
+from pipeline.search.identity import study_name
 from pipeline.search.lock import hold_study
-from pipeline.search.study import journal_path, open_storage, study_name
+from pipeline.search.storage import journal_path, open_storage
 from pipeline.tracking.archive import Archive
 from pipeline.tracking.removal import folders, remove_runs, runs_of_study
 

@@ -13,7 +13,8 @@ from pipeline.selection.audit import audit_search
 from pipeline.selection.repetition import Original, Repetition, find, repeat
 from pipeline.tracking.archive import Archive
 from pipeline.tracking.recorder import Recorder
-from pipeline.trials.comparison import Comparison, code_differences, compare, environment_differences
+from pipeline.trials.comparison import Comparison, compare
+from pipeline.trials.differences import code_differences, environment_differences
 from pipeline.trials.environment import code_version
 from pipeline.trials.kernels import Arithmetic, current
 from pipeline.trials.record import TrialRecord

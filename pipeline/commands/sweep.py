@@ -29,23 +29,12 @@ from pipeline.search import replay, widening
 from pipeline.search.coordinator import Coordinator, Plan, run_name
 from pipeline.search.executors import check_workers, open_executor
 from pipeline.search.lock import Check, claim
+from pipeline.search.making import check_slots, make_search, objective_names, trials_possible
 from pipeline.search.outbox import Outbox
 from pipeline.search.pruners import rungs
 from pipeline.search.space import Space
-from pipeline.search.study import (
-    asked,
-    check_arithmetic,
-    check_data,
-    check_slots,
-    check_storage,
-    held,
-    make_search,
-    objective_names,
-    open_storage,
-    open_study,
-    study_id,
-    trials_possible,
-)
+from pipeline.search.storage import check_storage, open_storage
+from pipeline.search.study import asked, check_arithmetic, check_data, held, open_study, study_id
 from pipeline.selection.racing import Racing
 from pipeline.selection.recommendation import Recommendation
 from pipeline.tracking.archive import CONCLUSION, Archive

@@ -14,7 +14,8 @@ from pipeline.console.next_steps import print_next, same_store
 from pipeline.data.divisions import is_fixed
 from pipeline.reporting.sentences import sentences
 from pipeline.reporting.sentences import table as conclusion_table
-from pipeline.search.study import asked, objective_names
+from pipeline.search.making import objective_names
+from pipeline.search.study import asked
 from pipeline.selection.recommendation import Recommendation
 
 SHOWN = 5

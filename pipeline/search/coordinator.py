@@ -6,13 +6,12 @@ running either waits in the outbox, and is told, or is trained again to the same
 needs no protection: `pipeline.search.search` computes it again.
 """
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -20,11 +19,11 @@ from optuna.trial import FrozenTrial, TrialState
 from pipeline.config.errors import ConfigError
 from pipeline.config.trial import TrialConfig
 from pipeline.config.validation import parse
-from pipeline.gradcheck.report import distrust
 from pipeline.search.outbox import Outbox
 from pipeline.search.search import Search, as_proposed
 from pipeline.search.serving import WorkersGone
-from pipeline.training.means import MEASURES
+from pipeline.search.stop_rules import failures_in_a_row, stalled
+from pipeline.search.told import end_of, summary_of, values_of
 from pipeline.trials.record import TrialRecord
 from pipeline.trials.trial import Segment, WrongGradient, failed_record, work
 
@@ -166,9 +165,9 @@ class Coordinator:
             self.stopped = (
                 f"the budget of {plan.minutes:g} minutes is used up (the clock ended it, not a rule that repeats)"
             )
-        elif plan.stall is not None and _stalled(ended, plan.stall):
+        elif plan.stall is not None and stalled(ended, plan.stall):
             self.stopped = f"the last {plan.stall} finished trials brought no improvement"
-        elif _failures(ended, since=self.study.user_attrs.get("gave_up_at", 0)) >= plan.max_failures:
+        elif failures_in_a_row(ended, since=self.study.user_attrs.get("gave_up_at", 0)) >= plan.max_failures:
             self.gave_up = True
             self.study.set_user_attr("gave_up_at", number)
             self.stopped = (
@@ -259,17 +258,17 @@ class Coordinator:
         self._describe(record)
         self.outbox.put(flight.name, record)
         if flight.trial is None:
-            self.study.set_user_attr(BASELINE, _brief(record) | {"values": _values(record)})
+            self.study.set_user_attr(BASELINE, summary_of(record) | {"values": values_of(record)})
         else:
             self._tell(flight.trial, record)
         self._told.append(flight.name)
 
     def _tell(self, trial: optuna.Trial, record: TrialRecord) -> None:
-        state, values = _end(record, self.plan.objectives)
+        state, values = end_of(record, self.plan.objectives)
         if state == TrialState.FAIL:
             self._reasons[trial.number] = record.reason.splitlines()[0] if record.reason else "for no reason given"
-        trial.set_user_attr("summary", _brief(record))
-        trial.set_user_attr("values", _values(record))
+        trial.set_user_attr("summary", summary_of(record))
+        trial.set_user_attr("values", values_of(record))
         self.study.tell(trial.number, values, state, skip_if_finished=True)
         self.search.end(trial.number, state, values)
 
@@ -296,47 +295,3 @@ class Coordinator:
 def run_name(number: int) -> str:
     """The name of a trial's run and file: trial-0007."""
     return f"trial-{number:04d}"
-
-
-def objective_value(name: str, record: TrialRecord) -> float:
-    """The value of one objective: best dev cost, best dev error, or the number of parameters (of one fit)."""
-    if name == "parameters":
-        return float(record.num_parameters)
-    return record.summary[f"best_{name}"]
-
-
-def _end(record: TrialRecord, objectives: Sequence[str]) -> tuple[TrialState, list[float] | None]:
-    """How the study calls a trial's outcome, and its values if it has any."""
-    if record.outcome in ("completed", "early_stopped"):
-        return TrialState.COMPLETE, [objective_value(name, record) for name in objectives]
-    return (TrialState.FAIL if record.outcome == "failed" else TrialState.PRUNED), None
-
-
-def _brief(record: TrialRecord) -> dict[str, Any]:
-    """The outcome, the epochs and every finite value of the summary."""
-    brief: dict[str, Any] = {"outcome": record.outcome, "epochs": record.stop_epoch, **record.summary}
-    if distrust(record.gradient_checks):
-        brief["distrusted"] = True
-    return {key: value for key, value in brief.items() if not isinstance(value, float) or math.isfinite(value)}
-
-
-def _values(record: TrialRecord) -> dict[str, list[float]]:
-    """The best dev cost, dev error and balanced error of each repeat; records of format 1 lack the last."""
-    known = MEASURES if record.format > 1 else ("dev_cost", "dev_error")
-    return {measure: list(record.values(measure).values()) for measure in known}
-
-
-def _stalled(ended: Sequence[FrozenTrial], stall: int) -> bool:
-    """Whether none of the last `stall` trials is better than the best before them."""
-    values = [t.value if t.state == TrialState.COMPLETE and t.value is not None else math.inf for t in ended]
-    return len(values) > stall and min(values[:-stall]) <= min(values[-stall:])
-
-
-def _failures(ended: Sequence[FrozenTrial], *, since: int) -> int:
-    """How many trials in a row failed at the end, not counting those before trial `since`."""
-    count = 0
-    for trial in reversed(ended):
-        if trial.state != TrialState.FAIL or trial.number < since:
-            break
-        count += 1
-    return count

@@ -16,9 +16,10 @@ from pydantic import TypeAdapter, ValidationError
 from pipeline.config.commands import SweepConfig
 from pipeline.config.errors import ConfigError, RecordError
 from pipeline.config.validation import parse
+from pipeline.search.identity import identity
+from pipeline.search.making import make_search
 from pipeline.search.search import Search
 from pipeline.search.space import Space
-from pipeline.search.study import identity, make_search
 from pipeline.search.widening import Copy, kept
 
 FILE = "trials.json"

@@ -21,7 +21,8 @@ from pipeline.config.trial import TrialConfig
 from pipeline.config.validation import parse
 from pipeline.search.pruners import rungs
 from pipeline.search.space import Space
-from pipeline.search.study import differences, find_study
+from pipeline.search.study import find_study
+from pipeline.trials.differences import differences
 from pipeline.trials.kernels import current
 
 _SUMMARY, _PART = "before", "before/{:04d}"

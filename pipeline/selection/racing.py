@@ -18,9 +18,9 @@ from pipeline.config.commands import SweepConfig
 from pipeline.config.trial import TrialConfig
 from pipeline.config.validation import parse
 from pipeline.search.coordinator import run_name
+from pipeline.search.making import objective_names
 from pipeline.search.outbox import Outbox
 from pipeline.search.space import Space
-from pipeline.search.study import objective_names
 from pipeline.search.widening import kept
 from pipeline.selection import race
 from pipeline.selection.blocks import Block, blocks, digest_of, train_all

@@ -154,7 +154,7 @@ def test_a_study_name_that_exists_with_another_configuration_shows_the_differenc
     study.set_user_attr("config", {"seed": 5, "study": {"lag": 4}})
     said = refused(["sweep", "study.name=mine"])
     assert said.startswith("study mine exists with another configuration (")
-    assert "seed: 5 → 0" in said
+    assert "seed: 5 then, 0 now" in said
     assert "study.fresh=true" in said
 
 

@@ -107,7 +107,7 @@ def test_a_study_in_postgresql_has_one_coordinator_and_is_free_when_that_is_kill
     other = run(tmp_path, "sweep", *overrides)
     assert other.returncode == 1
     assert "exists with another configuration" in other.stderr
-    assert "training.num_epochs: 1000000 → 30" in other.stderr
+    assert "training.num_epochs: 1000000 then, 30 now" in other.stderr
 
 
 @pytest.mark.slow

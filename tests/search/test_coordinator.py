@@ -21,6 +21,7 @@ from pipeline.search.samplers import make_sampler
 from pipeline.search.search import Search, as_proposed
 from pipeline.search.serving import LostWorker, WorkersGone
 from pipeline.search.space import Space
+from pipeline.search.stop_rules import stalled
 from pipeline.trials.record import TrialRecord
 from pipeline.trials.trial import WrongGradient
 from tests.search.fakes import EPOCHS, Arithmetic, Shuffled, Witness
@@ -267,10 +268,10 @@ class TestEnds:
             states = {None: TrialState.FAIL}
             return [optuna.trial.create_trial(value=v, state=states.get(v, TrialState.COMPLETE)) for v in values]
 
-        assert module._stalled(ended(1.0, 2.0, 1.0), 2)
-        assert not module._stalled(ended(1.0, 2.0, 0.9), 2)
-        assert not module._stalled(ended(1.0, 2.0), 2)
-        assert module._stalled(ended(1.0, None, None), 2)
+        assert stalled(ended(1.0, 2.0, 1.0), 2)
+        assert not stalled(ended(1.0, 2.0, 0.9), 2)
+        assert not stalled(ended(1.0, 2.0), 2)
+        assert stalled(ended(1.0, None, None), 2)
 
 
 class TestResume:

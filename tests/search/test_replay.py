@@ -15,10 +15,11 @@ from pipeline.config.validation import parse
 from pipeline.search import coordinator as module
 from pipeline.search import replay
 from pipeline.search.coordinator import Coordinator, Plan
+from pipeline.search.identity import identity
+from pipeline.search.making import make_search
 from pipeline.search.outbox import Outbox
 from pipeline.search.pruners import rungs
 from pipeline.search.space import Space
-from pipeline.search.study import identity, make_search
 from tests.search.fakes import EPOCHS, Arithmetic, Shuffled, Witness
 from tests.search.histories import CONDITIONAL, LAMBD, RANGES
 

@@ -11,20 +11,12 @@ from pipeline.config.commands import SweepConfig
 from pipeline.config.errors import ConfigError, StudyError
 from pipeline.config.trial import TrialConfig
 from pipeline.config.validation import parse
+from pipeline.search.identity import study_name
+from pipeline.search.making import check_slots, make_search
 from pipeline.search.search import Search
 from pipeline.search.space import Space
-from pipeline.search.study import (
-    check_arithmetic,
-    check_data,
-    check_slots,
-    check_storage,
-    differences,
-    make_search,
-    name_study,
-    open_storage,
-    open_study,
-    study_name,
-)
+from pipeline.search.storage import check_storage, open_storage
+from pipeline.search.study import check_arithmetic, check_data, name_study, open_study
 from pipeline.trials import kernels
 
 TREE = {"regularization": {"lambd": {"low": 0.01, "high": 30.0, "log": True}}}
@@ -101,8 +93,9 @@ class TestAnotherConfiguration:
         with pytest.raises(StudyError) as refusal:
             opened(changed)
         assert str(refusal.value) == (
-            "study mine exists with another configuration (pruner.name: none → median; seed: 0 → 4; "
-            "training.learning_rate: 0.05 → 0.1); give another study.name, or study.fresh=true to start anew beside it."
+            "study mine exists with another configuration (seed: 0 then, 4 now; training.learning_rate: 0.05 then, "
+            "0.1 now; pruner.name: none then, median now); give another study.name, or study.fresh=true to start anew "
+            "beside it."
         )
 
     def test_a_study_of_an_earlier_version_is_not_continued(self, tmp_path: Path) -> None:
@@ -156,13 +149,6 @@ class TestAnotherConfiguration:
             StudyError, match=r"began with .*SapphireRapids.*needs a processor with .*study\.fresh=true"
         ):
             check_arithmetic(study)
-
-    def test_differences_are_found_at_any_depth_and_where_a_key_is_missing(self) -> None:
-        assert differences({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 1, "c": 5}, "e": [1]}) == [
-            "a.c: 2 → 5",
-            "d: 3 → absent",
-            "e: absent → [1]",
-        ]
 
 
 class TestQueue:

@@ -15,10 +15,12 @@ from pipeline.config.validation import as_plain, parse
 from pipeline.search import coordinator as module
 from pipeline.search import replay, widening
 from pipeline.search.coordinator import Coordinator, Plan
+from pipeline.search.making import make_search
 from pipeline.search.outbox import Outbox
 from pipeline.search.pruners import rungs
 from pipeline.search.space import Space
-from pipeline.search.study import check_arithmetic, check_data, make_search, name_study, open_storage, open_study
+from pipeline.search.storage import open_storage
+from pipeline.search.study import check_arithmetic, check_data, name_study, open_study
 from tests.search.fakes import EPOCHS, Arithmetic, Shuffled, Witness
 from tests.search.histories import KEEP_PROB, LAMBD, RANGES
 
@@ -196,11 +198,11 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("sections", "named"),
         [
-            ({"repeats": 2}, "repeats: 1 → 2"),
-            ({"training": {"num_epochs": 30}}, "training.num_epochs: 20 → 30"),
-            ({"kernels": "portable"}, "kernels: native → portable"),
-            ({"study": {"objective": "dev_error"}}, "study.objective: dev_cost → dev_error"),
-            ({"data": {"name": "moons"}}, "data.name: digits → moons"),
+            ({"repeats": 2}, "repeats: 1 then, 2 now"),
+            ({"training": {"num_epochs": 30}}, "training.num_epochs: 20 then, 30 now"),
+            ({"kernels": "portable"}, "kernels: native then, portable now"),
+            ({"study": {"objective": "dev_error"}}, "study.objective: dev_cost then, dev_error now"),
+            ({"data": {"name": "moons"}}, "data.name: digits then, moons now"),
         ],
     )
     def test_what_does_not_compare_is_named_key_by_key(
@@ -214,7 +216,7 @@ class TestRefusals:
 
     def test_other_data(self, tmp_path: Path) -> None:
         run(config_of(tmp_path), trials=2)
-        with pytest.raises(StudyError, match=r"data digest: of the data → another"):
+        with pytest.raises(StudyError, match=r"data digest: of the data then, another now"):
             run(wide(tmp_path), digest="another")
 
     def test_a_study_that_is_not_there(self, tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from pipeline.trials.comparison import code_differences, compare, differences, environment_differences
+from pipeline.trials.comparison import compare
+from pipeline.trials.differences import code_differences, differences, environment_differences
 from pipeline.trials.record import TrialRecord
 
 

@@ -1,0 +1,50 @@
+"""What makes a study the same study: the part of its configuration that its trials follow from, and its name."""
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from pipeline.config.commands import SweepConfig
+from pipeline.config.errors import ConfigError
+from pipeline.config.validation import as_plain
+
+_NOT_IN_DIGEST = {
+    "workers": None,
+    "tracking": None,
+    "study": {"name", "trials", "minutes", "fresh", "take_over", "storage", "max_failures", "stall", "prefer", "race"},
+}
+
+
+def identity(config: SweepConfig) -> dict[str, Any]:
+    """The part of the configuration that makes a study what it is, as plain values."""
+    plain = as_plain(config)
+    if plain["study"]["from"] is None:
+        del plain["study"]["from"]
+    for section, names in _NOT_IN_DIGEST.items():
+        if names is None:
+            del plain[section]
+        else:
+            plain[section] = {key: value for key, value in plain[section].items() if key not in names}
+    return plain
+
+
+def study_name(config: SweepConfig) -> str:
+    """The name given, or `<data>-<8 hex digits of the configuration's digest>`.
+
+    Raises
+    ------
+    ConfigError
+        A given name that could not be a file's name.
+    """
+    if config.study.name is not None:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", config.study.name):
+            raise ConfigError(
+                "study.name must be 1 to 100 letters, digits, '.', '_' or '-', beginning with a letter or a digit, "
+                f"but is {config.study.name!r}."
+            )
+        return config.study.name
+    digest = hashlib.sha256(json.dumps(identity(config), sort_keys=True).encode()).hexdigest()[:8]
+    data = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(config.data.path).stem if config.data.path else config.data.name)
+    return f"{data.lstrip('.-_') or 'data'}-{digest}"

@@ -1,0 +1,97 @@
+"""Opens a study's storage, a journal file or a database, after mending what a crash may have torn."""
+
+from pathlib import Path
+
+import sqlalchemy
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+
+from pipeline.config.addresses import with_driver
+from pipeline.config.commands import SweepConfig
+from pipeline.config.errors import ConfigError, StudyError
+from pipeline.search.lock import unusable
+
+
+def journal_path(config: SweepConfig, name: str) -> Path:
+    """Where the study's journal is, if it is kept in one: the path in `study.storage`, or one of its own."""
+    return Path(config.study.storage or Path(config.tracking.store) / "studies" / f"{name}.journal")
+
+
+def open_storage(config: SweepConfig, name: str) -> BaseStorage:
+    """The study's storage: a journal file of its own, or what `study.storage` names.
+
+    Raises
+    ------
+    StudyError
+        The storage cannot be opened, in one sentence without its password.
+    """
+    where = config.study.storage
+    if where and "://" in where:
+        try:
+            return RDBStorage(with_driver(where), engine_kwargs={"pool_pre_ping": True})
+        except Exception as error:  # SQLAlchemy's drivers each raise classes of their own
+            raise unusable(where, error) from None
+    path = journal_path(config, name)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _cut_torn_line(path)
+    except OSError as error:
+        raise _not_opened(path, error) from None
+    return open_journal(path)
+
+
+def open_journal(path: Path) -> JournalStorage:
+    """A journal file as Optuna's storage; one that another coordinator may be writing to is left as it is."""
+    try:
+        return JournalStorage(JournalFileBackend(str(path), lock_obj=_AlreadyHeld(str(path))))
+    except OSError as error:
+        raise _not_opened(path, error) from None
+    except Exception:  # Optuna replays the journal without looking: what it stumbles over can be anything
+        raise StudyError(f"the study's journal {path} is damaged and cannot be read.") from None
+
+
+def _not_opened(path: Path, error: OSError) -> StudyError:
+    return StudyError(f"the study's journal {path} cannot be opened: {error.strerror}.")
+
+
+def check_storage(config: SweepConfig) -> None:
+    """Refuse a `study.storage` that is neither a database's address nor a file's path.
+
+    Raises
+    ------
+    StudyError
+        Its driver is unknown or not installed.
+    ConfigError
+        It is a folder.
+    """
+    where = config.study.storage
+    if where is not None and "://" in where:
+        try:
+            sqlalchemy.make_url(with_driver(where)).get_dialect().import_dbapi()
+        except (sqlalchemy.exc.ArgumentError, ImportError) as error:
+            raise unusable(where, error) from None
+    elif where is not None and (not where or Path(where).is_dir()):
+        raise ConfigError(f"study.storage must be a database's address or a journal file, but is {where!r}.")
+
+
+def _cut_torn_line(path: Path) -> None:
+    """Cut a journal back to its last whole line; a crash may have torn the one after it, which then says nothing."""
+    if not path.exists():
+        return
+    with path.open("rb+") as file:
+        content = file.read()
+        if content and not content.endswith(b"\n"):
+            file.truncate(content.rfind(b"\n") + 1)
+
+
+class _AlreadyHeld(JournalFileSymlinkLock):
+    """No lock of its own: the coordinator holds the study's lock for as long as the journal is open.
+
+    Optuna's lock files survive kill -9 and would make the next start wait for them.
+    """
+
+    def acquire(self) -> bool:
+        return True
+
+    def release(self) -> None:
+        pass
