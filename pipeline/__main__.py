@@ -38,9 +38,11 @@ def main(arguments: list[str]) -> int:
         )
         return 0 if arguments[:1] in (["-h"], ["--help"]) else 2
     from pipeline.config.errors import UserError, exhaustion
+    from pipeline.console.memory import check_memory
 
     name, *rest = arguments
     try:
+        check_memory()
         code: int = import_module(f"pipeline.commands.{name}").main(rest)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

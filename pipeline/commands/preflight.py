@@ -16,6 +16,8 @@ from pipeline.data.prepare import prepare
 from pipeline.data.remarks import of_pixels
 from pipeline.reporting.epsilon_picture import save_epsilon_sweep
 from pipeline.tracking.recorder import Recorder
+from pipeline.tracking.store import check as check_store
+from pipeline.tracking.store import resolve
 from pipeline.trials.checklist import PreflightReport
 from pipeline.trials.checklist import preflight as check
 
@@ -34,9 +36,9 @@ def preflight(config: TrainConfig) -> int:
         The data or the store cannot be used, or the configuration does not fit the data.
     """
     tracking = config.tracking
-    store = Path(tracking.store)
-    recorder = Recorder(tracking)
-    prepared = prepare(config.data, store)
+    check_store(resolve(tracking))
+    prepared = prepare(config.data, Path(tracking.store))
+    recorder = Recorder(tracking)  # after the data: a mistake in them leaves no empty store behind
     trial, arrays = config.trial, load_arrays(prepared.path)
     augmented = asdict(config.augmentation) != asdict(AugmentationConfig())
     say_data(config, prepared)

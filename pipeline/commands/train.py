@@ -22,6 +22,7 @@ from pipeline.gradcheck.report import distrust
 from pipeline.reporting.layers_picture import draw_layers
 from pipeline.tracking.points import Span
 from pipeline.tracking.recorder import Recorder
+from pipeline.tracking.store import check, resolve
 from pipeline.trials.environment import code_version
 from pipeline.trials.kernels import choose
 from pipeline.trials.record import TrialRecord
@@ -68,10 +69,10 @@ def train(config: TrainConfig) -> tuple[TrialRecord, str]:
     """
     choose(config.kernels)
     tracking = config.tracking
-    store = Path(tracking.store)
-    recorder = Recorder(tracking)
-    prepared = prepare(config.data, store)
+    check(resolve(tracking))
+    prepared = prepare(config.data, Path(tracking.store))
     ensure(prepared, config.data, config.repeat_numbers)
+    recorder = Recorder(tracking)  # after the data: a mistake in them leaves no empty store behind
     say_data(config, prepared)
     trial = config.trial
     name = f"{trial.data.name} λ={short(trial.regularization.lambd)} seed={trial.seed}"

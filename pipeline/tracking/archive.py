@@ -21,7 +21,7 @@ from pipeline.tracking.store import (
     NEWEST_FIRST,
     Store,
     as_folder,
-    connect,
+    connect_to_runs,
     every_run,
     explain,
     pages,
@@ -86,9 +86,7 @@ class Archive:
 
     def __init__(self, tracking: TrackingConfig) -> None:
         self.store: Store = resolve(tracking)
-        if self.store.kind == "embedded" and not self.store.database.exists():
-            raise TrackingError(f"There are no runs yet: {self.store.root} holds no tracking store.")
-        self._client: MlflowClient = connect(self.store)
+        self._client: MlflowClient = connect_to_runs(self.store)
         found = self._guarded(self._client.get_experiment_by_name, tracking.experiment)
         if found is None:
             raise TrackingError(f"The tracking store {self.store.shown} has no experiment named {tracking.experiment}.")

@@ -22,7 +22,7 @@ from pipeline.tracking import reading
 from pipeline.tracking.files import digest
 from pipeline.tracking.packaging import save, undisturbed
 from pipeline.tracking.places import files_folder
-from pipeline.tracking.store import Store, as_folder, connect, explain, resolve
+from pipeline.tracking.store import Store, as_folder, connect_to_runs, explain, resolve
 from pipeline.trials.record import TrialRecord
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Registry:
 
     def __init__(self, tracking: TrackingConfig) -> None:
         self.store: Store = resolve(tracking)
-        self._client = connect(self.store)
+        self._client = connect_to_runs(self.store)
 
     # --- writing ---------------------------------------------------------------------------------------------------
 

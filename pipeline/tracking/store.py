@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 
 from pipeline.config.addresses import mask, with_driver
 from pipeline.config.commands import TrackingConfig
-from pipeline.config.errors import TrackingError
+from pipeline.config.errors import TrackingError, exhaustion
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -180,6 +180,19 @@ def connect(store: Store) -> "MlflowClient":
     return client
 
 
+def connect_to_runs(store: Store) -> "MlflowClient":
+    """Open a store to read from it; an embedded one is not made for that.
+
+    Raises
+    ------
+    TrackingError
+        There is none, or it cannot be used.
+    """
+    if store.kind == "embedded" and not store.database.exists():
+        raise TrackingError(f"There are no runs yet: {store.root} holds no tracking store.")
+    return connect(store)
+
+
 def _create(store: Store) -> None:
     """Make the SQLite file under another name and move it into place, so that a crash leaves no half of it.
 
@@ -205,6 +218,8 @@ def explain(error: Exception, store: Store) -> TrackingError:
     """Turn what MLflow, its database or the system raised into one sentence for a person."""
     if isinstance(error, TrackingError):
         return error
+    if sentence := exhaustion(error):
+        return TrackingError(sentence)
     text = mask(" ".join(str(error).split()))
     if "out-of-date database schema" in text or "Can't locate revision" in text:
         return TrackingError(_schema_sentence(text, store))

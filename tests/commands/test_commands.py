@@ -1,6 +1,7 @@
 """What is wrong with a command is said in one sentence before anything is trained, with no run left open."""
 
 import errno
+import os
 import shutil
 import subprocess
 import sys
@@ -139,6 +140,27 @@ def test_artifacts_that_cannot_be_written_are_refused_before_the_store_is_made(
     assert not store.exists()
 
 
+@pytest.mark.parametrize("command", ["train", "preflight"])
+def test_a_mistake_in_the_data_leaves_no_store_behind(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gaps.csv").write_text("a,label\n1,x\n,y\n", encoding="utf-8")
+    store, data = tmp_path / "new", ["data=file", f"data.path={tmp_path}/gaps.csv", "data.target=label"]
+    assert __main__.main([command, f"tracking.store={store}", *data]) == 1
+    assert (
+        capsys.readouterr().err == "error: 1 missing value(s) in column 'a' (1); data.missing=median fills them in.\n"
+    )
+    assert list(store.iterdir()) == []
+
+
+def test_predict_makes_no_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "x.csv").write_text("a\n1\n", encoding="utf-8")
+    given = ["model=models:/none@champion", f"input={tmp_path}/x.csv", "output=-"]
+    assert __main__.main(["predict", f"tracking.store={tmp_path}/new", *given]) == 1
+    assert capsys.readouterr().err == f"error: There are no runs yet: {tmp_path}/new holds no tracking store.\n"
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_study_name_that_exists_with_another_configuration_shows_the_difference(
     refused: Refuse, tmp_path: Path
 ) -> None:
@@ -178,6 +200,25 @@ def test_an_unexpected_word_from_a_shell_is_one_sentence_too() -> None:
     assert ended.returncode == 1
     assert ended.stderr == "error: model.hidden_units.1 must be greater than or equal to 1, but is 0.\n"
     assert ended.stdout == ""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system does not enforce the limit")
+@pytest.mark.parametrize(("threads", "least_kb"), [(1, 615_000), (3, 785_000)])
+def test_less_memory_than_the_libraries_need_is_refused_before_they_are_loaded(threads: int, least_kb: int) -> None:
+    ended = subprocess.run(
+        ["bash", "-c", 'ulimit -v 500000; exec "$0" -m pipeline runs', sys.executable],
+        cwd=ROOT,
+        env={**os.environ, "OPENBLAS_NUM_THREADS": str(threads)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,  # OpenBLAS would ask for memory for ever
+    )
+    assert ended.returncode == 1
+    assert ended.stderr == (
+        f"error: ulimit -v must be at least {least_kb} (kB) to load the libraries with {threads} BLAS threads, "
+        "but is 500000.\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,11 @@ def test_a_file_that_is_no_database_is_told(root: Path) -> None:
         Recorder(TrackingConfig(experiment="tests", store=str(root)))
 
 
+def test_a_library_that_finds_no_memory_is_told_as_such(root: Path) -> None:
+    error = ImportError("_rust.abi3.so: failed to map segment from shared object")
+    assert "no more memory" in str(store.explain(error, store.resolve(TrackingConfig(store=str(root)))))
+
+
 def test_the_store_is_made_whole_and_lets_readers_in_while_writing(template_store: Path) -> None:
     assert not list(template_store.glob(".draft*")) + list(template_store.glob(".ready*"))
     with closing(sqlite3.connect(template_store / "mlflow.db")) as connection:
