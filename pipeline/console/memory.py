@@ -1,6 +1,6 @@
 """Refuses a limit of memory under which the libraries cannot be loaded.
 
-OpenBLAS, when it is loaded and gets no memory for its threads, asks for it again for ever and heeds no signal but SIGKILL.
+OpenBLAS that gets no memory for its threads while it is loaded asks again for ever, and heeds no signal but SIGKILL.
 """
 
 import os
