@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pipeline.config.commands import RunsConfig
 from pipeline.console import compose
 from pipeline.console.display import console, short_name, table
-from pipeline.tracking.archive import Archive, Found
+from pipeline.tracking.archive import Archive
+from pipeline.tracking.found import Found
 from pipeline.tracking.views import searched as searched_paths
 
 

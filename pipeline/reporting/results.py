@@ -15,8 +15,9 @@ from pipeline.config.validation import parse
 from pipeline.data.divisions import is_fixed
 from pipeline.search.space import Leaf, Space
 from pipeline.selection.recommendation import Recommendation
-from pipeline.tracking.archive import CONCLUSION, Archive, Found
+from pipeline.tracking.archive import CONCLUSION, Archive
 from pipeline.tracking.files import RECORD
+from pipeline.tracking.found import Found
 from pipeline.training.means import mean_by_repeat
 from pipeline.trials.record import TrialRecord
 

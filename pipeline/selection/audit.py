@@ -7,7 +7,8 @@ from typing import Any
 from pipeline.config.errors import ConfigError, RecordError
 from pipeline.search import replay
 from pipeline.search.widening import Copy, digest_of
-from pipeline.tracking.archive import Archive, Found
+from pipeline.tracking.archive import Archive
+from pipeline.tracking.found import Found
 from pipeline.trials import kernels
 
 SHOWN = 5

@@ -11,8 +11,9 @@ from pipeline.config.validation import parse
 from pipeline.data.changes import what_changed
 from pipeline.data.prepare import PreparedData, prepare
 from pipeline.selection.recommendation import Recommendation
-from pipeline.tracking.archive import CONCLUSION, Archive, Found, objective
-from pipeline.tracking.reading import check_sizes
+from pipeline.tracking.archive import CONCLUSION, Archive
+from pipeline.tracking.found import Found, objective
+from pipeline.tracking.sizes import check_sizes
 from pipeline.trials.record import TrialRecord
 
 FINISHED = ("completed", "early_stopped")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.selection.statistics import LEVEL, Mean, compare_all, mean_interval, paired_test
-from pipeline.tracking.archive import Found
+from pipeline.tracking.found import Found
 
 ALPHA = 1 - LEVEL
 

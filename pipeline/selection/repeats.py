@@ -8,7 +8,7 @@ from typing import Literal
 
 from pipeline.config.trial import TrialConfig
 from pipeline.search.serving import WorkersGone
-from pipeline.tracking.archive import Found
+from pipeline.tracking.found import Found
 from pipeline.trials.record import TrialRecord
 from pipeline.trials.trial import failed_record, work_whole
 

@@ -17,9 +17,11 @@ from pipeline.data.divisions import ensure
 from pipeline.data.prepare import PreparedData, find_arrays, prepare
 from pipeline.search.executors import open_executor
 from pipeline.search.serving import LostWorker, WorkersGone
-from pipeline.tracking.archive import Archive, Found
-from pipeline.tracking.reading import check_sizes, read_folder, read_meta
+from pipeline.tracking.archive import Archive
+from pipeline.tracking.found import Found
+from pipeline.tracking.reading import read_folder, read_meta
 from pipeline.tracking.registry import Registry
+from pipeline.tracking.sizes import check_sizes
 from pipeline.trials.environment import environment
 from pipeline.trials.kernels import Arithmetic, current, obstacle, recorded
 from pipeline.trials.record import TrialRecord

@@ -1,97 +1,30 @@
-"""Reads runs back from the tracking store alone, and trusts none of what it reads."""
+"""Finds runs as people name them, and compares what the store shows of a run with its record."""
 
 import itertools
-import json
 import re
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-from pipeline.config.addresses import mask
-from pipeline.config.commands import TrackingConfig
-from pipeline.config.errors import RecordError, TrackingError
-from pipeline.config.text import printable
-from pipeline.tracking import facts, files, reading
+from pipeline.config.errors import RecordError
+from pipeline.tracking import files
 from pipeline.tracking.agreement import Page, disagreements
-from pipeline.tracking.places import MOVED_AT, UPLOADED
-from pipeline.tracking.store import (
-    BY_NAME,
-    NEWEST_FIRST,
-    Store,
-    as_folder,
-    connect_to_runs,
-    every_run,
-    explain,
-    pages,
-    quoted,
-    resolve,
-)
+from pipeline.tracking.connection import BY_NAME, NEWEST_FIRST, PARENT, every_run, explain, pages, quoted
+from pipeline.tracking.found import Found, found_of, objective
+from pipeline.tracking.run_files import RunFiles
 from pipeline.trials.record import TrialRecord
 
 if TYPE_CHECKING:
-    from mlflow.entities import Run
-    from mlflow.tracking import MlflowClient
+    pass
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
-PARENT = "mlflow.parentRunId"
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
 _HANDLE = re.compile(r"(?P<study>[^']+)/(?P<name>[A-Za-z][A-Za-z0-9_-]*)")
 _ALIAS = re.compile(r"models:/[^/']+@[^/']+")
 CONCLUSION = "conclusion.json"
 """File of a sweep's run that holds its recommendation."""
 
-MEASURES = ("dev_cost", "dev_error", "balanced_error")
 
-
-@dataclass(frozen=True)
-class Found:
-    """What the store says of a run without opening its files."""
-
-    run_id: str
-    name: str
-    kind: str
-    study: str
-    status: str
-    outcome: str
-    started_at: float
-    params: Mapping[str, str]
-    metrics: Mapping[str, float]
-    tags: Mapping[str, str]
-    artifact_uri: str
-
-    @property
-    def handle(self) -> str:
-        """The name a person can type: `<study>/trial-0007`, or the id where there is no study."""
-        return facts.handle(self.kind, self.study, self.name, self.run_id)
-
-
-def objective(parent: Found) -> str:
-    """The measure by which the study chose: its objective, or of several the first that is a measure on dev."""
-    text = parent.params.get("study.objective", "dev_cost")
-    try:
-        given = json.loads(text) if text.startswith("[") else [text]
-    except ValueError:
-        raise RecordError(
-            f"study.objective of {parent.study} must be a name or a list of names, but is {text}."
-        ) from None
-    return next((name for name in given if name in MEASURES), "dev_cost")
-
-
-class Archive:
-    """Reading access to one experiment, which must exist."""
-
-    def __init__(self, tracking: TrackingConfig) -> None:
-        self.store: Store = resolve(tracking)
-        self._client: MlflowClient = connect_to_runs(self.store)
-        found = self._guarded(self._client.get_experiment_by_name, tracking.experiment)
-        if found is None:
-            raise TrackingError(f"The tracking store {self.store.shown} has no experiment named {tracking.experiment}.")
-        self.experiment_id = str(found.experiment_id)
-        self._moved_at = _milliseconds(found.tags.get(MOVED_AT))
+class Archive(RunFiles):
+    """Finds the runs of one experiment, which must exist."""
 
     # --- agreement -----------------------------------------------------------------------------------------------
 
@@ -117,7 +50,7 @@ class Archive:
 
     def _refuse_edited(self, runs: Sequence[Found], best: Found, metric: str) -> None:
         """Refuse to choose by values that are not those of the records; of uploaded files, the best run's alone."""
-        for run in runs if self._is_local(best) else [best]:
+        for run in runs if self.is_local(best) else [best]:
             summary = self._meta(run).get("summary")
             recorded = summary.get(metric) if isinstance(summary, dict) else None
             if recorded != run.metrics.get(metric):
@@ -128,9 +61,6 @@ class Archive:
                 )
         for sentence in self.disagreements(best, self.load(best)):
             raise RecordError(f"{best.handle} has been changed in the tracking store: {sentence}.")
-
-    def _is_local(self, run: Found) -> bool:
-        return self._local_folder(run) is not None
 
     # --- finding ---------------------------------------------------------------------------------------------------
 
@@ -226,7 +156,7 @@ class Archive:
         """One page of the runs that fit a condition, counted from 1, and whether there are more."""
         asked = pages(self._client, self.experiment_id, condition, size, order)
         found = self._guarded(lambda: next(itertools.islice(asked, number - 1, None), None))
-        return ([], False) if found is None else ([_found(run) for run in found], bool(found.token))
+        return ([], False) if found is None else ([found_of(run) for run in found], bool(found.token))
 
     def page_of(self, parent: Found, size: int, number: int = 1) -> tuple[list[Found], bool]:
         """One page of the children of a run by name, counted from 1, and whether there are more."""
@@ -236,7 +166,7 @@ class Archive:
         from mlflow.exceptions import MlflowException
 
         try:
-            return _found(self._client.get_run(run_id))
+            return found_of(self._client.get_run(run_id))
         except MlflowException as error:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                 raise RecordError(f"The store {self.store.shown} has no run {run_id}.") from None
@@ -255,110 +185,4 @@ class Archive:
         return str(run_id)
 
     def _search(self, condition: str) -> list[Found]:
-        return [_found(run) for run in self._guarded(every_run, self._client, self.experiment_id, condition)]
-
-    # --- reading ---------------------------------------------------------------------------------------------------
-
-    def load(self, run: Found) -> TrialRecord:
-        """The record of a run from its files in the store.
-
-        Raises
-        ------
-        RecordError
-            The run has no whole record, or one that cannot be trusted.
-        """
-        if run.kind == "sweep":
-            raise RecordError(f"{run.run_id} is a whole sweep: name one of its trials, or RUN=all STUDY={run.study}.")
-        if folder := self._local_folder(run):
-            return reading.read_folder(folder)
-        with tempfile.TemporaryDirectory() as staging:
-            self._download(run, Path(staging), files.REQUIRED + files.OPTIONAL)
-            return reading.read_folder(Path(staging))
-
-    def read_json(self, run: Found, name: str) -> Any:
-        """A JSON file of a run by its name, such as a sweep's `sweep.json`.
-
-        Raises
-        ------
-        RecordError
-            The run has no such file, or one that is too large or no JSON.
-        """
-        if folder := self._local_folder(run):
-            return reading.read_json(folder / name)
-        with tempfile.TemporaryDirectory() as staging:
-            self._download(run, Path(staging), (name,))
-            return reading.read_json(Path(staging) / name)
-
-    def is_foreign(self, run: Found) -> bool:
-        """Whether a run was not recorded in this very place: on a server, or in a store that was moved here since."""
-        path, base = as_folder(run.artifact_uri), as_folder(self.store.artifacts or "")
-        if self.store.kind == "server" or path is None or base is None:
-            return True
-        if 1000 * run.started_at < self._moved_at:
-            return True
-        return not path.resolve().is_relative_to(base.resolve())
-
-    def _local_folder(self, run: Found) -> Path | None:
-        """The run's folder where the store is on this machine, also if `mlruns/` has been moved since."""
-        path = as_folder(run.artifact_uri)
-        if path is None:
-            if run.artifact_uri.startswith(UPLOADED) and self.store.kind == "server":
-                return None
-            if self.store.artifacts and run.artifact_uri.startswith(self.store.artifacts.rstrip("/") + "/"):
-                return None
-            raise RecordError(
-                f"Run {run.run_id} keeps its files at {mask(run.artifact_uri)}, which is outside the store; "
-                f"to trust that place, set tracking.artifacts to it."
-            )
-        base = as_folder(self.store.artifacts or "") if self.store.artifacts else None
-        if base is None or not path.resolve().is_relative_to(base.resolve()):
-            path = (base or self.store.root / "artifacts") / run.run_id / "artifacts"
-        if not path.is_dir():
-            raise RecordError(f"Run {run.run_id} has no files in {path.parent}.")
-        return path
-
-    def _download(self, run: Found, staging: Path, names: Sequence[str]) -> None:
-        """Fetch files of a run by their known names, each after a look at its size."""
-        listed = {item.path: item for item in self._guarded(self._client.list_artifacts, run.run_id)}
-        for name in names:
-            item = listed.get(name)
-            if item is None:
-                continue
-            limit = reading.MAX_ARRAY_BYTES if name.endswith(".npz") else reading.MAX_TEXT_BYTES
-            if item.is_dir or item.file_size is None or not 0 <= item.file_size <= limit:
-                raise RecordError(f"{name} of run {run.run_id} must be a file of at most {limit:,} bytes.")
-            place = Path(self._guarded(self._client.download_artifacts, run.run_id, name, str(staging)))
-            if place.resolve() != (staging / name).resolve():
-                raise RecordError(f"{name} of run {run.run_id} was sent to another place than it was asked for.")
-
-    def _guarded(self, read: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-        try:
-            return read(*arguments, **named)
-        except Exception as error:
-            raise explain(error, self.store) from error
-
-
-def _milliseconds(text: str | None) -> int:
-    return int(text) if text and text.isdecimal() else 0
-
-
-def _found(run: "Run") -> Found:
-    """What the store says, made safe to print."""
-    tags = _safe(run.data.tags)
-    return Found(
-        run_id=printable(str(run.info.run_id)),
-        name=" ".join(printable(str(run.info.run_name)).split()),
-        kind=tags.get("kind", ""),
-        study=tags.get("study", ""),
-        status=str(run.info.status),
-        outcome=tags.get("outcome", ""),
-        started_at=(run.info.start_time or 0) / 1000,
-        params=_safe(run.data.params),
-        metrics=dict(run.data.metrics),
-        tags=tags,
-        artifact_uri=str(run.info.artifact_uri or ""),
-    )
-
-
-def _safe(words: Mapping[str, str]) -> dict[str, str]:
-    return {printable(key): printable(value) for key, value in words.items()}
+        return [found_of(run) for run in self._guarded(every_run, self._client, self.experiment_id, condition)]

@@ -18,8 +18,9 @@ import numpy as np
 
 from pipeline.config.errors import RecordError, TrackingError, UserError
 from pipeline.data.recognition import HashedRows, Overlap, PresentRows
-from pipeline.tracking import files, reading
-from pipeline.tracking.store import Store, connect, explain, quoted
+from pipeline.tracking import files, untrusted
+from pipeline.tracking.connection import connect, explain, quoted
+from pipeline.tracking.store import Store
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -238,7 +239,7 @@ def _opened_rows(client: "MlflowClient", store: Store, run: "Run") -> HashedRows
                 path = Path(client.download_artifacts(run_id, ROWS, staging))
             except Exception as error:
                 raise explain(error, store) from error
-        arrays = reading.read_arrays(path, _NAMES, _MAX_BYTES)
+        arrays = untrusted.read_arrays(path, _NAMES, _MAX_BYTES)
     columns, cells = arrays.get("columns"), arrays.get("cells")
     if columns is None or cells is None or columns.dtype != np.uint64 or cells.dtype != np.uint16:
         raise RecordError(f"{ROWS} of run {run_id} does not hold hashed rows.")

@@ -1,26 +1,14 @@
-"""Reads a record from a folder of files, and trusts none of them.
+"""Reads a record from a folder of files, and checks every field before anybody uses it."""
 
-No pickle, no YAML tags or aliases, known names only, and every size is checked before anything is allocated.
-"""
-
-import itertools
-import json
-import math
-import os
 import re
-import stat
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import Any
 
 import numpy as np
-import yaml
 
-from pipeline.config.errors import ConfigError, RecordError
+from pipeline.config.errors import RecordError
 from pipeline.config.text import brief
-from pipeline.config.trial import TrialConfig
-from pipeline.config.validation import parse
 from pipeline.tracking.files import (
     CHECKS,
     CHECKS_TEXT,
@@ -36,16 +24,9 @@ from pipeline.tracking.files import (
     digests,
     sha256,
 )
+from pipeline.tracking.sizes import MAX_FITS
+from pipeline.tracking.untrusted import read_arrays, read_bytes, read_json, read_yaml
 from pipeline.trials.record import FORMATS, TrialRecord
-
-MAX_TEXT_BYTES = 16 * 2**20
-MAX_ARRAY_BYTES = 2 * 2**30
-MAX_ARRAYS = 10_000
-MAX_DEPTH = 32
-MAX_BITS = 128
-"""Of an integer: seeds have this many at most, and Python refuses to print one of thousands of digits."""
-MAX_UNITS, MAX_LAYERS, MAX_EXAMPLES, MAX_FITS = 100_000, 1_000, 10_000_000, 1_000
-MAX_WEIGHTS = 200_000_000
 
 _CURVE_NAME = re.compile(r"(?:\d{1,4}/)?[a-z][a-z0-9_]{0,60}")
 _PARAMETER_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,40}")
@@ -183,175 +164,7 @@ def _check_unaltered(record: TrialRecord, meta: Mapping[str, Any], folder: Path)
             raise RecordError(f"The {what} are not what was recorded: their SHA-256 is {found}, not {meta.get(field)}.")
 
 
-def read_bytes(path: Path, limit: int = MAX_TEXT_BYTES) -> bytes:
-    """The whole of a regular file of at most `limit` bytes.
-
-    Raises
-    ------
-    RecordError
-        It is missing, no regular file, or larger.
-    """
-    with _opened(path, limit) as file:
-        return file.read(limit)
-
-
-def _opened(path: Path, limit: int) -> BinaryIO:
-    """An open regular file; a link is not followed and a pipe not waited for."""
-    try:
-        file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")
-    except FileNotFoundError:
-        raise RecordError(f"The record has no {path.name}.") from None
-    except OSError as error:
-        raise RecordError(f"{path.name} must be a regular file, but cannot be opened: {error.strerror}.") from None
-    status = os.fstat(file.fileno())
-    if not stat.S_ISREG(status.st_mode) or status.st_size > limit:
-        file.close()
-        rule = f"a regular file of at most {limit:,} bytes"
-        raise RecordError(f"{path.name} must be {rule}, but has mode {status.st_mode:o} and {status.st_size:,} bytes.")
-    return file
-
-
-def read_json(path: Path) -> Any:
-    """Plain JSON of bounded size and depth."""
-    content = read_bytes(path)
-    try:
-        value = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise RecordError(f"{path.name} must be JSON, but is not: {brief(str(error))}.") from None
-    _check_plain(value, path.name)
-    return value
-
-
-class _PlainLoader(yaml.SafeLoader):
-    """YAML's plain values; an alias could multiply a small file into a huge value, so there are none."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("aliases are not allowed")
-        return super().compose_node(parent, index)
-
-
-def read_yaml(path: Path) -> Any:
-    """Plain YAML of bounded size and depth, without tags and aliases."""
-    content = read_bytes(path)
-    try:
-        value = yaml.load(content, _PlainLoader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise RecordError(f"{path.name} must be plain YAML, but is not: {brief(str(error))}.") from None
-    _check_plain(value, path.name)
-    return value
-
-
-def _check_plain(value: Any, name: str, depth: int = 0) -> None:
-    """Refuse what is nested too deep, and integers that are too long to be printed or to become a float."""
-    if depth > MAX_DEPTH:
-        raise RecordError(f"{name} must be nested at most {MAX_DEPTH} deep, but is deeper.")
-    if isinstance(value, int) and value.bit_length() > MAX_BITS:
-        raise RecordError(f"{name} must hold integers of at most {MAX_BITS} bits, but one has {value.bit_length():,}.")
-    items = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else ()
-    for item in items:
-        _check_plain(item, name, depth + 1)
-
-
 def _mapping(value: Any, name: str) -> dict[str, Any]:
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
         raise RecordError(f"{name} must hold a mapping with text keys, but holds {brief(value)}.")
     return value
-
-
-def read_arrays(path: Path, allowed: re.Pattern[str], limit: int = MAX_ARRAY_BYTES) -> dict[str, np.ndarray]:
-    """Arrays of numbers from an `.npz`; sizes are checked before anything is allocated, and nothing is unpickled.
-
-    Raises
-    ------
-    RecordError
-        The archive is damaged, too large, or holds other names or types than a record does.
-    """
-    arrays = {}
-    try:
-        with _opened(path, limit) as file, zipfile.ZipFile(file) as archive:
-            members = archive.infolist()
-            size = os.fstat(file.fileno()).st_size
-            if len(members) > MAX_ARRAYS or sum(member.file_size for member in members) > size:
-                raise RecordError(
-                    f"{path.name} must hold at most {MAX_ARRAYS:,} arrays, uncompressed, but its {size:,} bytes claim "
-                    f"to be {sum(member.file_size for member in members):,} in {len(members):,}."
-                )
-            for member in members:
-                name = member.filename.removesuffix(".npy")
-                if not allowed.fullmatch(name) or name in arrays:
-                    raise RecordError(f"{path.name} holds {brief(name)!r}, which is no name of a record's array.")
-                with archive.open(member) as stream:
-                    arrays[name] = _read_array(stream, member.file_size, f"{path.name}: {name}")
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as error:
-        raise RecordError(f"{path.name} is damaged or no .npz archive: {brief(str(error))}.") from None
-    return arrays
-
-
-def _read_array(stream: IO[bytes], size: int, label: str) -> np.ndarray:
-    try:
-        version = np.lib.format.read_magic(stream)
-        read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-        shape, fortran, dtype = read_header[version](stream)
-    except (ValueError, KeyError, SyntaxError, TypeError, OverflowError, RecursionError, MemoryError) as error:
-        raise RecordError(f"{label} must be a .npy array, but is not: {brief(str(error))}.") from None
-    if dtype.kind not in "fiub" or dtype.itemsize > 8:
-        raise RecordError(f"{label} must hold numbers of at most 8 bytes, but holds {brief(dtype.str)}.")
-    num_bytes = math.prod(shape) * dtype.itemsize
-    if min(shape, default=0) < 0 or len(shape) > 2 or num_bytes > size:
-        raise RecordError(f"{label} claims shape {brief(shape)}, which its {size:,} bytes cannot hold.")
-    values = np.empty(shape[::-1] if fortran else shape, dtype)
-    room = values.reshape(-1).view(np.uint8).data
-    if _read_into(stream, room) != num_bytes or stream.read(1):
-        raise RecordError(f"{label} must be {num_bytes:,} bytes long for its shape {shape}, but is not.")
-    return values.T if fortran else values
-
-
-def _read_into(stream: IO[bytes], room: memoryview) -> int:
-    """Fill `room` from the stream as far as it goes, without another copy; how many bytes that were."""
-    filled = 0
-    while filled < len(room) and (count := stream.readinto(room[filled:])):  # type: ignore[attr-defined]
-        filled += count
-    return filled
-
-
-def config_of(record: TrialRecord) -> TrialConfig:
-    """The record's configuration, checked like any other, and by `check_sizes`.
-
-    Raises
-    ------
-    RecordError
-        A value is refused.
-    """
-    try:
-        config = parse(TrialConfig, record.config)
-    except (ConfigError, TypeError, ValueError, RecursionError) as error:
-        raise RecordError(f"The recorded configuration is refused: {error}") from None
-    check_sizes(config, record)
-    return config
-
-
-def check_sizes(config: TrialConfig, record: TrialRecord) -> None:
-    """Refuse a recorded configuration for sizes that whoever typed it would have noticed.
-
-    Raises
-    ------
-    RecordError
-        Training it would take absurd amounts of memory, or it contradicts the recorded parameters.
-    """
-    units = config.model.hidden_units
-    weights = sum(before * after for before, after in itertools.pairwise(units))
-    for name, value, limit in (
-        ("the sum of model.hidden_units", sum(units), MAX_UNITS),
-        ("the number of hidden layers", len(units), MAX_LAYERS),
-        ("the number of weights between hidden layers", weights, MAX_WEIGHTS),
-        ("data.examples", config.data.examples or 0, MAX_EXAMPLES),
-        ("repeats times data.folds", config.repeats * (config.data.folds or 1), MAX_FITS),
-    ):
-        if value > limit:
-            raise RecordError(
-                f"The recorded configuration is refused: {name} must be at most {limit:,}, but is {value}."
-            )
-    recorded = [len(values) for name, values in record.parameters.items() if re.fullmatch(r"W\d+", name)]
-    if recorded and recorded[:-1] != units:
-        raise RecordError(f"The recorded parameters are of a network with hidden units {recorded[:-1]}, not {units}.")

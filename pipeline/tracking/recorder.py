@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,19 +20,14 @@ from pipeline.config.commands import TrackingConfig
 from pipeline.config.errors import TrackingError
 from pipeline.tracking import facts, files, views
 from pipeline.tracking.agreement import SHOWN, shown
+from pipeline.tracking.connection import OLDEST_FIRST, PARENT, Connected, P, T, every_run, pages, quoted
 from pipeline.tracking.places import files_folder
 from pipeline.tracking.points import Curves, Points, Span
-from pipeline.tracking.store import OLDEST_FIRST, Store, connect, every_run, explain, pages, quoted, resolve
 from pipeline.trials.record import TrialRecord
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
-    from mlflow.tracking import MlflowClient
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
-PARENT = "mlflow.parentRunId"
 NOTE = "mlflow.note.content"
 ENDED = ("FINISHED", "FAILED")
 """Status of a run whose record is stored whole; a KILLED one was cut off."""
@@ -47,12 +42,11 @@ class Child:
     started_ms: int
 
 
-class Recorder:
+class Recorder(Connected):
     """Synchronous, repeatable writes to one experiment, which is created when missing."""
 
     def __init__(self, tracking: TrackingConfig) -> None:
-        self.store: Store = resolve(tracking)
-        self._client: MlflowClient = connect(self.store)
+        super().__init__(tracking, to_write=True)
         self._runs: dict[str, dict[str, Child]] = {}  # those known, by parent and name
         self._new: set[str] = set()  # sweeps without a run that is not known here
         self._points = Points(self._client)
@@ -216,19 +210,24 @@ class Recorder:
         if there and there.status in ENDED:
             return there.run_id
         run = self._open_run(kind, name, tags, there, parent, record.started_at)
-        handle = facts.handle(kind, tags.get("study", ""), name, run.run_id)
-        note = facts.description(record, kind, name, handle)
-        words = tags | facts.tags(record) | {NOTE: note}
+        note = facts.description(record, kind, name, facts.handle(kind, tags.get("study", ""), name, run.run_id))
+        ended_ms = self._write_values(run, record, tags | facts.tags(record) | {NOTE: note})
+        self._write_files(run.run_id, record, kind, name, shown(note, run.started_ms, ended_ms))
+        self._write_data(run.run_id, record.data)
+        self._end(run, facts.TERMINAL.get(record.outcome, "FINISHED"), ended_ms)
+        return run.run_id
+
+    def _write_values(self, run: Child, record: TrialRecord, tags: Mapping[str, str]) -> int:
+        """Log metrics, params and tags that the run lacks; return when it ended, in ms, after its last point."""
         span = Span(record.started_at, record.started_at + record.duration_s, record.stop_epoch)
         metrics = self._points.missing(run.run_id, facts.points(record), span, run.started_ms)
-        self._log(run.run_id, metrics, facts.params(record.config), words)
-        ended = max(round(1000 * span.ended), self._points.latest(run.run_id), run.started_ms)
-        self._write_files(run.run_id, record, kind, name, shown(note, run.started_ms, ended))
-        self._write_data(run.run_id, record.data)
-        run.status = facts.TERMINAL.get(record.outcome, "FINISHED")
-        self._client.set_terminated(run.run_id, run.status, ended)
+        self._log(run.run_id, metrics, facts.params(record.config), tags)
+        return max(round(1000 * span.ended), self._points.latest(run.run_id), run.started_ms)
+
+    def _end(self, run: Child, status: str, ended_ms: int) -> None:
+        run.status = status
+        self._client.set_terminated(run.run_id, status, ended_ms)
         self._points.forget(run.run_id)
-        return run.run_id
 
     def _with_key(self, key: str | None) -> Child | None:
         """The run that an earlier try wrote under this key, whatever it is called now."""
@@ -335,15 +334,15 @@ class Recorder:
     def _search(self, condition: str) -> list["Run"]:
         return every_run(self._client, self._experiment_id, condition)
 
-    def _guarded(self, write: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-        """Call `write`; if it fails, forget what is known of the store, since the write may have arrived or not."""
+    def _guarded(self, call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+        """Call MLflow; if it fails, forget what is known of the store, since a write may have arrived or not."""
         try:
-            return write(*arguments, **named)
-        except Exception as error:
+            return super()._guarded(call, *arguments, **named)
+        except TrackingError:
             self._runs.clear()
             self._new.clear()
             self._points.forget()
-            raise explain(error, self.store) from error
+            raise
 
 
 def _child(run: "Run") -> Child:

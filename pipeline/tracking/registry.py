@@ -9,28 +9,25 @@ import math
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from pipeline.config.commands import TrackingConfig
 from pipeline.config.errors import RecordError
 from pipeline.config.text import brief, short
 from pipeline.models.inference import DESCRIPTION, PARAMETERS, Classifier
-from pipeline.tracking import reading
+from pipeline.tracking import untrusted
+from pipeline.tracking.connection import Connected, explain
 from pipeline.tracking.files import digest
 from pipeline.tracking.packaging import save, undisturbed
 from pipeline.tracking.places import files_folder
-from pipeline.tracking.store import Store, as_folder, connect_to_runs, explain, resolve
+from pipeline.tracking.store import as_folder
 from pipeline.trials.record import TrialRecord
 
 if TYPE_CHECKING:
     import pandas as pd
     from mlflow.entities.model_registry import ModelVersion
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 CHAMPION = "champion"
 _ADDRESS = re.compile(r"models:/(?P<name>[^/@']+)(?:@(?P<alias>[^/@']+)|/(?P<version>\d+))")
@@ -65,12 +62,8 @@ class Registered:
         return f"[{self.name}, version {self.version}](#/models/{self.name}/versions/{self.version})"
 
 
-class Registry:
+class Registry(Connected):
     """The models of one tracking store."""
-
-    def __init__(self, tracking: TrackingConfig) -> None:
-        self.store: Store = resolve(tracking)
-        self._client = connect_to_runs(self.store)
 
     # --- writing ---------------------------------------------------------------------------------------------------
 
@@ -187,8 +180,8 @@ class Registry:
         found = self._version(address)
         with self._files(found) as folder:
             try:
-                text = reading.read_json(folder / DESCRIPTION)
-                classifier = Classifier.restore(text, reading.read_arrays(folder / PARAMETERS, _ARRAY_NAME))
+                text = untrusted.read_json(folder / DESCRIPTION)
+                classifier = Classifier.restore(text, untrusted.read_arrays(folder / PARAMETERS, _ARRAY_NAME))
             except (RecordError, ValueError, KeyError, TypeError, AttributeError) as error:
                 reason = f"it has no {error}" if isinstance(error, KeyError) else f"{error}".rstrip(".")
                 raise RecordError(
@@ -252,12 +245,6 @@ class Registry:
         if place.is_dir() or base is None:
             return None
         return base.joinpath(*place.parts[-3:]) if place.parts[-3] == "models" else None
-
-    def _guarded(self, call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-        try:
-            return call(*arguments, **named)
-        except Exception as error:
-            raise explain(error, self.store) from error
 
 
 def _number(text: str | None) -> float:

@@ -7,8 +7,10 @@ import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from pipeline.tracking.archive import Archive, Found
-from pipeline.tracking.store import as_folder, connect, explain
+from pipeline.tracking.archive import Archive
+from pipeline.tracking.connection import connect, explain
+from pipeline.tracking.found import Found
+from pipeline.tracking.store import as_folder
 
 
 def runs_of_study(archive: Archive, study: str) -> tuple[list[Found], list[Found]]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 if TYPE_CHECKING:
-    from pipeline.tracking.archive import Found
+    from pipeline.tracking.found import Found
 
 TAG = "mlflow.sharedViewState."
 ALL = "sweeps"

@@ -17,7 +17,8 @@ from pipeline.data.arrays import load_arrays
 from pipeline.data.prepare import prepare
 from pipeline.selection import candidates
 from pipeline.selection.candidates import choose
-from pipeline.tracking.archive import Archive, Found
+from pipeline.tracking.archive import Archive
+from pipeline.tracking.found import Found
 from pipeline.trials.trial import failed_record, run_trial
 from tests.conftest import sweep_config
 

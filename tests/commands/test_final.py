@@ -25,10 +25,11 @@ from pipeline.reporting.results import gather
 from pipeline.selection import opening
 from pipeline.selection import test_set as the_test_set
 from pipeline.selection.evaluation import evaluate
-from pipeline.tracking.archive import Archive, Found
+from pipeline.tracking.archive import Archive
+from pipeline.tracking.connection import connect
+from pipeline.tracking.found import Found
 from pipeline.tracking.recorder import Recorder
 from pipeline.tracking.registry import Registered, Registry
-from pipeline.tracking.store import connect
 from tests.conftest import sweep_config
 
 
@@ -403,7 +404,7 @@ def test_the_next_commands_show_no_credentials(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uri = "https://me:s3cret@tracking.example/path?token=s3cret"
-    monkeypatch.setattr("pipeline.tracking.registry.connect", lambda store: None)
+    monkeypatch.setattr("pipeline.tracking.connection.connect_to_runs", lambda store: None)
     model = Registered("digits-classifier", "3", True, True, "it is the first")
     command._print_model(model, Registry(TrackingConfig(uri=uri)))
     shown = capsys.readouterr().out

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.config.commands import TrackingConfig
 from pipeline.tracking.archive import Archive
-from pipeline.tracking.reading import read_json
+from pipeline.tracking.untrusted import read_json
 from tests.end_to_end.sweeps import SMALL, Stored, run, started, stored
 
 PICTURES = {"history", "importance", "slices", "contours", "learning-curves", "bias-variance", "pruning"}

@@ -27,11 +27,12 @@ from pipeline.data.prepare import PreparedData, prepare
 from pipeline.search.serving import LostWorker
 from pipeline.selection import repetition
 from pipeline.tracking import files
-from pipeline.tracking.archive import Archive, Found
+from pipeline.tracking.archive import Archive
+from pipeline.tracking.connection import connect
 from pipeline.tracking.export import export
+from pipeline.tracking.found import Found
 from pipeline.tracking.reading import read_folder
 from pipeline.tracking.recorder import Recorder
-from pipeline.tracking.store import connect
 from pipeline.trials import kernels
 from pipeline.trials.environment import code_version
 from pipeline.trials.kernels import Arithmetic

@@ -11,7 +11,7 @@ from pipeline.config.trial import TrialConfig
 from pipeline.config.validation import parse
 from pipeline.reporting.results import TOP, Sweep, Trial
 from pipeline.search.space import Space
-from pipeline.tracking.archive import Found
+from pipeline.tracking.found import Found
 from pipeline.training.diagnosis import diagnose
 from pipeline.trials.record import TrialRecord
 

@@ -6,7 +6,8 @@ import pytest
 from pipeline.config.commands import TrackingConfig
 from pipeline.config.errors import RecordError
 from pipeline.selection.candidates import choose, load, objective, ranked
-from pipeline.tracking.archive import Archive, Found
+from pipeline.tracking.archive import Archive
+from pipeline.tracking.found import Found
 
 
 def a_run(name: str = "trial-0000", outcome: str = "completed", **given: Any) -> Found:

@@ -4,7 +4,7 @@ import json
 import numpy as np
 
 from pipeline.selection.confirmation import Confirmation, conclude
-from pipeline.tracking.archive import Found
+from pipeline.tracking.found import Found
 
 
 def a_run(name: str, cost: float, outcome: str = "completed") -> Found:

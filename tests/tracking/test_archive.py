@@ -13,7 +13,8 @@ from mlflow.tracking import MlflowClient
 from pipeline.config.commands import TrackingConfig
 from pipeline.config.errors import RecordError, TrackingError
 from pipeline.tracking import files
-from pipeline.tracking.archive import Archive, Found
+from pipeline.tracking.archive import Archive
+from pipeline.tracking.found import Found
 from pipeline.tracking.recorder import Recorder
 from pipeline.trials.record import TrialRecord
 

@@ -18,8 +18,9 @@ import pytest
 import yaml
 
 from pipeline.config.errors import RecordError
-from pipeline.tracking import files, reading
-from pipeline.tracking.reading import config_of, read_folder
+from pipeline.tracking import files, untrusted
+from pipeline.tracking.reading import read_folder
+from pipeline.tracking.sizes import config_of
 from pipeline.trials.record import TrialRecord
 
 MakeRecord = Callable[..., TrialRecord]
@@ -88,7 +89,7 @@ def test_every_kind_of_array_is_read_as_it_was_written(
 ) -> None:
     values = np.asarray(np.random.default_rng(0).integers(0, 2, shape), dtype, order)
     np.savez(tmp_path / "a.npz", W1=values)
-    (back,) = reading.read_arrays(tmp_path / "a.npz", re.compile("W1")).values()
+    (back,) = untrusted.read_arrays(tmp_path / "a.npz", re.compile("W1")).values()
     assert (back.dtype, back.shape, back.flags.writeable) == (values.dtype, values.shape, True)
     assert (back == values).all()
 
@@ -102,7 +103,7 @@ def test_a_compressed_archive_takes_no_more_memory_than_its_size(tmp_path: Path)
             member.write(bytes(4 * 16384))
     tracemalloc.start()
     with pytest.raises(RecordError, match="uncompressed"):
-        reading.read_arrays(path, re.compile("W1"))
+        untrusted.read_arrays(path, re.compile("W1"))
     assert tracemalloc.get_traced_memory()[1] < 2**20
     tracemalloc.stop()
 
@@ -256,12 +257,12 @@ def json_that_is_none(folder: Path) -> None:
 
 def text_too_long(folder: Path) -> None:
     with (folder / files.ENVIRONMENT).open("r+b") as file:
-        file.truncate(reading.MAX_TEXT_BYTES + 1)
+        file.truncate(untrusted.MAX_TEXT_BYTES + 1)
 
 
 def archive_too_long(folder: Path) -> None:
     with (folder / files.CURVES).open("r+b") as file:
-        file.truncate(reading.MAX_ARRAY_BYTES + 1)
+        file.truncate(untrusted.MAX_ARRAY_BYTES + 1)
 
 
 def link_to_another_file(folder: Path) -> None:
@@ -405,9 +406,9 @@ HOSTILE: dict[Hostile, str] = {
 def test_a_hostile_or_damaged_record_is_refused_in_one_sentence(
     folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, hostile: Hostile, words: str
 ) -> None:
-    monkeypatch.setattr(reading, "MAX_ARRAYS", 10)
-    monkeypatch.setattr(reading, "MAX_ARRAY_BYTES", 32 * 2**20)
-    monkeypatch.setattr(reading.read_arrays, "__defaults__", (32 * 2**20,))
+    monkeypatch.setattr(untrusted, "MAX_ARRAYS", 10)
+    monkeypatch.setattr(untrusted, "MAX_ARRAY_BYTES", 32 * 2**20)
+    monkeypatch.setattr(untrusted.read_arrays, "__defaults__", (32 * 2**20,))
     monkeypatch.chdir(tmp_path)
     hostile(folder)
     with pytest.raises(RecordError, match=re.escape(words)) as refusal:

@@ -10,7 +10,7 @@ from mlflow.tracking import MlflowClient
 
 from pipeline.commands.ui import offer_views
 from pipeline.config.commands import TrackingConfig
-from pipeline.tracking.archive import Found
+from pipeline.tracking.found import Found
 from pipeline.tracking.recorder import Recorder
 from pipeline.tracking.views import ALL, TAG, searched, views_of
 
