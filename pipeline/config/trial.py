@@ -109,6 +109,7 @@ class TrainingConfig(Strict):
         "auto"  # decides on the kept epoch; auto: as study.objective
     )
     patience: Count | None = 20  # epochs without improvement; null: never stop early
+    class_weight: Literal["none", "balanced"] = "none"  # balanced: each class counts alike in the cost, however rare
     min_delta: NonNegative = 0.0  # an improvement smaller than this does not count
     dtype: Literal["float32", "float64"] = "float32"  # of the arithmetic
 

@@ -56,7 +56,13 @@ class Problem:
     @classmethod
     def of(cls, network: Network, parameters: Parameters, X: Array, y: Array, masks: Masks | None = None) -> "Problem":
         """The float64 twin of a network of any dtype; nothing that is passed in is changed or kept."""
-        twin = type(network)(network.architecture, network.regularization, dtype=np.float64, max_batch=len(y))
+        twin = type(network)(
+            network.architecture,
+            network.regularization,
+            dtype=np.float64,
+            max_batch=len(y),
+            class_weights=network.class_weights,
+        )
         frozen = None if masks is None else [None if D is None else D.astype(np.float64) for D in masks]
         problem = cls(twin, parameters.copy(np.float64), np.array(X, np.float64), np.array(y), frozen)
         problem._elsewhere().backpropagation()
@@ -83,7 +89,7 @@ class Problem:
         return self.network.cost_and_gradients(self.X, self.y, parameters, gradients, self.masks), gradients
 
     def cost(self, parameters: Parameters) -> Any:
-        """J at any θ, complex too, from its definition: mean loss + Σ penalty."""
+        """J at any θ, complex too, from its definition: mean loss, each weighted by its class, + Σ penalty."""
         return self._restart(parameters).data_cost() + self._penalty(parameters)
 
     def cost_disagreement(self, *, rng: np.random.Generator) -> str | None:
@@ -133,15 +139,15 @@ class Problem:
         of 1, so each carries an error of u however small it is; from there backpropagation passes errors on like
         gradients, with nothing cancelling in the worst case:
 
-            M[L] = 1/m;   M[l-1] = |W[l]|ᵀ M[l] * D * |g'(Z[l-1])|
-            E[L] = u/m;   E[l-1] = (|W[l]|ᵀ E[l] * |g'(Z[l-1])| + u |W[l]|ᵀ M[l]) * D
+            M[L] = w/m;   M[l-1] = |W[l]|ᵀ M[l] * D * |g'(Z[l-1])|
+            E[L] = u w/m;   E[l-1] = (|W[l]|ᵀ E[l] * |g'(Z[l-1])| + u |W[l]|ᵀ M[l]) * D
             floor of dW[l] = E[l] |A[l-1]|ᵀ;   floor of db[l] = Σ_i E[l]
 
         (Higham 2002, Accuracy and Stability of Numerical Algorithms, section 3.1). g' is taken by the complex step.
         """
         floor, here, regularization = self.parameters.like(), self._here, self.network.regularization
         u = SAFETY * UNIT_ROUNDOFF
-        M = np.full(here.Z[here.num_layers].shape, 1 / here.m)
+        M = np.broadcast_to(here.weights / here.m, here.Z[here.num_layers].shape)
         E = u * M
         for layer in range(here.num_layers, 0, -1):
             both = E @ np.abs(here.A[layer]).T

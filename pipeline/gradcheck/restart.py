@@ -85,6 +85,7 @@ class Restart:
     ----------
     A : layer l = 1..L -> (n_{l-1} + 1, m), what the layer takes, dropout applied, and a row of ones for the bias
     Z : layer -> (n_l, m)
+    weights : (m,) how often the loss of each example counts: the weight of its class
     D : layer l = 0..L-1 -> (n_l, m) the frozen dropout mask that A[l] is multiplied with, or None
 
     """
@@ -92,6 +93,7 @@ class Restart:
     def __init__(self, network: Network, parameters: Parameters, X: Array, y: Array, masks: Masks | None) -> None:
         self.architecture, self.W, self.b, self.y = network.architecture, parameters.W, parameters.b, y
         self.num_layers, self.m = self.architecture.num_layers, X.shape[1]
+        self.weights = np.ones(self.m) if network.class_weights is None else network.class_weights[y]
         layers = range(1, self.num_layers + 1)
         logits, inputs = network.trace(X, parameters, masks)
         self.Z = dict(zip(layers, logits, strict=True))
@@ -100,9 +102,9 @@ class Restart:
         self._memory: dict[tuple[str, Any], Array] = {}
 
     def data_cost(self) -> Any:
-        """The mean loss of the batch at θ itself."""
+        """The mean loss of the batch at θ itself, weighted by class."""
         Z = self.Z[self.num_layers][:, :, None, None].copy()
-        return LOSSES[self.architecture.output](Z, self.y).sum() / self.m
+        return self._losses(Z, slice(None)).sum() / self.m
 
     def signs(self) -> NDArray[np.bool_]:
         """On which side of its kink each unit that has one is, for every example: one flat vector."""
@@ -169,7 +171,7 @@ class Restart:
         Z = self._array("Z", (len(self.Z[self.num_layers]), unit.size, *steps.shape[1:]), steps.dtype)
         Z[...] = self.Z[self.num_layers][:, example, None, None]
         Z[units[unit], np.arange(unit.size)] += steps[example]
-        return LOSSES[self.architecture.output](Z, self.y[example]), NO_KINKS[0], unit, example
+        return self._losses(Z, example), NO_KINKS[0], unit, example
 
     def _finish(self, start: int, Z: Array, examples: Integers, straddles: Array) -> tuple[Array, Array]:
         """Run on from Z[start] : (n, s, points, q) of `examples` (s,); give losses (s, points, q) and kinks (s, q)."""
@@ -179,7 +181,12 @@ class Restart:
             memory = "other Z" if (layer - start) % 2 == 0 else "Z"  # never the one that Z is in
             Z = self._product(memory, self.W[layer + 1], Z)
             Z += self.b[layer + 1][:, :, None, None]
-        return LOSSES[self.architecture.output](Z, self.y[examples]), straddles
+        return self._losses(Z, examples), straddles
+
+    def _losses(self, Z: Array, examples: Any) -> Array:
+        """The weighted loss of each example from its logits, (C, s, points, q) -> (s, points, q); Z is overwritten."""
+        losses = LOSSES[self.architecture.output](Z, self.y[examples])
+        return np.multiply(losses, self.weights[examples, None, None], out=losses)
 
     def _mask(self, layer: int, units: Any, examples: Any) -> Array | None:
         """The dropout mask of some units and examples of a hidden layer, if it has one."""

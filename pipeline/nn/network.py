@@ -32,6 +32,8 @@ class Network:
     then take and give arrays with that leading axis, X (r, n_x, m), y (r, m), J (r,), and each network's bits are those
     that it has alone.
 
+    With `class_weights`, the loss of an example of class c counts w_c times in J and its gradient, never in `evaluate`.
+
     The methods check shapes; labels and values are checked once by `check_examples`. What a method returns as an array
     is a view of the workspace, good until the next call.
     """
@@ -44,6 +46,7 @@ class Network:
         dtype: DTypeLike = np.float32,
         max_batch: int,
         stack: int | None = None,
+        class_weights: Array | None = None,
     ) -> None:
         if max_batch < 1:
             raise ValueError(f"max_batch must be at least 1, got {max_batch}")
@@ -58,6 +61,9 @@ class Network:
         self._activations = {layer: ACTIVATIONS[name] for layer, name in enumerate(architecture.activations, 1)}
         self._output = OUTPUTS[architecture.output]
         self._stack = () if stack is None else (stack,)
+        self.class_weights = None if class_weights is None else np.asarray(class_weights, self.dtype)
+        if class_weights is not None and np.shape(class_weights) != (*self._stack, architecture.num_classes):
+            raise ValueError(f"class_weights must be one per class, got an array of shape {np.shape(class_weights)}")
         self._workspace = Workspace(architecture.layer_sizes, self.keep_prob, self.dtype, max_batch, self._stack)
         chunk = max(max_batch, EVALUATION_VALUES // max(architecture.layer_sizes[1:]))
         self._evaluation = Workspace(architecture.layer_sizes, (1.0,) * (hidden + 1), self.dtype, chunk)
@@ -84,11 +90,11 @@ class Network:
         return self._forward(X, parameters, masks, self._workspace.views(X.shape[1]))
 
     def cost(self, X: Array, y: Array, parameters: Parameters, masks: Masks | None = None) -> float:
-        """Return J, the cross-entropy of the batch plus the penalty."""
+        """Return J, the cross-entropy of the batch, weighted by class, plus the penalty."""
         X = self._as_input(X)
         views = self._workspace.views(X.shape[1])
         Z = self._forward(X, parameters, masks, views)
-        return float(self._data_cost(Z, y, views) + self.penalty(parameters))
+        return float(self._data_cost(Z, y, views, self._weights_of(y)) + self.penalty(parameters))
 
     def cost_and_gradients(
         self, X: Array, y: Array, parameters: Parameters, gradients: Parameters, masks: Masks | None = None
@@ -101,14 +107,16 @@ class Network:
         """
         X = self._as_input(X, self._stack)
         views = self._workspace.views(X.shape[-1])
-        Z = self._forward(X, parameters, masks, views)
-        J = self._data_cost(Z, y, views) + self.penalty(parameters)
-        self._backward(parameters, gradients, masks, views)
+        Z, w = self._forward(X, parameters, masks, views), self._weights_of(y)
+        J = self._data_cost(Z, y, views, w) + self.penalty(parameters)
+        self._backward(parameters, gradients, masks, views, w)
         self._add_penalty_gradient(parameters, gradients)
         return J if self._stack else float(J)
 
     def evaluate(self, X: Array, y: Array, parameters: Parameters, missed: Array | None = None) -> tuple[float, float]:
-        """Return the cost without penalty and the error, dropout off, for any number of examples, in chunks.
+        """Return the cost, without penalty and class weights, and the error, dropout off, of any number of examples.
+
+        They are taken in chunks.
 
         Parameters
         ----------
@@ -192,14 +200,24 @@ class Network:
             A = Z
         return A
 
-    def _data_cost(self, Z: Array, y: Array, views: Views) -> Any:
+    def _weights_of(self, y: Array) -> Array | None:
+        """The weight of each example by its class, (1, m); None without class weights."""
+        if self.class_weights is None:
+            return None
+        if self._stack:
+            return np.take_along_axis(self.class_weights, y, axis=-1)[:, None, :]
+        return self.class_weights[y][None, :]
+
+    def _data_cost(self, Z: Array, y: Array, views: Views, w: Array | None = None) -> Any:
         if y.shape[-1] != Z.shape[-1]:
             raise ValueError(f"y must have one label for each of the {Z.shape[-1]} examples, got {y.shape[-1]}")
         self._output.encode(y, views.units, views.Y)
-        return self._output.cost(Z, views.Y, views.P, views.row)
+        return self._output.cost(Z, views.Y, views.P, views.row, w)
 
-    def _backward(self, parameters: Parameters, gradients: Parameters, masks: Masks | None, views: Views) -> None:
-        self._output.gradient(views.P, views.Y, views.dZ[self._last])
+    def _backward(
+        self, parameters: Parameters, gradients: Parameters, masks: Masks | None, views: Views, w: Array | None
+    ) -> None:
+        self._output.gradient(views.P, views.Y, views.dZ[self._last], w)
         for layer in reversed(self._layers):
             dZ = views.dZ[layer]
             views.dot(views.inputs[layer], dZ.mT, out=gradients.W[layer].mT)

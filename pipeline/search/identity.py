@@ -22,6 +22,8 @@ def identity(config: SweepConfig) -> dict[str, Any]:
     plain = as_plain(config)
     if plain["study"]["from"] is None:
         del plain["study"]["from"]
+    if plain["training"]["class_weight"] == "none":  # studies of before there was the key keep their names
+        del plain["training"]["class_weight"]
     for section, names in _NOT_IN_DIGEST.items():
         if names is None:
             del plain[section]

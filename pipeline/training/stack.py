@@ -39,6 +39,7 @@ class Stack:
             dtype=first.network.dtype,
             max_batch=first.batch_size,
             stack=len(fits),
+            class_weights=_stacked([fit.network.class_weights for fit in fits]),
         )
         theta = np.empty((len(fits), first.parameters.theta.size), first.network.dtype)
         self.slots = tuple(np.empty_like(theta) for _ in first.state.slots)
@@ -73,6 +74,11 @@ class Stack:
         for each in broken.values():
             each.restore()
         return [broken[row].J if row in broken else total[row] / first.train.m for row in range(len(self.fits))]
+
+
+def _stacked(class_weights: Sequence[Any]) -> Any:
+    """The class weights of every fit, (r, C): their training parts may have other counts; None without weights."""
+    return None if class_weights[0] is None else np.stack(class_weights)
 
 
 class _Broken:

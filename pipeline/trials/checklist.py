@@ -28,7 +28,7 @@ from pipeline.nn.parameters import Parameters
 from pipeline.training.optimizers import Optimizer
 from pipeline.training.streams import Streams, streams
 from pipeline.trials.gradients import check_as_configured, training_sample
-from pipeline.trials.parts import architecture_of, initial_parameters, regularization_of
+from pipeline.trials.parts import architecture_of, class_weights_of, initial_parameters, regularization_of
 
 Array = NDArray[Any]
 
@@ -151,7 +151,7 @@ class Case:
     def memory(self) -> Row:
         """Train on ten examples without regularisation until each is right and the cost small."""
         X, y = self._batch(MEMORIZED)
-        network = self._network(Regularization(m=len(y)), len(y))
+        network = Network(self.architecture, Regularization(m=len(y)), dtype=np.float64, max_batch=len(y))
         parameters = self.initial.copy()
         costs = self._steps(network, X, y, parameters, ADAM, MEMORIZE_STEPS)
         right = (
@@ -209,7 +209,13 @@ class Case:
                 optimizer.update(parameters.theta, gradients.theta, slots, step, optimizer.learning_rate, scratch)
 
     def _network(self, regularization: Regularization, max_batch: int) -> Network:
-        return Network(self.architecture, regularization, dtype=np.float64, max_batch=max_batch)
+        return Network(
+            self.architecture,
+            regularization,
+            dtype=np.float64,
+            max_batch=max_batch,
+            class_weights=class_weights_of(self.config, self.arrays, self.fold),
+        )
 
     def _batch(self, count: int) -> tuple[Array, Array]:
         return training_sample(self.arrays, self.fold, count, rng=self.drawn.gradcheck)

@@ -23,7 +23,7 @@ from pipeline.training.fit import PROBE_EXAMPLES, Fit, FitState
 from pipeline.training.optimizers import Optimizer
 from pipeline.training.stack import Stack, grouped
 from pipeline.training.streams import Streams, streams
-from pipeline.trials.parts import initial_parameters, regularization_of
+from pipeline.trials.parts import class_weights_of, initial_parameters, regularization_of
 
 
 @dataclass(frozen=True)
@@ -94,10 +94,17 @@ def outcome(states: Iterable[FitState]) -> str | None:
     return "early_stopped" if "early_stopped" in outcomes else "completed"
 
 
-def network(config: TrialConfig, architecture: Architecture, rows: Fold, max_batch: int) -> Network:
+def network(
+    config: TrialConfig, architecture: Architecture, arrays: TrialArrays, rows: Fold, max_batch: int
+) -> Network:
     """Build the network of one fit."""
-    regularization = regularization_of(config, len(rows.train))
-    return Network(architecture, regularization, dtype=config.training.dtype, max_batch=max_batch)
+    return Network(
+        architecture,
+        regularization_of(config, len(rows.train)),
+        dtype=config.training.dtype,
+        max_batch=max_batch,
+        class_weights=class_weights_of(config, arrays, rows),
+    )
 
 
 def make_fit(config: TrialConfig, architecture: Architecture, arrays: TrialArrays, rows: Fold) -> Fit:
@@ -105,7 +112,7 @@ def make_fit(config: TrialConfig, architecture: Architecture, arrays: TrialArray
     t = config.training
     batch_size = len(rows.train) if isinstance(t.batch_size, str) else min(t.batch_size, len(rows.train))
     return Fit(
-        network(config, architecture, rows, max(batch_size, PROBE_EXAMPLES)),
+        network(config, architecture, arrays, rows, max(batch_size, PROBE_EXAMPLES)),
         examples(arrays, rows, "train", t.dtype),
         examples(arrays, rows, "dev", t.dtype) if len(rows.dev) else None,
         _optimizer(config),

@@ -26,7 +26,7 @@ def check(
         return None
     rng = fit.streams(config.seed).gradcheck
     X, y = training_sample(arrays, fit.rows, config.gradcheck.examples, rng=rng)
-    checked = network(config, architecture, fit.rows, len(y))
+    checked = network(config, architecture, arrays, fit.rows, len(y))
     masks = checked.draw_masks(len(y), rng) if min(checked.keep_prob) < 1 else None
     return check_as_configured(config.gradcheck, checked, parameters, (X, y), masks, rng=rng)
 

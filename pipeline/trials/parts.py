@@ -3,10 +3,12 @@
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.config.trial import TrialConfig
-from pipeline.data.arrays import TrialArrays
+from pipeline.data.arrays import Fold, TrialArrays
 from pipeline.nn.architecture import Architecture, Regularization
+from pipeline.nn.costs import balanced_weights
 from pipeline.nn.initializers import initialize
 from pipeline.nn.parameters import Parameters
 from pipeline.training.streams import Streams
@@ -30,6 +32,13 @@ def regularization_of(config: TrialConfig, m: int) -> Regularization:
         keep_prob=_per_layer(r.keep_prob, len(config.model.hidden_units)),
         keep_prob_input=r.keep_prob_input,
     )
+
+
+def class_weights_of(config: TrialConfig, arrays: TrialArrays, rows: Fold) -> NDArray[np.float64] | None:
+    """The weight of each class in the cost, from the counts of one fit's training part; None where all count 1."""
+    if config.training.class_weight == "none":
+        return None
+    return balanced_weights(arrays.y[rows.train], len(arrays.classes))
 
 
 def initial_parameters(config: TrialConfig, architecture: Architecture, drawn: Streams) -> Parameters:

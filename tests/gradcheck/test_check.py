@@ -127,7 +127,7 @@ def test_numerical_trouble_of_a_saturated_network_is_told_from_a_wrong_gradient(
 
 
 def test_a_wrong_gradient_of_a_saturated_network_stays_wrong(monkeypatch):
-    not_averaged = OUTPUTS["softmax"]._replace(gradient=lambda A, Y, dZ: np.subtract(A, Y, out=dZ))
+    not_averaged = OUTPUTS["softmax"]._replace(gradient=lambda A, Y, dZ, w: np.subtract(A, Y, out=dZ))
     monkeypatch.setitem(OUTPUTS, "softmax", not_averaged)
     report = check(saturated())
     assert (report.verdict, report.method) == ("wrong", "complex_step")

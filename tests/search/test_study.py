@@ -11,7 +11,7 @@ from pipeline.config.commands import SweepConfig
 from pipeline.config.errors import ConfigError, StudyError
 from pipeline.config.trial import TrialConfig
 from pipeline.config.validation import parse
-from pipeline.search.identity import study_name
+from pipeline.search.identity import identity, study_name
 from pipeline.search.making import check_slots, make_search
 from pipeline.search.search import Search
 from pipeline.search.space import Space
@@ -41,6 +41,13 @@ def journal(config: SweepConfig) -> Path:
 
 
 class TestNames:
+    def test_class_weights_are_part_of_it_only_where_they_are_on_so_older_studies_keep_their_names(
+        self, tmp_path: Path
+    ) -> None:
+        plain, weighted = (sweep_config(tmp_path, training={"class_weight": on}) for on in ("none", "balanced"))
+        assert "class_weight" not in identity(plain)["training"]
+        assert study_name(plain) != study_name(weighted)
+
     def test_the_name_is_the_datas_with_a_digest_of_the_configuration(self, tmp_path: Path) -> None:
         name, digest = study_name(sweep_config(tmp_path)).rsplit("-", 1)
         assert name == "digits"

@@ -6,6 +6,7 @@ import pytest
 from pipeline.data.arrays import Normalization
 from pipeline.data.batches import Examples, side_by_side
 from pipeline.nn.architecture import Architecture, Regularization
+from pipeline.nn.costs import balanced_weights
 from pipeline.nn.initializers import initialize
 from pipeline.nn.network import Network
 from pipeline.training import stack
@@ -26,11 +27,12 @@ def make_fit(seed: int, output: str = "softmax", m: int = M, rate: float = 0.05,
     y[[0, -1]] = classes - 1
     as_it_is = Normalization(np.zeros(N_X), np.zeros(N_X), np.ones(N_X))
     settings = {"dtype": "float32", "optimizer": "momentum", "activation": "relu", "keep": (1.0, 1.0), "lambd": 0.7}
-    s = settings | changes
+    s = settings | {"weighted": False} | changes
     architecture = Architecture((N_X, 16, 8, classes if classes > 2 else 1), (str(s["activation"]),) * 2, output)
     regularization = Regularization(m=m, lambd=s["lambd"], lambd_l1=s["lambd"] / 3, keep_prob=s["keep"])
+    weights = balanced_weights(y[:m], classes) if s["weighted"] else None
     return Fit(
-        Network(architecture, regularization, dtype=s["dtype"], max_batch=64),
+        Network(architecture, regularization, dtype=s["dtype"], max_batch=64, class_weights=weights),
         Examples(X, y, np.arange(m), as_it_is, s["dtype"]),
         Examples(X, y, np.arange(m, m + 20), as_it_is, s["dtype"]),
         Optimizer(str(s["optimizer"]), learning_rate=rate),
@@ -62,6 +64,8 @@ CASES: dict[str, dict[str, object]] = {
     "momentum": {},
     "sigmoid output": {"output": "sigmoid", "activation": "tanh"},
     "dropout": {"keep": (0.8, 0.5)},
+    "class weights": {"weighted": True},
+    "class weights, sigmoid output": {"weighted": True, "output": "sigmoid", "dtype": "float64"},
     "adam in float64": {"optimizer": "adam", "dtype": "float64", "activation": "sigmoid"},
     "no penalty": {"lambd": 0.0, "optimizer": "rmsprop", "rate": 0.001, "activation": "leaky_relu"},
 }

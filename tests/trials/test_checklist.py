@@ -102,7 +102,7 @@ def test_a_wrong_gradient_shows_in_the_table_with_its_tensor(monkeypatch):
 
 
 def test_a_cost_that_rises_is_caught(monkeypatch):
-    upside_down = costs.OUTPUTS["softmax"]._replace(gradient=lambda A, Y, dZ: np.subtract(Y, A, out=dZ))
+    upside_down = costs.OUTPUTS["softmax"]._replace(gradient=lambda A, Y, dZ, w: np.subtract(Y, A, out=dZ))
     monkeypatch.setitem(costs.OUTPUTS, "softmax", upside_down)
     found = verdicts(preflight(make_config(), make_arrays()))
     assert found["J falls in every step of gradient descent, dropout off"] == "fail"

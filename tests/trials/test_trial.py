@@ -3,7 +3,7 @@
 import pickle
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from pipeline.config.trial import (
     TrainingConfig,
     TrialConfig,
 )
+from pipeline.config.validation import parse
 from pipeline.data.arrays import Fold, Normalization, TrialArrays, load_arrays
 from pipeline.data.divisions import ensure
 from pipeline.data.prepare import prepare
@@ -25,6 +26,8 @@ from pipeline.nn import penalties
 from pipeline.reporting.layers_picture import draw_layers
 from pipeline.training.fit import Fit
 from pipeline.trials import fits, trial
+from pipeline.trials.fits import make_fit, plan
+from pipeline.trials.parts import architecture_of
 from pipeline.trials.record import TrialRecord
 from pipeline.trials.threads import controller, one_thread
 from pipeline.trials.trial import WrongGradient, advance, run_trial
@@ -300,3 +303,31 @@ def test_examples_that_are_not_kept_give_the_same_bits(arrays: TrialArrays, monk
     kept = [examples.kept_bytes for *_, examples in fits._KEPT.examples.values()]
     assert sorted(size > 0 for size in kept) == [False, False, False, True]
     fits.forget_others(arrays, [])
+
+
+@pytest.mark.parametrize("training", [{"batch_size": 16}, {"batch_size": "full"}])
+def test_class_weights_come_from_the_training_part_of_each_fit(
+    arrays: TrialArrays, training: dict[str, object]
+) -> None:
+    weighted = replace(config(class_weight="balanced", **training), repeats=2)
+    for planned in plan(weighted, arrays):
+        fit = make_fit(weighted, architecture_of(weighted, arrays), arrays, planned.rows)
+        counts = np.bincount(arrays.y[planned.rows.train])
+        np.testing.assert_allclose(fit.network.class_weights, len(planned.rows.train) / (2 * counts), rtol=1e-6)
+
+
+def test_weighted_trials_have_the_same_bits_in_pieces_and_in_one_go(arrays: TrialArrays) -> None:
+    weighted = replace(config(class_weight="balanced"), repeats=2)
+    record = run_trial(weighted, arrays)
+    assert_same_bits(in_pieces(weighted, arrays, 5), record)
+    assert record.gradient_checks["init"]["verdict"] == record.gradient_checks["trained"]["verdict"] == "good"
+    assert (
+        record.curves["dev_cost"].tobytes()
+        != run_trial(replace(config(), repeats=2), arrays).curves["dev_cost"].tobytes()
+    )
+
+
+def test_a_record_without_the_key_has_no_class_weights() -> None:
+    plain = asdict(TrialConfig())
+    del plain["training"]["class_weight"]
+    assert parse(TrialConfig, plain).training.class_weight == "none"
