@@ -2,29 +2,42 @@
 
     make mutants ARGS="nn search --sample 60 --seed 0"
 
-Works on clones of the last commit. Each mutant meets the tests of its room first, and if it survives them the other
-quick tests. A mutant that hangs counts as noticed. The sample depends on the code and the seed alone.
+Works on clones of the last commit. Each mutant meets its file's own tests first, then those of its room, the fastest
+first, and if it survives them the other quick tests. A mutant that hangs counts as noticed. A mutant's place in the
+sample depends on the seed and on its own line alone, so that changes elsewhere and moved files hardly change it.
 """
 
 import argparse
 import ast
+import contextlib
 import copy
+import importlib
 import itertools
+import json
+import multiprocessing
 import os
-import random
+import re
+import resource
+import signal
 import subprocess
 import sys
 import tempfile
-import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from queue import SimpleQueue
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("nn", "training", "search", "selection", "tracking")
 QUICK = "not slow and not oracle and not browser and not postgresql"
+FORKS = multiprocessing.get_context("forkserver")
+LIBRARIES = ["numpy", "scipy.stats", "sklearn.datasets", "hydra", "optuna", "mlflow", "pandas", "hypothesis"]
+TIMES = itertools.count(1_000_000_000)
 
 _SWAPPED: dict[type[ast.AST], type[ast.AST]] = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
@@ -45,9 +58,14 @@ class Mutant:
     end: int
     text: str
     before: str
+    context: str
 
     def __str__(self) -> str:
-        return f"{self.path}:{self.line}  {' '.join(self.before.split())[:70]}  →  {' '.join(self.text.split())[:70]}"
+        return f"{self.path}:{self.line}  {_short(self.before)}  →  {_short(self.text)}   in: {self.context}"
+
+
+def _short(text: str) -> str:
+    return " ".join(text.split())[:70]
 
 
 def mutants(path: str, source: str) -> list[Mutant]:
@@ -60,7 +78,8 @@ def mutants(path: str, source: str) -> list[Mutant]:
             assert isinstance(node, ast.expr | ast.stmt)
             start, end = starts[node.lineno - 1] + node.col_offset, starts[node.end_lineno - 1] + node.end_col_offset  # type: ignore[operator]
             text = f"({text})" if isinstance(node, ast.expr) else text
-            found.append(Mutant(path, node.lineno, start, end, text, source.encode()[start:end].decode()))
+            before, context = source.encode()[start:end].decode(), source.splitlines()[node.lineno - 1].strip()
+            found.append(Mutant(path, node.lineno, start, end, text, before, context))
     return sorted(found, key=lambda mutant: (mutant.start, mutant.end, mutant.text))
 
 
@@ -104,37 +123,106 @@ def _changes(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def sample(room: str, size: int, seed: int) -> list[Mutant]:
-    """A random sample of a room's mutants, the same for the same code and seed."""
+    """A random sample of a room's mutants, the same for the same lines and seed."""
     files = sorted((ROOT / "pipeline" / room).rglob("*.py"))
     every = [mutant for path in files for mutant in mutants(str(path.relative_to(ROOT)), path.read_text())]
-    return random.Random(f"{room} {seed}").sample(every, min(size, len(every)))
+    seen: Counter[str] = Counter()
+
+    def draw(mutant: Mutant) -> bytes:
+        what = f"{mutant.context} {mutant.before} {mutant.text}"
+        seen[what] += 1
+        return sha256(f"{seed} {what} {seen[what]}".encode()).digest()
+
+    return sorted(every, key=draw)[:size]
 
 
-def tests_pass(tree: Path, *arguments: str, timeout_s: float) -> bool:
-    """Whether the quick tests that `arguments` name pass in a clone, in time."""
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-m", QUICK, *arguments]
-    environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
-    with subprocess.Popen(
-        command, cwd=tree, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    ) as process:
-        try:
-            return process.wait(timeout_s) == 0
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, 9)
-            return False
+@dataclass
+class FastestFirst:
+    """Sorts the tests: first those of one file, then the fastest; a test that hangs ends the process by SIGALRM."""
+
+    own: str
+    seconds: dict[str, float]
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        def late(item: pytest.Item) -> tuple[bool, bool, float]:
+            sweeps = "swept" in getattr(item, "fixturenames", ())
+            return item.path.name != self.own, sweeps, self.seconds.get(item.nodeid, 0)
+
+        items.sort(key=late)
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        signal.alarm(60 + 5 * int(self.seconds.get(nodeid, 0)))
 
 
-def survives(mutant: Mutant, tree: Path, room: str, *, room_alone: bool, timeout_s: float) -> bool:
-    """Whether no test notices the mutant; the clone is put back afterwards."""
+class Durations:
+    """Measures how long each test takes."""
+
+    def __init__(self) -> None:
+        self.seconds = Counter[str]()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.seconds[report.nodeid] += report.duration  # type: ignore[assignment]
+
+    def pytest_sessionfinish(self) -> None:
+        Path("durations.json").write_text(json.dumps(self.seconds))
+
+
+def run_pytest(tree: Path, arguments: list[str], plugins: list[object]) -> None:
+    """Run pytest in a clone, in this process, which was forked with the libraries imported."""
+    os.setsid()
+    os.chdir(tree)
+    os.environ["PYTEST_ADDOPTS"] = ""
+    output = os.open("output.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    sys.path[:] = [str(tree), *(place for place in sys.path if Path(place or ".").resolve() not in (ROOT, tree))]
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("tests", "pipeline")]:
+        del sys.modules[name]
+    sys.modules["__main__"] = importlib.import_module("pytest.__main__")
+    resource.setrlimit(resource.RLIMIT_DATA, (8 << 30, 8 << 30))
+    warning = "ignore::pytest.PytestAssertRewriteWarning"  # of the libraries that this process has already imported
+    os._exit(pytest.main(["-q", "-x", "-W", warning, "-m", QUICK, *arguments], plugins=plugins))
+
+
+def failure(tree: Path, *arguments: str, plugin: object) -> str | None:
+    """Which of the quick tests that `arguments` name fails first in a clone; None if all pass."""
+    process = FORKS.Process(target=run_pytest, args=(tree, list(arguments), [plugin]))
+    process.start()
+    process.join()
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid or 0, signal.SIGKILL)  # the workers that a failed test has left
+    failed = re.search(r"^(?:FAILED|ERROR) (\S+)", (tree / "output.txt").read_text(), re.MULTILINE)
+    return None if process.exitcode == 0 else failed[1] if failed else f"exit code {process.exitcode}"
+
+
+def noticed_by(mutant: Mutant, tree: Path, room: str, seconds: dict[str, float], *, room_alone: bool) -> str | None:
+    """Which test notices the mutant, None if none does; the clone is put back afterwards."""
     path = tree / mutant.path
     source = path.read_bytes()
-    path.write_bytes(source[: mutant.start] + mutant.text.encode() + source[mutant.end :])
+    plugin = FastestFirst(f"test_{path.name}", seconds)
+    own = f"tests/{room}/{plugin.own}"
+    stages = [["-p", "no:xdist", own]] if (tree / own).exists() else []
+    stages += [["-p", "no:xdist", f"tests/{room}", f"--ignore={own}"]]
+    stages += [] if room_alone else [["-n", "2", "tests", f"--ignore=tests/{room}"]]
+    write(path, source[: mutant.start] + mutant.text.encode() + source[mutant.end :])
     try:
-        if not tests_pass(tree, f"tests/{room}", timeout_s=timeout_s):
-            return False
-        return room_alone or tests_pass(tree, "-n", "2", "tests", f"--ignore=tests/{room}", timeout_s=600)
+        return next((test for stage in stages if (test := failure(tree, *stage, plugin=plugin))), None)
     finally:
-        path.write_bytes(source)
+        write(path, source)
+
+
+def write(path: Path, source: bytes) -> None:
+    """Write a source file with a time of its own, so that Python takes no other version's bytecode for it."""
+    path.write_bytes(source)
+    os.utime(path, (next(TIMES), 0))
+
+
+def baseline(tree: Path, room: str) -> dict[str, float]:
+    """How long each test of a room takes, without any change."""
+    if failure(tree, "-p", "no:xdist", f"tests/{room}", plugin=Durations()):
+        sys.exit(f"{(tree / 'output.txt').read_text()}error: the tests of {room} fail without any change.")
+    return json.loads((tree / "durations.json").read_text())  # type: ignore[no-any-return]
 
 
 def main() -> int:
@@ -145,7 +233,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
     parser.add_argument("--jobs", type=int, default=2, help="mutants tried at once")
     parser.add_argument("--room-alone", action="store_true", help="leave the tests of the other rooms out")
+    parser.add_argument("--only", default="", help="try only those of the sample whose description holds this text")
+    parser.add_argument("-v", "--verbose", action="store_true", help="say of each mutant which test noticed it")
     options = parser.parse_args()
+    FORKS.set_forkserver_preload(LIBRARIES)
     noticed = []
     with tempfile.TemporaryDirectory() as folder:
         trees = SimpleQueue[Path]()
@@ -154,25 +245,24 @@ def main() -> int:
             subprocess.run(["git", "clone", "--quiet", ROOT, Path(folder) / str(number)], check=True)
         for room in options.rooms:
             tree = trees.get()
-            began = time.monotonic()
-            if not tests_pass(tree, f"tests/{room}", timeout_s=600):
-                sys.exit(f"error: the tests of {room} fail without any change.")
+            seconds = baseline(tree, room)
             trees.put(tree)
-            limit = 30 + 4 * options.jobs * (time.monotonic() - began)
 
-            def tried(mutant: Mutant, room: str = room, limit: float = limit) -> bool:
+            def tried(mutant: Mutant, room: str = room, seconds: dict[str, float] = seconds) -> bool:
                 tree = trees.get()
                 try:
-                    return survives(mutant, tree, room, room_alone=options.room_alone, timeout_s=limit)
+                    test = noticed_by(mutant, tree, room, seconds, room_alone=options.room_alone)
                 finally:
                     trees.put(tree)
+                if test is None or options.verbose:
+                    print(f"{f'noticed by {test}' if test else 'not noticed'}: {mutant}", flush=True)
+                return test is None
 
-            chosen = sample(room, options.sample, options.seed)
+            chosen = [mutant for mutant in sample(room, options.sample, options.seed) if options.only in str(mutant)]
             with ThreadPoolExecutor(options.jobs) as pool:
-                survivors = [m for m, lives in zip(chosen, pool.map(tried, chosen), strict=True) if lives]
-            noticed.append(1 - len(survivors) / len(chosen))
-            print(f"{room}: {len(chosen) - len(survivors)} of {len(chosen)} noticed; not noticed:", flush=True)
-            print("".join(f"  {mutant}\n" for mutant in survivors), end="", flush=True)
+                survivors = sum(pool.map(tried, chosen))
+            noticed.append(1 - survivors / len(chosen))
+            print(f"{room}: {len(chosen) - survivors} of {len(chosen)} noticed", flush=True)
     return 0 if min(noticed) >= 0.9 else 1
 
 
