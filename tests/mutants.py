@@ -2,9 +2,9 @@
 
     make mutants ARGS="nn search --sample 60 --seed 0"
 
-Works on clones of the last commit. Each mutant meets its file's own tests first, then those of its room, the fastest
-first, and if it survives them the other quick tests. A mutant that hangs counts as noticed. A mutant's place in the
-sample depends on the seed and on its own line alone, so that changes elsewhere and moved files hardly change it.
+Works on clones of the last commit. Each mutant meets those tests of its room that call the changed function, those of
+its file first, and if it survives them the quick tests of the other rooms. What hangs counts as noticed. The sample is
+drawn by the changed lines themselves and the seed, so that changes elsewhere and moved files hardly change it.
 """
 
 import argparse
@@ -22,13 +22,15 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 from queue import SimpleQueue
+from types import FrameType
 
 import pytest
 
@@ -36,7 +38,18 @@ ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("nn", "training", "search", "selection", "tracking")
 QUICK = "not slow and not oracle and not browser and not postgresql"
 FORKS = multiprocessing.get_context("forkserver")
-LIBRARIES = ["numpy", "scipy.stats", "sklearn.datasets", "hydra", "optuna", "mlflow", "pandas", "hypothesis"]
+LIBRARIES = [
+    "numpy",
+    "scipy.stats",
+    "sklearn.datasets",
+    "hydra",
+    "optuna",
+    "mlflow",
+    "pandas",
+    "hypothesis",
+    "pydantic",
+    "matplotlib.figure",
+]
 TIMES = itertools.count(1_000_000_000)
 
 _SWAPPED: dict[type[ast.AST], type[ast.AST]] = {
@@ -59,6 +72,7 @@ class Mutant:
     text: str
     before: str
     context: str
+    function: range  # of the lines of the innermost function around it, or of the file
 
     def __str__(self) -> str:
         return f"{self.path}:{self.line}  {_short(self.before)}  →  {_short(self.text)}   in: {self.context}"
@@ -72,15 +86,25 @@ def mutants(path: str, source: str) -> list[Mutant]:
     """Every mutant of a file, in order."""
     starts = list(itertools.accumulate((len(line) for line in source.encode().splitlines(keepends=True)), initial=0))
     found = []
-    for node in _code(ast.parse(source)):
+    program = ast.parse(source)
+    functions = [
+        range(len(starts) + 1),
+        *(_lines(node) for node in ast.walk(program) if isinstance(node, ast.FunctionDef)),
+    ]
+    for node in _code(program):
         for changed in _changes(node):
             text = ast.unparse(changed)
             assert isinstance(node, ast.expr | ast.stmt)
             start, end = starts[node.lineno - 1] + node.col_offset, starts[node.end_lineno - 1] + node.end_col_offset  # type: ignore[operator]
             text = f"({text})" if isinstance(node, ast.expr) else text
             before, context = source.encode()[start:end].decode(), source.splitlines()[node.lineno - 1].strip()
-            found.append(Mutant(path, node.lineno, start, end, text, before, context))
+            around = min((lines for lines in functions if node.lineno in lines), key=len)
+            found.append(Mutant(path, node.lineno, start, end, text, before, context, around))
     return sorted(found, key=lambda mutant: (mutant.start, mutant.end, mutant.text))
+
+
+def _lines(function: ast.FunctionDef) -> range:
+    return range(min(line.lineno for line in [*function.decorator_list, function]), (function.end_lineno or 0) + 1)
 
 
 def _code(node: ast.AST) -> Iterator[ast.AST]:
@@ -101,7 +125,7 @@ def _changes(node: ast.AST) -> Iterator[ast.AST]:
     """The changed copies of a node, none for most nodes."""
     changed = copy.deepcopy(node)
     if isinstance(changed, ast.Compare) and type(changed.ops[0]) in _SWAPPED:
-        changed.ops[0] = _SWAPPED[type(changed.ops[0])]()  # type: ignore[assignment]
+        changed.ops[0] = _SWAPPED[type(changed.ops[0])]()  # type: ignore[call-overload]
         yield changed
     elif isinstance(changed, ast.BinOp | ast.BoolOp) and type(changed.op) in _SWAPPED:
         changed.op = _SWAPPED[type(changed.op)]()  # type: ignore[assignment]
@@ -136,36 +160,78 @@ def sample(room: str, size: int, seed: int) -> list[Mutant]:
     return sorted(every, key=draw)[:size]
 
 
-@dataclass
-class FastestFirst:
-    """Sorts the tests: first those of one file, then the fastest; a test that hangs ends the process by SIGALRM."""
+class Baseline:
+    """Measures how long each test takes and which functions of the package it calls, itself or in its fixtures."""
 
-    own: str
-    seconds: dict[str, float]
+    def __init__(self) -> None:
+        self.calls: set[tuple[str, int]] = set()
+        self.fixtures: dict[str, set[tuple[str, int]]] = {}
+        self.tests: dict[str, set[tuple[str, int]]] = {}
+        self.seconds = Counter[str]()
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        package, self.calls = f"{Path.cwd()}/pipeline/", set()
+
+        def trace(frame: FrameType, event: str, arg: object) -> None:
+            if frame.f_code.co_filename.startswith(package):
+                self.calls.add(
+                    (f"pipeline/{frame.f_code.co_filename.removeprefix(package)}", frame.f_code.co_firstlineno)
+                )
+
+        threading.settrace(trace)
+        sys.settrace(trace)
+        yield
+        sys.settrace(None)
+        fixtures = (self.fixtures.get(name, set()) for name in getattr(item, "fixturenames", ()))
+        self.tests[item.nodeid] = self.calls.union(*fixtures)
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[object]) -> Iterator[None]:
+        before, self.calls = self.calls, set()
+        yield
+        if fixturedef.scope != "function":
+            self.fixtures.setdefault(fixturedef.argname, set()).update(self.calls)
+        self.calls |= before
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.seconds[report.nodeid] += report.duration
+
+    def pytest_sessionfinish(self) -> None:
+        found = [Test(name, self.seconds[name], sorted(calls)) for name, calls in self.tests.items()]
+        Path("baseline.json").write_text(json.dumps([asdict(test) for test in found]))
+
+
+@dataclass
+class Test:
+    """What the tests without a change have shown of one: its seconds, and file and line of the functions it calls."""
+
+    name: str
+    seconds: float
+    calls: list[tuple[str, int]]
+
+    @property
+    def file(self) -> str:
+        return self.name.partition("::")[0]
+
+    def meets(self, mutant: Mutant) -> bool:
+        """Whether it calls the function that was changed; for what stands in none, any function of the file."""
+        return any(path == mutant.path and line in mutant.function for path, line in self.calls)
+
+
+@dataclass
+class Only:
+    """Runs these tests alone, the fastest first; one that hangs ends the process by SIGALRM."""
+
+    tests: dict[str, float]
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        def late(item: pytest.Item) -> tuple[bool, bool, float]:
-            sweeps = "swept" in getattr(item, "fixturenames", ())
-            return item.path.name != self.own, sweeps, self.seconds.get(item.nodeid, 0)
-
-        items.sort(key=late)
+        items[:] = [item for item in items if item.nodeid in self.tests]
+        items.sort(key=lambda item: self.tests[item.nodeid])
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
-        signal.alarm(60 + 5 * int(self.seconds.get(nodeid, 0)))
-
-
-class Durations:
-    """Measures how long each test takes."""
-
-    def __init__(self) -> None:
-        self.seconds = Counter[str]()
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        self.seconds[report.nodeid] += report.duration  # type: ignore[assignment]
-
-    def pytest_sessionfinish(self) -> None:
-        Path("durations.json").write_text(json.dumps(self.seconds))
+        signal.alarm(60 + 5 * int(self.tests[nodeid]))
 
 
 def run_pytest(tree: Path, arguments: list[str], plugins: list[object]) -> None:
@@ -185,9 +251,9 @@ def run_pytest(tree: Path, arguments: list[str], plugins: list[object]) -> None:
     os._exit(pytest.main(["-q", "-x", "-W", warning, "-m", QUICK, *arguments], plugins=plugins))
 
 
-def failure(tree: Path, *arguments: str, plugin: object) -> str | None:
+def failure(tree: Path, *arguments: str, plugin: object = None) -> str | None:
     """Which of the quick tests that `arguments` name fails first in a clone; None if all pass."""
-    process = FORKS.Process(target=run_pytest, args=(tree, list(arguments), [plugin]))
+    process = FORKS.Process(target=run_pytest, args=(tree, list(arguments), [plugin] if plugin else []))
     process.start()
     process.join()
     with contextlib.suppress(ProcessLookupError):
@@ -196,18 +262,19 @@ def failure(tree: Path, *arguments: str, plugin: object) -> str | None:
     return None if process.exitcode == 0 else failed[1] if failed else f"exit code {process.exitcode}"
 
 
-def noticed_by(mutant: Mutant, tree: Path, room: str, seconds: dict[str, float], *, room_alone: bool) -> str | None:
+def noticed_by(mutant: Mutant, tree: Path, room: str, tests: list[Test], *, room_alone: bool) -> str | None:
     """Which test notices the mutant, None if none does; the clone is put back afterwards."""
     path = tree / mutant.path
     source = path.read_bytes()
-    plugin = FastestFirst(f"test_{path.name}", seconds)
-    own = f"tests/{room}/{plugin.own}"
-    stages = [["-p", "no:xdist", own]] if (tree / own).exists() else []
-    stages += [["-p", "no:xdist", f"tests/{room}", f"--ignore={own}"]]
-    stages += [] if room_alone else [["-n", "2", "tests", f"--ignore=tests/{room}"]]
+    meeting = [test for test in tests if test.meets(mutant)]
+    own = [test for test in meeting if test.file.endswith(f"/test_{path.name}")]
     write(path, source[: mutant.start] + mutant.text.encode() + source[mutant.end :])
     try:
-        return next((test for stage in stages if (test := failure(tree, *stage, plugin=plugin))), None)
+        for stage in (own, [test for test in meeting if test not in own]):
+            files, only = {test.file for test in stage}, Only({test.name: test.seconds for test in stage})
+            if stage and (test := failure(tree, "-p", "no:xdist", *sorted(files), plugin=only)):
+                return test
+        return None if room_alone else failure(tree, "-n", "2", "tests", f"--ignore=tests/{room}")
     finally:
         write(path, source)
 
@@ -218,11 +285,11 @@ def write(path: Path, source: bytes) -> None:
     os.utime(path, (next(TIMES), 0))
 
 
-def baseline(tree: Path, room: str) -> dict[str, float]:
-    """How long each test of a room takes, without any change."""
-    if failure(tree, "-p", "no:xdist", f"tests/{room}", plugin=Durations()):
+def baseline(tree: Path, room: str) -> list[Test]:
+    """The tests of a room, run without any change."""
+    if failure(tree, "-p", "no:xdist", f"tests/{room}", plugin=Baseline()):
         sys.exit(f"{(tree / 'output.txt').read_text()}error: the tests of {room} fail without any change.")
-    return json.loads((tree / "durations.json").read_text())  # type: ignore[no-any-return]
+    return [Test(**each) for each in json.loads((tree / "baseline.json").read_text())]
 
 
 def main() -> int:
@@ -245,13 +312,13 @@ def main() -> int:
             subprocess.run(["git", "clone", "--quiet", ROOT, Path(folder) / str(number)], check=True)
         for room in options.rooms:
             tree = trees.get()
-            seconds = baseline(tree, room)
+            tests = baseline(tree, room)
             trees.put(tree)
 
-            def tried(mutant: Mutant, room: str = room, seconds: dict[str, float] = seconds) -> bool:
+            def tried(mutant: Mutant, room: str = room, tests: list[Test] = tests) -> bool:
                 tree = trees.get()
                 try:
-                    test = noticed_by(mutant, tree, room, seconds, room_alone=options.room_alone)
+                    test = noticed_by(mutant, tree, room, tests, room_alone=options.room_alone)
                 finally:
                     trees.put(tree)
                 if test is None or options.verbose:
