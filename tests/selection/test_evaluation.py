@@ -102,3 +102,18 @@ def test_the_balanced_error_stands_beside_the_error_with_its_interval(result) ->
     assert result.balanced_error.value == pytest.approx((1 / 4 + 1 / 2) / 2)
     assert result.unequal().startswith("With 95% intervals: balanced error 0.375 (")
     assert result.metrics()["test_balanced_error_low"] < 0.375 < result.metrics()["test_balanced_error_high"]
+
+
+def test_of_two_classes_the_second_is_ranked_and_of_three_none(result) -> None:
+    class Sure(Oracle):
+        classes = ("no", "yes")
+
+        def classify(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            return (X[:, 0] > 0.5).astype(np.intp), np.column_stack([1 - X[:, 0], X[:, 0]])
+
+    scores, y = np.array([0.1, 0.4, 0.6, 0.3, 0.8, 0.9]), np.array([0, 0, 0, 1, 1, 1])
+    found = evaluate(Sure(), scores[:, None], y)
+    assert found.rankings["roc_auc"].value == pytest.approx(7 / 9)  # of 9 pairs, 0.3 lies below 0.4 and 0.6
+    assert found.rankings["roc_auc"].low < 7 / 9 < found.rankings["roc_auc"].high
+    assert "ROC AUC 0.778" in found.unequal()
+    assert result.rankings == {}

@@ -33,6 +33,14 @@ def test_no_fit_is_asked_for_twice() -> None:
     assert len(world.asked) == len(set(world.asked))
 
 
+def test_six_leaders_get_two_further_repeats_and_three_of_them_four_more() -> None:
+    world = World(bowl, noise=0.2)
+    settle(world, drawn(20))
+    trained = {repeat: [key for key, number in world.asked if number == repeat] for repeat in range(2, 8)}
+    assert [len(keys) for keys in trained.values()] == [6, 6, 3, 3, 3, 3]
+    assert set(trained[4]) < set(trained[2])
+
+
 def test_an_extended_study_comes_to_what_the_longer_one_comes_to() -> None:
     trials, known = drawn(30), dict[str, dict[int, float]]()
     world = World(bowl, noise=0.2)
@@ -108,6 +116,24 @@ def test_what_does_better_by_much_is_not_left_out() -> None:
     outcome = settle(World(lambda v: bowl(v) * (1 + 3 * (v.get(KEEP, 1.0) - 0.7) ** 2), noise=0.01), drawn(24))
     assert "λ" in ingredients(outcome.simplest.values)
     assert "dropout" in ingredients(outcome.simplest.values)
+
+
+def test_only_what_has_raced_and_never_diverged_can_be_the_simplest() -> None:
+    # Hand-worked: b and c have no dropout; b has only the two repeats of a trial, c diverges in the race.
+    a, b, c = (Entry(f"trial-{k}", {LAMBD: 1.0 + k, KEEP: keep_prob}) for k, keep_prob in enumerate((0.8, 1.0, 1.0)))
+    known = {
+        a.key: {0: 1.0, 1: 1.0, 2: 1.0, 3: 1.0, 4: 1.0, 5: 1.0},
+        b.key: {0: 2.0, 1: 2.0},
+        c.key: {0: 1.5, 1: 1.5, 2: 1.0, 3: math.inf},
+    }
+    rule = Rule(stages=((2, 2),), fresh=2, for_parts=1)
+    outcome = race.settle(run(LEAVES, [a, b, c], known, repeats=2, baseline=False, rule=rule), _nothing_left)
+    assert outcome is not None
+    assert outcome.simplest == outcome.best == a
+    known[c.key] = {0: 1.1, 1: 1.1, 2: 0.9, 3: 1.0}  # behind by 0.025 with a standard error of 0.048: as well
+    outcome = race.settle(run(LEAVES, [a, b, c], known, repeats=2, baseline=False, rule=rule), _nothing_left)
+    assert outcome is not None
+    assert (outcome.best, outcome.simplest) == (a, c)
 
 
 def test_the_simplest_is_claimed_from_repeats_that_did_not_choose_it() -> None:

@@ -28,6 +28,27 @@ def test_expected_cost_baseline_and_gain_by_hand() -> None:
     assert found.metrics()["baseline_dev_cost"] == 4.0
 
 
+def test_others_are_compared_with_the_recommended_on_the_repeats_that_both_have() -> None:
+    # b is behind a by 1, 2 and 3 on repeats 0 to 2, and gains 1 - 12 / 18 over the baseline there.
+    a, b, base = Entry("trial-0000", {LAMBD: 1.0}), Entry("trial-0001", {LAMBD: 2.0}), Entry(BASELINE, {})
+    known = {
+        a.key: {0: 1.0, 1: 2.0, 2: 3.0, 3: 1.0, 4: 1.0},
+        b.key: {0: 2.0, 1: 4.0, 2: 6.0},
+        base.key: {0: 6.0, 1: 6.0, 2: 6.0, 3: 2.0, 4: 2.0},
+    }
+    outcome = Outcome(a, a, b, base, (b, a), (), known, (3, 4))
+    found = recommend(outcome, LEAVES[:1], "dev_cost", trial_repeats=2)
+    first, second = found.compared
+    assert (first.name, first.repeats, first.behind, first.behind_error) == ("trial-0000", 5, None, None)
+    assert (second.name, second.repeats, second.mean, second.behind) == ("trial-0001", 3, 4.0, 2.0)
+    assert second.error == pytest.approx(2 / math.sqrt(3))
+    assert second.behind_error == pytest.approx(1 / math.sqrt(3))
+    assert second.gain == pytest.approx(1 / 3)
+    assert found.simplest == second
+    assert (found.luckiest, found.trials) == ("trial-0000", 2)
+    assert [each.value for each in found.ranges] == [1.0]
+
+
 def test_the_names_of_its_metrics_follow_the_measure(conclusion: Recommendation) -> None:
     assert conclusion.metrics().keys() == {
         "recommended_dev_cost",
@@ -72,4 +93,7 @@ def test_infinite_numbers_become_none() -> None:
 
 def test_ingredients_in_words() -> None:
     assert uses({LAMBD: 2.0, KEEP: 0.9, SCALE: 1.0}) == "λ and dropout"
+    assert uses({LAMBD: 2.0, KEEP: 1.0, SCALE: 0.5}) == "λ and init scale"
+    assert uses({LAMBD: 2.0, KEEP: 0.9, SCALE: 0.5}) == "λ, dropout and init scale"
+    assert uses({KEEP: 0.9}) == "dropout"
     assert uses({LAMBD: 0.0, KEEP: 1.0, SCALE: 1.0}) == "no regularisation"

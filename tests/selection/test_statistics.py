@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from pipeline.selection.statistics import (
+    Gap,
     compare_all,
     gain_interval,
     gap,
@@ -178,3 +179,9 @@ def test_interval_of_a_gap_as_newcombe_published_it() -> None:
     assert (found.low, found.high) == pytest.approx((0.0524, 0.3339), abs=5e-5)
     assert found.is_real
     assert not gap(proportion(8, 359), proportion(13, 359)).is_real
+
+
+def test_a_gap_whose_interval_ends_at_zero_is_not_real() -> None:
+    assert not Gap(0.1, 0.0, 0.2).is_real
+    assert not Gap(-0.1, -0.2, 0.0).is_real
+    assert Gap(-0.1, -0.2, -0.01).is_real
