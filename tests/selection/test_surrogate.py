@@ -13,6 +13,7 @@ def test_a_place_in_a_range_and_back() -> None:
     lambd = Leaf(LAMBD, FloatDistribution(0.01, 1.0, log=True))
     assert surrogate.place(lambd, 0.1) == pytest.approx(0.5)
     assert surrogate.place(lambd, 0.0) == 0.0  # the neutral value lies below the range
+    assert surrogate.place(Leaf(KEEP, FloatDistribution(0.8, 0.8)), 0.8) == 0.5  # the one place there is
     assert surrogate.decode(lambd, 0.5) == 0.1
     assert surrogate.decode(Leaf(KEEP, FloatDistribution(0.5, 1.0)), 0.333) == 0.67
     assert surrogate.decode(Leaf("units", IntDistribution(8, 64, log=True)), 0.5) == 23
