@@ -162,7 +162,7 @@ def start(folder: Path, turns: int) -> None:
         firsts.append(command_to_trial(folder, f"start-{turn}"))
         ratios.append(firsts[-1] / bare)
     show("from the command to the first trial", median(firsts[1:]), "s")
-    show("from the command to the first trial / bare imports", median(ratios[1:]), "×", most=2.5)
+    show("from the command to the first trial / bare imports", median(ratios[1:]), "×", most=1.3)
 
 
 def command_to_trial(folder: Path, name: str) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict, replace
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from pipeline.data.divisions import ensure
 from pipeline.data.prepare import PreparedData, prepare
 from pipeline.data.recognition import present_rows
 from pipeline.search import replay, widening
-from pipeline.search.coordinator import Coordinator, Plan, run_name
+from pipeline.search.coordinator import Coordinator, Plan, Progress, run_name
 from pipeline.search.executors import check_workers, open_executor
 from pipeline.search.lock import Check, claim
 from pipeline.search.making import check_slots, make_search, objective_names, trials_possible
@@ -48,7 +49,11 @@ from pipeline.trials.record import TrialRecord
 from pipeline.trials.trial import Segment
 
 PATIENT_S, IMPATIENT_S = 30.0, 5.0
-"""How long the end of a sweep waits for a tracking store that is away; less after Ctrl-C."""
+"""How long the end of a sweep waits for a tracking store that is away; less after Ctrl-C, once the store is open."""
+
+FOR_THE_RACE = ("sklearn.gaussian_process", "scipy.stats")
+FOR_PICTURES = ("matplotlib.pyplot", "optuna.visualization.matplotlib", "scipy.interpolate")
+"""Modules that take seconds to import and that the trials do not need."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -83,11 +88,10 @@ def sweep(config: SweepConfig) -> int:
 
 def carry_out(config: SweepConfig, study: optuna.Study, space: Space, prepared: PreparedData, still_held: Check) -> int:
     """Run and track what is missing of a study that is held, and say how it ended; the exit code."""
-    name, code = study.study_name, code_version(diff=config.tracking.code_diff)
-    sender = make_sender(config, study, prepared)
+    name, sender = study.study_name, make_sender(config, study, prepared)
     try:
         with open_executor(config.workers, [prepared.path.resolve()]) as executor:
-            sender.start().opened()  # after the workers: an address where none are leaves no run behind
+            sender.start()  # after the workers: an address where none are leaves no run behind
             say_data(config, prepared)
             console.print(f"Study {name}: {standing(study, config)}")
             if (taken := widening.kept(study)) is not None:
@@ -96,20 +100,7 @@ def carry_out(config: SweepConfig, study: optuna.Study, space: Space, prepared: 
                 console.print(f"Computing with {current()}, as the study began.")
             if config.study.lag is None:
                 console.print("study.lag=null: the search runs free, so the same command may find another result.")
-            with SweepProgress(config.study.trials) as progress:
-                coordinator = Coordinator(
-                    study,
-                    make_search(config, space, widening.before(study, space)),
-                    make_plan(config, space),
-                    executor=executor,
-                    outbox=Outbox(sender.outbox),
-                    tracker=Tracker(sender),
-                    arrays=prepared.path.resolve(),
-                    describe=partial(TrialRecord.add_origin, prepared=prepared, code=code),
-                    on_progress=progress.update,
-                    still_held=still_held,
-                )
-                coordinator.run(baseline(config) if config.study.baseline else None)
+            coordinator = train(config, study, space, prepared, sender, executor, still_held)
             conclusion = None if coordinator.stopped else conclude(config, study, space, prepared, sender, executor)
     except KeyboardInterrupt:
         instead = f" with study.name={name} for study.fresh=true" if config.study.fresh else ""
@@ -122,7 +113,7 @@ def carry_out(config: SweepConfig, study: optuna.Study, space: Space, prepared: 
         raise
     left = leave(config, sender, study, "FINISHED", conclusion)
     exhausted = len(asked(study)) >= trials_possible(config, space)
-    return print_end(
+    exit_code = print_end(
         config,
         name,
         study,
@@ -134,6 +125,43 @@ def carry_out(config: SweepConfig, study: optuna.Study, space: Space, prepared: 
         exhausted=exhausted,
         conclusion=conclusion,
     )
+    if not left:
+        illustrate(config, sender)  # last, since nobody should wait for pictures to read the result
+    return exit_code
+
+
+def train(
+    config: SweepConfig,
+    study: optuna.Study,
+    space: Space,
+    prepared: PreparedData,
+    sender: Sender,
+    executor: Executor,
+    still_held: Check,
+) -> Coordinator:
+    """Run the trials that are missing, while MLflow is imported and the store opened; one that cannot be ends them."""
+    code = code_version(diff=config.tracking.code_diff)
+    with SweepProgress(config.study.trials) as progress:
+
+        def show(standing: Progress) -> None:
+            sender.check()
+            progress.update(standing)
+
+        coordinator = Coordinator(
+            study,
+            make_search(config, space, widening.before(study, space)),
+            make_plan(config, space),
+            executor=executor,
+            outbox=Outbox(sender.outbox),
+            tracker=Tracker(sender),
+            arrays=prepared.path.resolve(),
+            describe=partial(TrialRecord.add_origin, prepared=prepared, code=code),
+            on_progress=show,
+            still_held=still_held,
+        )
+        coordinator.run(baseline(config) if config.study.baseline else None)
+    sender.opened()
+    return coordinator
 
 
 def run_id(sender: Sender, number: int) -> str:
@@ -215,7 +243,15 @@ def make_sender(config: SweepConfig, study: optuna.Study, prepared: PreparedData
     outbox = store / "outbox" / name
     told = (run_name(trial.number) for trial in asked(study) if trial.state.is_finished())
     tracked = sum(not (outbox / f"{run}.npz").exists() for run in told)
-    return Sender(recorder, outbox, study=name, config=plain, tags=tags, tracked=tracked)
+    ready = partial(import_for_the_end, config)
+    return Sender(recorder, outbox, study=name, config=plain, tags=tags, tracked=tracked, on_opened=ready)
+
+
+def import_for_the_end(config: SweepConfig) -> None:
+    """Import what the race and the pictures need; in the sender's thread, while the workers train."""
+    races = config.study.race and len(objective_names(config)) == 1
+    for name in (FOR_THE_RACE if races else ()) + (FOR_PICTURES if config.tracking.pictures else ()):
+        import_module(name)
 
 
 def conclude(
@@ -248,15 +284,14 @@ def leave(
     config: SweepConfig, sender: Sender, study: optuna.Study, status: str, conclusion: Recommendation | None = None
 ) -> str:
     """Send what is left and end the parent run; returns a sentence on what could not be sent."""
-    left = sender.close(IMPATIENT_S if status == "KILLED" else PATIENT_S)
+    opening = sender.parent is None and not sender.trouble
+    left = sender.close(IMPATIENT_S if status == "KILLED" and not opening else PATIENT_S)
     if sender.parent is not None and sender.recorder is not None and not sender.trouble:
         if status != "FAILED":  # the study may be what failed
             sender.recorder.annotate(sender.parent, **standing_metrics(study, objective_names(config)[0]))
             if conclusion is not None:
                 write_conclusion(sender.recorder, sender.parent, conclusion)
             sender.recorder.write_json(sender.parent, replay.FILE, replay.history(study, config))
-            if status == "FINISHED" and not left.names:
-                illustrate(config, sender)
         sender.recorder.close(sender.parent, status)
     if left.names:
         return f"{len(left.names)} finished runs wait in {sender.outbox} for the tracking store: {left.reason}"

@@ -50,6 +50,7 @@ class Sender:
     outbox : folder of this study's record files, `<run name>.npz`.
     study, config, tags : of the parent run.
     tracked : how many of the study's trials earlier calls have tracked.
+    on_opened : called in the thread when the store is open, before `opened` returns.
     on_sent : called in the thread with (name, run id) when a record has arrived.
     progress_every_s, first_wait_s : seconds between two updates of growing curves, and before the first retry.
     """
@@ -63,6 +64,7 @@ class Sender:
         config: Mapping[str, Any],
         tags: Mapping[str, str] | None = None,
         tracked: int = 0,
+        on_opened: Callable[[], None] = lambda: None,
         on_sent: Callable[[str, str], None] = lambda name, run_id: None,
         progress_every_s: float = PROGRESS_EVERY_S,
         first_wait_s: float = FIRST_WAIT_S,
@@ -70,7 +72,8 @@ class Sender:
         self.outbox, self.study = outbox, study
         self.parent: str | None = None
         self.run_ids: dict[str, str] = {}
-        self._open_recorder, self._config, self._tags, self._on_sent = open_recorder, config, dict(tags or {}), on_sent
+        self._open_recorder, self._config, self._tags = open_recorder, config, dict(tags or {})
+        self._on_opened, self._on_sent = on_opened, on_sent
         self._tracked = tracked
         self._recorder: Recorder | None = None
         self._wake = threading.Condition()
@@ -90,7 +93,7 @@ class Sender:
         return self
 
     def opened(self, timeout_s: float = 600.0) -> str:
-        """Wait for the parent run, so that a store that cannot be used is reported before anything is trained.
+        """Wait for the parent run.
 
         A server that does not answer is reported after its own time-out of some seconds. The limit here is for what
         has none, a lock for instance, and is far beyond what opening a local store takes on a loaded machine.
@@ -102,9 +105,21 @@ class Sender:
         """
         with self._wake:
             self._wake.wait_for(lambda: self.parent or self._trouble, timeout=timeout_s)
+        self.check()
         if self.parent is None:
-            raise TrackingError(self._trouble or f"The tracking store did not answer within {timeout_s:g} s.")
+            raise TrackingError(f"The tracking store did not answer within {timeout_s:g} s.")
         return self.parent
+
+    def check(self) -> None:
+        """Refuse a store in which the parent run could not be opened; one that is away later stops nothing.
+
+        Raises
+        ------
+        TrackingError
+            Why it cannot be used.
+        """
+        if self.parent is None and self._trouble:
+            raise TrackingError(self._trouble)
 
     @property
     def recorder(self) -> Recorder | None:
@@ -191,6 +206,7 @@ class Sender:
             self._recorder = self._open_recorder()
         if self.parent is None:
             parent = self._recorder.open_sweep(self.study, self._config, self._tags, tracked=self._tracked)
+            self._on_opened()
             with self._wake:
                 self.parent = parent
                 self._wake.notify_all()

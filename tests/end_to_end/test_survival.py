@@ -167,3 +167,19 @@ def test_a_full_disk_ends_in_a_sentence_and_loses_nothing(tmp_path: Path) -> Non
         assert_whole(small, 40)
     finally:
         subprocess.run(["umount", "--lazy", str(small)], check=True)  # this process still has the store open
+
+
+@pytest.mark.slow
+def test_a_store_that_turns_out_damaged_ends_the_sweep_in_a_sentence_and_what_was_trained_is_tracked_later(
+    tmp_path: Path,
+) -> None:
+    database = tmp_path / "mlflow.db"
+    database.write_bytes(b"no database" * 1000)
+    refused = run(tmp_path, "sweep", *SMALL, "study.trials=2")
+    assert refused.returncode == 1
+    assert "is damaged or is no SQLite database" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    database.unlink()
+    ended = run(tmp_path, "sweep", *SMALL, "study.trials=2")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert_whole(tmp_path, 2)
