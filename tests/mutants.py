@@ -262,7 +262,7 @@ def failure(tree: Path, *arguments: str, plugin: object = None) -> str | None:
     return None if process.exitcode == 0 else failed[1] if failed else f"exit code {process.exitcode}"
 
 
-def noticed_by(mutant: Mutant, tree: Path, room: str, tests: list[Test], *, room_alone: bool) -> str | None:
+def noticed_by(mutant: Mutant, tree: Path, room: str, tests: list[Test], *, then: str) -> str | None:
     """Which test notices the mutant, None if none does; the clone is put back afterwards."""
     path = tree / mutant.path
     source = path.read_bytes()
@@ -274,7 +274,7 @@ def noticed_by(mutant: Mutant, tree: Path, room: str, tests: list[Test], *, room
             files, only = {test.file for test in stage}, Only({test.name: test.seconds for test in stage})
             if stage and (test := failure(tree, "-p", "no:xdist", *sorted(files), plugin=only)):
                 return test
-        return None if room_alone else failure(tree, "-n", "2", "tests", f"--ignore=tests/{room}")
+        return failure(tree, "-n", "2", then, f"--ignore=tests/{room}") if then else None
     finally:
         write(path, source)
 
@@ -299,7 +299,7 @@ def main() -> int:
     parser.add_argument("--sample", type=int, default=60, help="mutants of each room (default: 60)")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
     parser.add_argument("--jobs", type=int, default=2, help="mutants tried at once")
-    parser.add_argument("--room-alone", action="store_true", help="leave the tests of the other rooms out")
+    parser.add_argument("--then", default="tests", help="what survivors meet (default: tests; empty: nothing more)")
     parser.add_argument("--only", default="", help="try only those of the sample whose description holds this text")
     parser.add_argument("-v", "--verbose", action="store_true", help="say of each mutant which test noticed it")
     options = parser.parse_args()
@@ -318,7 +318,7 @@ def main() -> int:
             def tried(mutant: Mutant, room: str = room, tests: list[Test] = tests) -> bool:
                 tree = trees.get()
                 try:
-                    test = noticed_by(mutant, tree, room, tests, room_alone=options.room_alone)
+                    test = noticed_by(mutant, tree, room, tests, then=options.then)
                 finally:
                     trees.put(tree)
                 if test is None or options.verbose:

@@ -15,7 +15,7 @@ from pipeline.search.making import make_search
 from pipeline.search.space import Space
 from pipeline.search.widening import Copy, digest_of
 from pipeline.selection.audit import Audit, audit_search
-from pipeline.tracking.archive import Found
+from pipeline.tracking.found import Found
 from pipeline.trials import kernels
 from pipeline.trials.record import TrialRecord
 

@@ -1,3 +1,5 @@
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -6,6 +8,8 @@ import pytest
 from pipeline.config.commands import TrackingConfig
 from pipeline.config.errors import RecordError
 from pipeline.selection.candidates import choose, load, objective, ranked
+from pipeline.selection.race import BASELINE, Entry, Outcome
+from pipeline.selection.recommendation import Recommendation, recommend
 from pipeline.tracking.archive import Archive
 from pipeline.tracking.found import Found
 
@@ -62,6 +66,83 @@ def test_without_a_confirmation_the_best_trial_is_taken_and_said_to_be_unconfirm
     assert choice.run == archive.best("first")
     assert not choice.confirmed
     assert "make confirm STUDY=first" in choice.why
+
+
+class Swept(Trials):
+    """A study with a conclusion of its own, and what its files say."""
+
+    def __init__(self, tags: dict[str, str], conclusion: Recommendation, *runs: Found) -> None:
+        super().__init__(*[run for run in runs if run.kind == "trial"])
+        self._tags, self._conclusion, self._runs = tags, conclusion, list(runs)
+
+    def parent(self, study: str) -> Found:
+        return replace(a_run(), kind="sweep", run_id="sweep", tags=self._tags)
+
+    def children(self, study: str) -> list[Found]:
+        return self._runs
+
+    def below(self, run_id: str) -> list[Found]:
+        return [run for run in self._runs if run.kind in ("confirm", "final")]
+
+    def read_json(self, run: Found, name: str) -> Any:
+        return self._conclusion.as_dict()
+
+    def best(self, study: str) -> Found:
+        return self._trials[-1]
+
+
+def concluded(fresh: int = 8, value: float = 0.05, *, baseline: bool = True) -> Recommendation:
+    """A sweep's conclusion on trial-0001, from that many repeats that no choice used."""
+    entry, base = Entry("trial-0001", {"regularization.lambd": 1.0}), Entry(BASELINE, {})
+    repeats = tuple(range(2, 2 + fresh))
+    known = {entry.key: dict.fromkeys(range(2 + fresh), value), base.key: dict.fromkeys(range(2 + fresh), 0.1)}
+    outcome = Outcome(entry, entry, entry, base if baseline else None, (entry,), (), known, repeats)
+    return recommend(outcome, [], "dev_cost", trial_repeats=2)
+
+
+@pytest.mark.parametrize(
+    ("conclusion", "confirmed", "words"),
+    [
+        (
+            concluded(),
+            True,
+            "a mean dev cost of 0.05 against 0.1 without regularisation over 8 repeats that had no part",
+        ),
+        (concluded(fresh=7), False, "It is unconfirmed: `make confirm STUDY=s` repeats it."),
+        (concluded(baseline=False), False, "a mean dev cost of 0.05 over 8 repeats that had no part"),
+        (concluded(value=math.inf), False, "trial-0001 is recommended, but diverged on a further repeat."),
+    ],
+)
+def test_what_the_sweep_recommends_is_confirmed_by_eight_repeats_beside_the_baseline_s(
+    conclusion: Recommendation, confirmed: bool, words: str
+) -> None:
+    choice = choose(Swept({"recommended": "{}"}, conclusion, a_run("trial-0000"), a_run("trial-0001")), "s")  # type: ignore[arg-type]
+    assert (choice.run.name, choice.confirmed) == ("trial-0001", confirmed)
+    assert words in choice.why
+
+
+def test_a_confirmation_goes_before_what_the_sweep_recommends_and_says_what_was_found_since() -> None:
+    first = a_run("trial-0000", metrics={"best_dev_cost": 0.2})
+    second = a_run("trial-0001", metrics={"best_dev_cost": 0.1})
+    tags = {"winner_run_id": "trial-0000", "verdict": "trial-0000 is confirmed.", "repeated": "trial-0000"}
+    confirmation = replace(a_run("confirm"), kind="confirm", outcome="", tags=tags)
+    study = Swept({"recommended": "{}"}, concluded(), first, second, confirmation)
+    choice = choose(study, "s")  # type: ignore[arg-type]
+    assert (choice.run, choice.confirmed) == (first, True)
+    assert choice.why.startswith(
+        "trial-0000 is confirmed. Since then the study has found trial-0001 with a lower dev cost"
+    )
+    confirmation.tags["repeated"] = "trial-0000, trial-0001"  # type: ignore[index]
+    assert choose(study, "s").why == "trial-0000 is confirmed."  # type: ignore[arg-type]
+
+
+def test_a_baseline_that_was_better_is_told_beside_an_unconfirmed_best() -> None:
+    worse = replace(a_run("baseline", metrics={"best_dev_cost": 0.3}), kind="baseline")
+    better = replace(worse, metrics={"best_dev_cost": 0.05})
+    best = a_run("trial-0001", metrics={"best_dev_cost": 0.1})
+    choice = choose(Swept({}, concluded(), best, better), "s")  # type: ignore[arg-type]
+    assert choice.why.endswith("would tell skill from luck. Without regularisation it was lower: 0.05.")
+    assert choose(Swept({}, concluded(), best, worse), "s").why.endswith("would tell skill from luck.")  # type: ignore[arg-type]
 
 
 def test_a_record_of_another_version_is_told_in_a_sentence(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:

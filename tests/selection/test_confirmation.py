@@ -112,3 +112,12 @@ def test_the_description_names_the_next_step_and_says_what_the_numbers_do_not() 
     text = dataclasses.replace(result, study="digits-1").markdown()
     assert "make final STUDY=digits-1" in text
     assert "not how other examples would" in text
+
+
+def test_means_stand_with_two_digits_of_their_intervals() -> None:
+    # 1, 2, 3 times a scale: half-width 2.484138 times it (t with 2 degrees of freedom)
+    shown = {
+        scale: confirmed({"trial-1": 0.05}, {"trial-1": [scale, 2 * scale, 3 * scale]}).table()[1][0][2]
+        for scale in (0.001, 1.0, 100.0)
+    }
+    assert shown == {0.001: "0.0020 ± 0.0025", 1.0: "2.0 ± 2.5", 100.0: "200 ± 248"}

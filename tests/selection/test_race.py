@@ -27,6 +27,11 @@ def test_subsets_of_the_parts_are_proposed_with_the_others_neutral() -> None:
     assert 1 <= alone.values[LAMBD] <= 9  # the bowl is lowest at 3
 
 
+def test_two_trials_more_than_searched_values_are_needed_for_proposals() -> None:
+    assert settle(World(bowl), drawn(4)).proposals == ()
+    assert settle(World(bowl), drawn(5)).proposals != ()
+
+
 def test_no_fit_is_asked_for_twice() -> None:
     world = World(bowl, noise=0.2)
     settle(world, drawn(20))
