@@ -274,7 +274,7 @@ def noticed_by(mutant: Mutant, tree: Path, room: str, tests: list[Test], *, then
             files, only = {test.file for test in stage}, Only({test.name: test.seconds for test in stage})
             if stage and (test := failure(tree, "-p", "no:xdist", *sorted(files), plugin=only)):
                 return test
-        return failure(tree, "-n", "2", then, f"--ignore=tests/{room}") if then else None
+        return failure(tree, "-n", "2", *then.split(), f"--ignore=tests/{room}") if then else None
     finally:
         write(path, source)
 

@@ -47,3 +47,10 @@ def test_values_far_from_the_best_do_not_do_as_well_and_near_ones_do() -> None:
     assert 0.1 < low <= 3.0 <= high <= 30.0
     behind, error = process.behind([{LAMBD: 0.02}], {LAMBD: 3.0})
     assert np.all(behind > error)
+
+
+def test_where_all_values_do_as_well_the_whole_searched_range_does_and_no_more() -> None:
+    world, trials = World(lambda values: 0.1, noise=0.05), drawn(8, alone=True)
+    values = [{repeat: world.fit(trial, repeat) for repeat in range(2)} for trial in trials]
+    process = surrogate.fit(LAMBD_ALONE, [trial.values for trial in trials], values)
+    assert surrogate.does_as_well(process, LAMBD_ALONE[0], {LAMBD: 1.0}) == pytest.approx([0.01, 30.0])
