@@ -214,9 +214,9 @@ class Test:
     def file(self) -> str:
         return self.name.partition("::")[0]
 
-    def meets(self, mutant: Mutant) -> bool:
-        """Whether it calls the function that was changed; for what stands in none, any function of the file."""
-        return any(path == mutant.path and line in mutant.function for path, line in self.calls)
+    def meets(self, mutant: Mutant, *, file: bool = False) -> bool:
+        """Whether it calls the function that was changed, or with `file` any function of that file."""
+        return any(path == mutant.path and (file or line in mutant.function) for path, line in self.calls)
 
 
 @dataclass
@@ -267,6 +267,7 @@ def noticed_by(mutant: Mutant, tree: Path, room: str, tests: list[Test], *, then
     path = tree / mutant.path
     source = path.read_bytes()
     meeting = [test for test in tests if test.meets(mutant)]
+    meeting = meeting or [test for test in tests if test.meets(mutant, file=True)]  # it may run in another process
     own = [test for test in meeting if test.file.endswith(f"/test_{path.name}")]
     write(path, source[: mutant.start] + mutant.text.encode() + source[mutant.end :])
     try:
