@@ -1,15 +1,22 @@
 """Whatever the store shows of a run is derived from its record; what was changed there is found and named."""
 
+import hashlib
+import math
 import sqlite3
+import sys
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from mlflow.entities import Metric
 
 from pipeline.config.errors import RecordError
+from pipeline.tracking import facts
+from pipeline.tracking.agreement import Page, disagreements, shown
 from pipeline.tracking.archive import Archive
 from pipeline.tracking.points import Span
 from pipeline.tracking.recorder import Recorder
@@ -36,6 +43,80 @@ def run_id(recorder: Recorder, make_record: MakeRecord) -> str:
 def found(archive: Archive, run_id: str) -> list[str]:
     run = archive.find(run_id)
     return archive.disagreements(run, archive.load(run))
+
+
+def a_page(record: TrialRecord, times: tuple[int, ...] = ()) -> tuple[Page, dict[str, Any]]:
+    """The page that a store shows of a record, begun at 1,000 ms and ended at 2,000, and what was noted of it."""
+    largest = sys.float_info.max
+    points = {
+        name: [
+            (step, min(value, largest), times[step] if name == "dev_cost" and times else 1500)
+            for step, value in of.items()
+        ]
+        for name, of in facts.points(record).items()
+    }
+    tags = facts.tags(record) | {"kind": "trial", "mlflow.runName": "trial-0007", "mlflow.note.content": "text"}
+    page = Page("FINISHED", 1000, 2000, facts.params(record.config), tags, points)
+    return page, {"kind": "trial", "name": "trial-0007", "shown": shown("text", 1000, 2000)}
+
+
+def test_infinities_and_values_that_are_no_numbers_agree_with_what_a_database_holds_of_them(
+    make_record: MakeRecord,
+) -> None:
+    record = make_record()
+    record.curves["train_cost"][3:5] = np.inf, np.nan
+    page, meta = a_page(record)
+    assert disagreements(page, record, meta) == []
+    page.points["train_cost"][4] = (4, 0.5, 1500)
+    assert disagreements(page, record, meta) == [
+        "the metric train_cost at step 4 is 0.5 in the tracking store, but nan in the record"
+    ]
+    page.points["train_cost"][4] = (4, math.nan, 1500)
+    page.points["train_cost"][5] = (5, math.nan, 1500)
+    assert disagreements(page, record, meta)[0].startswith("the metric train_cost at step 5 is nan in")
+
+
+@pytest.mark.parametrize(
+    ("times", "told"),
+    [
+        ((1000, 1100, 1200, 1300, 1400, 1500, 2000), False),
+        ((999, 1100, 1200, 1300, 1400, 1500, 2000), True),
+        ((1000, 1100, 1200, 1300, 1400, 1500, 2001), True),
+        ((1000, 1200, 1100, 1300, 1400, 1500, 2000), True),
+    ],
+)
+def test_the_times_of_a_metric_lie_within_the_run_s_and_do_not_run_backwards(
+    make_record: MakeRecord, times: tuple[int, ...], told: bool
+) -> None:
+    record = make_record()
+    page, meta = a_page(record, times)
+    sentence = "the times of the metric dev_cost in the tracking store run backwards or leave those of the run"
+    assert disagreements(page, record, meta) == [sentence] * told
+
+
+def test_of_an_older_record_what_was_derived_otherwise_is_not_compared(make_record: MakeRecord) -> None:
+    record = make_record()
+    folds = replace(record, format=1, fit_curves=[record.curves] * 3)
+    page, meta = a_page(folds)
+    page.points["dev_cost"][2] = (2, 9.0, 1500)
+    page.points["num_parameters"][0] = (0, 99.0, 1500)
+    assert disagreements(page, folds, meta) == []
+    for other in (replace(folds, fit_curves=[]), replace(folds, format=2)):
+        assert "dev_cost at step 2 is 9.0" in "; ".join(disagreements(page, other, meta))
+
+
+def test_what_is_missing_is_said_to_be(make_record: MakeRecord) -> None:
+    record = make_record()
+    page, meta = a_page(record)
+    tags = {name: value for name, value in page.tags.items() if name != "diagnosis_verdict"}
+    assert disagreements(replace(page, tags=tags), record, meta) == [
+        "the tag diagnosis_verdict is missing in the tracking store, but high variance in the record"
+    ]
+    params = {**page.params, "odd": "1"}
+    assert disagreements(replace(page, params=params), record, meta) == [
+        "the param odd is 1 in the tracking store, but missing in the record"
+    ]
+    assert meta["shown"]["description_sha256"] == hashlib.sha256(b"text").hexdigest()
 
 
 def test_what_was_written_agrees_with_its_record(archive: Archive, run_id: str) -> None:

@@ -1,5 +1,6 @@
 """What kind of store an address means, what is wrong with it in one sentence, and that no secret is shown."""
 
+import fcntl
 import os
 import socket
 import sqlite3
@@ -12,7 +13,7 @@ import pytest
 
 from pipeline.config.commands import TrackingConfig
 from pipeline.config.errors import TrackingError
-from pipeline.tracking import store
+from pipeline.tracking import connection, store
 from pipeline.tracking.recorder import Recorder
 
 
@@ -38,6 +39,37 @@ def test_local_addresses_are_absolute(tmp_path: Path, monkeypatch: pytest.Monkey
     assert embedded.artifacts == f"{tmp_path}/mlruns/artifacts"
     assert store.resolve(TrackingConfig(uri="sqlite:///a.db")).uri == f"sqlite:///{tmp_path}/a.db"
     assert store.resolve(TrackingConfig(uri="http://x:5000")).artifacts is None
+
+
+@pytest.mark.parametrize(
+    ("address", "folder"),
+    [
+        ("/data/runs", "/data/runs"),
+        ("runs", "runs"),
+        ("file:///data/my%20runs", "/data/my runs"),
+        ("s3://bucket/runs", None),
+        ("mlflow-artifacts:/1", None),
+    ],
+)
+def test_a_local_address_means_a_folder_and_any_other_none(address: str, folder: str | None) -> None:
+    assert store.as_folder(address) == (None if folder is None else Path(folder))
+
+
+def test_a_store_that_can_be_used_is_made_with_nothing_in_it(tmp_path: Path) -> None:
+    given = TrackingConfig(store=str(tmp_path / "a" / "mlruns"), artifacts=str(tmp_path / "b" / "files"))
+    store.check(store.resolve(given))
+    store.check(store.resolve(given))
+    assert [path for path in tmp_path.rglob("*") if not path.is_dir()] == []
+    assert (tmp_path / "a" / "mlruns").is_dir()
+    assert (tmp_path / "b" / "files").is_dir()
+
+
+def test_one_process_at_a_time_changes_the_layout_of_a_store(tmp_path: Path) -> None:
+    held = store.exclusively(store.resolve(TrackingConfig(store=str(tmp_path))))
+    with (tmp_path / ".store.lock").open("a") as another:
+        with held, pytest.raises(BlockingIOError):
+            fcntl.flock(another, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(another, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 @pytest.mark.parametrize("uri", ["mlruns", "file:///data/x", "ftp://ann:hunter2@x", "databricks"])
@@ -85,7 +117,7 @@ def test_a_file_that_is_no_database_is_told(root: Path) -> None:
 
 def test_a_library_that_finds_no_memory_is_told_as_such(root: Path) -> None:
     error = ImportError("_rust.abi3.so: failed to map segment from shared object")
-    assert "no more memory" in str(store.explain(error, store.resolve(TrackingConfig(store=str(root)))))
+    assert "no more memory" in str(connection.explain(error, store.resolve(TrackingConfig(store=str(root)))))
 
 
 def test_the_store_is_made_whole_and_lets_readers_in_while_writing(template_store: Path) -> None:
