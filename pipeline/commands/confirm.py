@@ -13,6 +13,7 @@ from pipeline.console import compose
 from pipeline.console.display import console, table
 from pipeline.console.interruption import terminable
 from pipeline.console.next_steps import print_next, same_store
+from pipeline.data.commonest import sentence
 from pipeline.data.divisions import ensure, is_fixed
 from pipeline.data.prepare import PreparedData
 from pipeline.search.executors import open_executor
@@ -77,7 +78,7 @@ def confirm(config: ConfirmConfig) -> int:
         except BaseException:
             _cut_off(archive, recorder, run_id, "FAILED")
             raise
-    _print(result, run_id)
+    _print(result, sentence(candidates[0].record.data), run_id)
     return 0
 
 
@@ -167,7 +168,8 @@ def _record(archive: Archive, recorder: Recorder, run_id: str, result: Confirmat
     recorder.close(run_id)
 
 
-def _print(result: Confirmation, run_id: str) -> None:
+def _print(result: Confirmation, beside: str, run_id: str) -> None:
     table(*result.table())
-    console.print(f"\n{result.verdict}\n{result.footnote}\n\nrun {run_id}")
+    said = [line for line in (result.verdict, beside, result.footnote) if line]
+    console.print("\n" + "\n".join(said) + f"\n\nrun {run_id}")
     print_next([("open the test set, and ship", f"make final STUDY={result.study}{same_store()}")])

@@ -17,6 +17,7 @@ from pipeline.console.next_steps import print_next, same_store
 from pipeline.data.arrays import load_arrays
 from pipeline.selection.candidates import choose, load, prepare_data
 from pipeline.selection.opening import Finalist, Opened, end_dead, lock_of, open_test, permitted
+from pipeline.selection.statistics import LEVEL
 from pipeline.selection.winner import example_rows, winner
 from pipeline.tracking.archive import Archive
 from pipeline.tracking.files import digest
@@ -131,6 +132,7 @@ def _link(opened: Opened, model: Registered, registry: Registry, recorder: Recor
 def _print(opened: Opened) -> None:
     console.print(f"\n{opened.headline}\n")
     table(*opened.result.class_table())
+    console.print(f"In brackets: {LEVEL:.0%} intervals.")
     if len(opened.result.classes) <= MOST_CLASSES:
         console.print()
         table(*opened.result.confusion_table())

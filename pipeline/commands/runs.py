@@ -7,6 +7,7 @@ from pipeline.config.commands import RunsConfig
 from pipeline.console import compose
 from pipeline.console.display import console, short_name, table
 from pipeline.tracking.archive import Archive
+from pipeline.tracking.facts import COMMONEST
 from pipeline.tracking.found import Found
 from pipeline.tracking.views import searched as searched_paths
 
@@ -38,6 +39,8 @@ def _list_trials(archive: Archive, study: str, config: RunsConfig) -> None:
     searched = sorted(searched_paths(parent.params))
     columns = [*columns_of_a_run(), *(short_name(path) for path in searched)]
     _list(f"Study {study}", [(run, _row(run, searched)) for run in runs], columns)
+    if beside := next((run.tags[COMMONEST] for run in runs if COMMONEST in run.tags), ""):
+        console.print(f"For comparison, {beside}.\n")
     if more:
         console.print(f"More: make runs STUDY={study} ARGS=page={config.page + 1}\n")
 

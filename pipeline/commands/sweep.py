@@ -23,6 +23,7 @@ from pipeline.console.closing import print_end, standing
 from pipeline.console.data import say_data
 from pipeline.console.display import SweepProgress, console
 from pipeline.console.interruption import terminable
+from pipeline.data.commonest import sentence
 from pipeline.data.divisions import ensure
 from pipeline.data.prepare import PreparedData, prepare
 from pipeline.data.recognition import present_rows
@@ -124,6 +125,7 @@ def carry_out(config: SweepConfig, study: optuna.Study, space: Space, prepared: 
         left=left,
         exhausted=exhausted,
         conclusion=conclusion,
+        beside=sentence(prepared.description, objective_names(config)[0]),
     )
     if not left:
         illustrate(config, sender)  # last, since nobody should wait for pictures to read the result
@@ -207,6 +209,7 @@ def make_plan(config: SweepConfig, space: Space) -> Plan:
         trials=config.study.trials,
         rungs=rungs(config.pruner, space.largest("training.num_epochs")),
         objectives=tuple(objective_names(config)),
+        pruner=config.pruner,
         slots=workers.count * (1 + workers.queued),
         minutes=config.study.minutes,
         max_failures=config.study.max_failures,

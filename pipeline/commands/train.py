@@ -16,6 +16,7 @@ from pipeline.console.display import console, short, table
 from pipeline.console.interruption import terminable
 from pipeline.console.next_steps import print_next, same_store
 from pipeline.data.arrays import load_arrays
+from pipeline.data.commonest import UNEQUAL, always_commonest, sentence
 from pipeline.data.divisions import ensure
 from pipeline.data.prepare import PreparedData, prepare
 from pipeline.gradcheck.report import distrust
@@ -36,11 +37,13 @@ REPORT_S = 2.0
 def main(arguments: Sequence[str]) -> int:
     """Run `python -m pipeline train`; a grid of runs ends with one table that compares them."""
     rows: list[tuple[list[str], list[Any]]] = []
+    said: list[str] = []
 
     def one(config: TrainConfig) -> int:
         given = compose.overrides()
         record, run_id = train(config)
         rows.append((given, [*(record.summary[name] for name in SHOWN), record.outcome, run_id]))
+        said.append(sentence(record.data))
         return 0
 
     try:
@@ -49,6 +52,7 @@ def main(arguments: Sequence[str]) -> int:
     finally:
         if len(rows) > 1:
             compare(rows)
+            console.print("\n".join(dict.fromkeys(filter(None, said))))
 
 
 def compare(runs: Sequence[tuple[list[str], list[Any]]]) -> None:
@@ -110,18 +114,27 @@ def _carry_out(trial: TrialConfig, prepared: PreparedData, recorder: Recorder, r
         recorder.progress(run_id, curves, Span.of(curves, segment.started_at, segment.total_s))
 
 
+def _is_unequal(record: TrialRecord) -> bool:
+    """Whether some class is so rare that the dev error says little about it."""
+    found = always_commonest(record.data)
+    return found is not None and found[1] < UNEQUAL and "best_balanced_error" in record.summary
+
+
 def _print(record: TrialRecord, run_id: str) -> None:
     s: dict[str, Any] = record.summary
     console.print(f"{record.outcome}: {record.reason}")
+    balanced = f", balanced error {short(s['best_balanced_error'])}" if _is_unequal(record) else ""
     console.print(
-        f"dev cost {short(s['best_dev_cost'])}, dev error {short(s['best_dev_error'])}, "
+        f"dev cost {short(s['best_dev_cost'])}, dev error {short(s['best_dev_error'])}{balanced}, "
         f"train error {short(s['best_train_error'])} at epoch {s['best_epoch']:.0f}"
     )
+    if beside := sentence(record.data, "balanced_error" if balanced else "dev_error"):
+        console.print(beside)
     checks = [f"{moment} {report['verdict']}" for moment, report in record.gradient_checks.items()]
     if checks:
         console.print(f"gradient check: {', '.join(checks)}")
-    if sentence := distrust(record.gradient_checks):
-        console.print(sentence)
+    if doubt := distrust(record.gradient_checks):
+        console.print(doubt)
     if record.diagnosis:
         console.print(f"diagnosis: {record.diagnosis['verdict']}")
     console.print(f"\nrun {run_id}")

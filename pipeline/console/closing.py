@@ -45,8 +45,14 @@ def print_end(
     left: str = "",
     exhausted: bool = False,
     conclusion: Recommendation | None = None,
+    beside: str = "",
 ) -> int:
-    """Say what was found and what to do next; 0 when the sweep came to its end, or to one that was asked for."""
+    """Say what was found and what to do next; 0 when the sweep came to its end, or to one that was asked for.
+
+    Parameters
+    ----------
+    beside : a sentence on what every dev error is to be compared with.
+    """
     complete = [t for t in asked(study) if t.state == TrialState.COMPLETE]
     console.print(f"\nStudy {name}: {standing(study, config)}.")
     if distrusted := [str(t.number) for t in asked(study) if t.user_attrs.get("summary", {}).get("distrusted")]:
@@ -61,8 +67,8 @@ def print_end(
     elif complete:
         _print_gain(study, min(complete, key=_first), objective_names(config)[0])
         _print_best(name, sorted(complete, key=_first)[:SHOWN], run_id)
-    if test_set:
-        console.print(test_set)
+    for line in filter(None, (beside if complete else "", test_set)):
+        console.print(line)
     done = not stopped and all(trial.state.is_finished() for trial in asked(study))
     if exhausted:
         console.print("The grid is complete: every point of it has been tried. Other points are another study.")

@@ -1,6 +1,6 @@
 """What a person should know of a table before training on it: rows in two parts, a column that gives the class away."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.data.arrays import Index, TrialArrays
+from pipeline.data.commonest import UNEQUAL, always_commonest, in_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,18 +95,18 @@ def _errors(column: "pd.Series[Any]", y: Index, most: int) -> int:
     return int(np.count_nonzero(tree.fit(x, y).predict(x) != y))
 
 
-def of_the_dev_part(counts: Mapping[str, Sequence[int]], classes: Sequence[str]) -> list[str]:
-    """What a dev error is to be compared with, and what one more error means where dev rows are few.
-
-    Parameters
-    ----------
-    counts : examples of each class in the parts train and dev; with folds there is nothing to say.
-    """
-    m = sum(counts.get("dev", ()))
-    if not m:
+def of_the_dev_part(description: Mapping[str, Any]) -> list[str]:
+    """What a dev error is to be compared with, what to do about a rare class, and what one error is of few dev rows."""
+    found = always_commonest(description)
+    if found is None:
         return []
-    commonest = int(np.argmax(counts["train"]))
-    lines = [f"always answering {classes[commonest]}: dev error {1 - counts['dev'][commonest] / m:.2%}"]
+    lines = [in_words(description)]
+    if found[1] < UNEQUAL:
+        lines.append(
+            "other classes are rare: study.objective=balanced_error judges all classes alike (train: "
+            "training.monitor=balanced_error), training.class_weight=balanced trains them alike"
+        )
+    m = description["examples"].get("dev", ENOUGH_DEV_ROWS)
     if m < ENOUGH_DEV_ROWS:
         lines.append(f"{m:,} dev rows: one error is {100 / m:.1f} points; data.folds or repeats judge on more")
     return lines

@@ -16,7 +16,7 @@ def summary(description: dict[str, Any]) -> str:
     lines = [
         f"{d['name']}: {d['rows']:,} rows, {columns:,} columns{as_features}; {d['task']}: {classes}; {examples}{folds}"
     ]
-    lines += of_the_dev_part(d["class_counts"], d["classes"])
+    lines += of_the_dev_part(d)
     lines += _counts("missing values, filled from the training part", d["missing"])
     lines += _counts("dev examples with a category that the training part lacks", d["unseen_in_dev"])
     return "\n".join(lines + d["notes"])

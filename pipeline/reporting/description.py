@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from pipeline.data.commonest import sentence
 from pipeline.reporting.limits import Finding
 from pipeline.reporting.results import Sweep, Trial, label
 from pipeline.reporting.sentences import sentences, table
@@ -24,6 +25,7 @@ def describe(sweep: Sweep, findings: Sequence[Finding]) -> str:
         f"It searched {search_space(sweep)}, with the {sweep.config['sampler']['name']} sampler and the "
         f"{sweep.config['pruner']['name']} pruner.",
         _result(sweep),
+        beside(sweep),
         _limits(findings),
         "The pictures are among this run's artifacts, under `pictures`.",
         "\n".join(f"- {what}: `{command}`" for what, command in commands(sweep).items()),
@@ -53,6 +55,11 @@ def search_space(sweep: Sweep) -> str:
         else:
             texts.append(f"{label(leaf.path)} from {d.low:g} to {d.high:g}{' (log)' if d.log else ''}")
     return ", ".join(texts)
+
+
+def beside(sweep: Sweep) -> str:
+    """What every dev error is to be compared with, in a sentence."""
+    return sentence(sweep.data, sweep.objectives[0])
 
 
 def _result(sweep: Sweep) -> str:

@@ -14,6 +14,7 @@ from pipeline.reporting.pictures import CAPTIONS
 from pipeline.reporting.results import Sweep, Trial, label
 from pipeline.reporting.sentences import plus_minus, sentences
 from pipeline.reporting.sentences import table as sentences_table
+from pipeline.tracking.facts import PRUNED
 
 VERDICTS = ("good", "look_again", "suspect", "wrong", "inconclusive")
 MOMENTS = {"init": "before training", "trained": "after training"}
@@ -40,6 +41,7 @@ def render(
         said=sentences(sweep.conclusion, one_division=sweep.one_division) if sweep.conclusion else [],
         compared=sentences_table(sweep.conclusion) if sweep.conclusion else None,
         best=sweep.ranked[0] if sweep.ranked else None,
+        beside=description.beside(sweep),
         space=description.search_space(sweep),
         begun=time.strftime("%F %H:%M", time.gmtime(sweep.parent.started_at)),
         rows=description.ROWS,
@@ -55,6 +57,7 @@ def render(
         captions=CAPTIONS,
         table=table[:LISTED],
         unlisted=max(0, len(table) - LISTED),
+        pruned={t.name: t.run.tags[PRUNED] for t in sweep.trials if PRUNED in t.run.tags},
         verdicts=VERDICTS,
         checks=[_tally(sweep, moment, text) for moment, text in MOMENTS.items()],
         evidence=_evidence(sweep),

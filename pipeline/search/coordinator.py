@@ -9,17 +9,19 @@ needs no protection: `pipeline.search.search` computes it again.
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from pipeline.config.commands import PrunerConfig
 from pipeline.config.errors import ConfigError
 from pipeline.config.trial import TrialConfig
 from pipeline.config.validation import parse
 from pipeline.search.outbox import Outbox
+from pipeline.search.pruning import why
 from pipeline.search.search import Search, as_proposed
 from pipeline.search.serving import WorkersGone
 from pipeline.search.stop_rules import failures_in_a_row, stalled
@@ -54,6 +56,7 @@ class Flight:
     segment: Segment | None = None
     rung: int = 0
     stop: bool = False
+    pruned: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ class Plan:
     trials : how many trials the study is to have in all.
     rungs : epochs at which trials report and may be pruned.
     objectives : summary values that are minimised.
+    pruner : decides at the rungs.
     slots : runs under way at once; the search's lag may allow fewer.
     minutes : budget of time for this call; the clock ends it, so where it ends does not repeat.
     max_failures, stall : trials in a row that failed, or brought no improvement, that end it; by trial numbers.
@@ -73,6 +77,7 @@ class Plan:
     trials: int
     rungs: tuple[int, ...]
     objectives: tuple[str, ...] = ("dev_cost",)
+    pruner: PrunerConfig = field(default_factory=PrunerConfig)
     slots: int = 1
     minutes: float | None = None
     max_failures: int = 3
@@ -244,8 +249,12 @@ class Coordinator:
             return
         rung, value = rungs[flight.rung], segment.summary[f"best_{self.plan.objectives[0]}"]
         flight.rung += 1
-        flight.stop = not self.search.go_on(flight.trial.number, rung, value)
-        if rung not in self.study.get_trials(deepcopy=False)[flight.trial.number].intermediate_values:
+        number = flight.trial.number
+        flight.stop = not self.search.go_on(number, rung, value)
+        if flight.stop:
+            trial, rivals = self.search.trials[number], self.search.rivals(number)
+            flight.pruned = why(self.plan.pruner, self.plan.objectives[0], trial, rivals).as_dict()
+        if rung not in self.study.get_trials(deepcopy=False)[number].intermediate_values:
             flight.trial.report(value, rung)  # one that was trained before a crash has reported already
 
     def _fail(self, flight: Flight, error: Exception) -> None:
@@ -256,6 +265,8 @@ class Coordinator:
     def _finish(self, flight: Flight, record: TrialRecord) -> None:
         """Save the record, then tell the study and the search, then the tracker; all of this may be repeated."""
         self._describe(record)
+        if record.outcome == "pruned" and flight.pruned:  # else it comes from the outbox, and says why itself
+            record.pruned = flight.pruned
         self.outbox.put(flight.name, record)
         if flight.trial is None:
             self.study.set_user_attr(BASELINE, summary_of(record) | {"values": values_of(record)})
@@ -269,6 +280,8 @@ class Coordinator:
             self._reasons[trial.number] = record.reason.splitlines()[0] if record.reason else "for no reason given"
         trial.set_user_attr("summary", summary_of(record))
         trial.set_user_attr("values", values_of(record))
+        if record.pruned:
+            trial.set_user_attr("pruned", record.pruned["sentence"])
         self.study.tell(trial.number, values, state, skip_if_finished=True)
         self.search.end(trial.number, state, values)
 

@@ -93,6 +93,12 @@ class Search:
         """Whether a trial that reports `value` at epoch `rung` goes on; its earlier reports must have been given."""
         return self._go_on(self._memory.before + number, rung, value)
 
+    def rivals(self, number: int) -> list[FrozenTrial]:
+        """The other trials, as the pruner sees them when trial `number` reports; an earlier study's come first."""
+        place = self._memory.before + number
+        with self._memory.seen_by(place, self.lag):
+            return [trial for trial in self._study.get_trials(deepcopy=False) if trial.number != place]
+
     def end(self, number: int, state: TrialState, values: Sequence[float] | None) -> None:
         """Let later trials know how one ended."""
         self._end(self._memory.before + number, state, values)

@@ -24,7 +24,8 @@ class Evaluation:
     confusion : (C, C)
         Row: the true class; column: the predicted one.
     per_class
-        Precision, recall, F1 and number of examples of each; NaN where there is nothing to divide by.
+        Precision and recall of each with their limits (`precision_low` and so on), F1 and the number of examples; NaN
+        where there is nothing to divide by.
     balanced_error
         The mean of the errors of the classes that there are.
     rankings
@@ -63,7 +64,7 @@ class Evaluation:
     def class_table(self) -> tuple[list[str], list[list[str]]]:
         """Column names and rows of text."""
         rows = [
-            [name, *(_share(of[measure]) for measure in ("precision", "recall", "f1")), str(of["examples"])]
+            [name, _with_limits(of, "precision"), _with_limits(of, "recall"), _share(of["f1"]), str(of["examples"])]
             for name, of in zip(self.classes, self.per_class, strict=True)
         ]
         return ["class", "precision", "recall", "F1", "examples"], rows
@@ -110,9 +111,12 @@ def evaluate(
     numbers = np.arange(len(classifier.classes))
     measured = precision_recall_fscore_support(y, answers, labels=numbers, zero_division=np.nan)
     names = ("precision", "recall", "f1")
+    counted = confusion_matrix(y, answers, labels=numbers)
     per_class = [
         {
             **{name: float(values[k]) for name, values in zip(names, measured, strict=False)},
+            **_limits("precision", counted[k, k], counted[:, k].sum()),
+            **_limits("recall", counted[k, k], counted[k].sum()),
             "examples": int(measured[3][k]),
         }
         for k in numbers
@@ -121,7 +125,7 @@ def evaluate(
         classes=classifier.classes,
         cost=classifier.cost(X, y),
         error=proportion(int(np.count_nonzero(answers != y)), len(y)),
-        confusion=confusion_matrix(y, answers, labels=numbers),
+        confusion=counted,
         per_class=per_class,
         balanced_error=balanced_error(_errors_by_class(y, answers)),
         rankings=rankings(P[:, 1], y == 1) if P.shape[1] == 2 else {},
@@ -159,6 +163,21 @@ def gap_sentence(dev: Proportion, test: Proportion) -> str:
             "part is the harder one; believe neither alone."
         )
     return f"{size} {meaning}"
+
+
+def _limits(name: str, right: int, of: int) -> dict[str, float]:
+    """Wilson's limits of a share: of the examples that are of a class, or of those that were taken for it."""
+    if not of:
+        return {f"{name}_low": math.nan, f"{name}_high": math.nan}
+    share = proportion(int(right), int(of))
+    return {f"{name}_low": share.low, f"{name}_high": share.high}
+
+
+def _with_limits(of: Mapping[str, float], measure: str) -> str:
+    """0.750 (0.301 to 0.954)."""
+    if math.isnan(of[measure]):
+        return _share(of[measure])
+    return f"{_share(of[measure])} ({_share(of[f'{measure}_low'])} to {_share(of[f'{measure}_high'])})"
 
 
 def _share(value: float) -> str:

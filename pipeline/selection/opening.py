@@ -13,12 +13,14 @@ from pathlib import Path
 from pipeline.config.errors import DataError, StudyError, UserError
 from pipeline.config.text import markdown
 from pipeline.data.arrays import TrialArrays
+from pipeline.data.commonest import always_commonest
 from pipeline.data.prepare import PreparedData
 from pipeline.data.recognition import PresentRows, present_rows
 from pipeline.search.lock import Check, hold
 from pipeline.selection.candidates import Candidate, Choice
 from pipeline.selection.evaluation import Evaluation, gap_sentence
 from pipeline.selection.pictures import draw_confusion
+from pipeline.selection.statistics import LEVEL
 from pipeline.selection.test_set import evaluate_on_test
 from pipeline.selection.winner import Winner
 from pipeline.tracking.archive import Archive
@@ -75,6 +77,7 @@ class Opened:
         """Sentences on what the numbers mean."""
         unseen = ", ".join(f"{name} ({count})" for name, count in self.result.unseen.items())
         remarks = [
+            self._always_commonest(),
             self.result.unequal(),
             self.result.confused(),
             gap_sentence(self.finalist.winner.dev_error, self.result.error),
@@ -83,6 +86,10 @@ class Opened:
             *(opening.doubt for opening in self.history.doubtful),
         ]
         return [remark for remark in remarks if remark]
+
+    def _always_commonest(self) -> str:
+        found = always_commonest(self.finalist.prepared.description, "test")
+        return "" if found is None else f"For comparison, always answering {found[0]}: test error {found[1]:.2%}."
 
     def _history(self) -> str:
         if not self.earlier:
@@ -100,6 +107,7 @@ class Opened:
         lines = [f"**{self.headline}**", "", finalist.choice.why, "", f"Evaluated: {finalist.winner.how}.", ""]
         rows = [[markdown(cell) for cell in row] for row in rows]
         lines += ["| " + " | ".join(cells) + " |" for cells in (names, ["---"] * len(names), *rows)]
+        lines += ["", f"In brackets: {LEVEL:.0%} intervals."]
         for remark in self.remarks:
             lines += ["", remark]
         return "\n".join(lines)

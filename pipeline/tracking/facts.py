@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.config.text import markdown, short, shortened
+from pipeline.data.commonest import in_words, sentence
 from pipeline.gradcheck.report import distrust
 from pipeline.tracking.files import digests, masked
 from pipeline.trials.record import TrialRecord
@@ -21,6 +22,12 @@ SPREADS = ("dev_cost_sd", "dev_error_sd", "balanced_error_sd")
 
 NORM_STEPS = 5
 """Per-layer norms go to MLflow at so many epochs; `curves.npz` has them all."""
+
+COMMONEST = "beside_dev_error"
+"""Tag that says what always answering the commonest class would err."""
+
+PRUNED = "pruned_because"
+"""Tag of a pruned trial: its value, what that was compared with, and at which epoch."""
 
 SUMMARY = "summary"
 """Tag that says in one column of the run list what was tried."""
@@ -83,6 +90,8 @@ def tags(record: TrialRecord) -> dict[str, str]:
     words: dict[str, Any] = {
         "outcome": record.outcome,
         "reason": record.reason,
+        COMMONEST: in_words(record.data),
+        PRUNED: record.pruned.get("sentence"),
         "record_format": record.format,
         "data_digest": record.data.get("digest"),
         "seed": record.config.get("seed"),
@@ -118,14 +127,20 @@ def description(record: TrialRecord, kind: str, name: str, handle: str) -> str:
     checks = [f"{moment} {report.get('verdict')}" for moment, report in record.gradient_checks.items() if report]
     paragraphs = [
         f"**{markdown(f'{kind} {name}')}**: {_what(record.config)}",
-        f"**Outcome:** {record.outcome.replace('_', ' ')}: {markdown(record.reason)}".rstrip(": "),
+        _outcome(record),
         distrust(record.gradient_checks),
         _table(record.summary),
+        markdown(sentence(record.data)),
         _diagnosis(record.diagnosis),
         f"**Gradient check:** {markdown(', '.join(checks))} (the numbers are in `gradcheck.txt`)" if checks else "",
         f"Repeat it, and compare every bit: `make rerun RUN={handle}`",
     ]
     return tag("\n\n".join(paragraph for paragraph in paragraphs if paragraph))
+
+
+def _outcome(record: TrialRecord) -> str:
+    said = [text for text in (record.reason, record.pruned.get("sentence")) if text]
+    return f"**Outcome:** {record.outcome.replace('_', ' ')}: {markdown('. '.join(map(str, said)))}".rstrip(": ")
 
 
 def _table(summary: Mapping[str, float]) -> str:

@@ -28,7 +28,18 @@ OPTIONAL = (DIFF, CHECKS_TEXT, *FIT_CURVES.values())
 
 TEXTS = (CONFIG, ENVIRONMENT, CHECKS, CHECKS_TEXT, DIFF)
 """Files whose SHA-256 is in `record.json`; of the text of the gradient checks since 0.3."""
-IN_RECORD = ("data", "outcome", "reason", "stop_epoch", "summary", "fits", "diagnosis", "started_at", "duration_s")
+IN_RECORD = (
+    "data",
+    "outcome",
+    "reason",
+    "stop_epoch",
+    "summary",
+    "fits",
+    "diagnosis",
+    "started_at",
+    "duration_s",
+    "pruned",
+)
 _Dumper = yaml.CSafeDumper if yaml.__with_libyaml__ else yaml.SafeDumper
 
 

@@ -86,6 +86,7 @@ def _check_fields(record: TrialRecord) -> None:
         ("stop_epoch", _is_count(record.stop_epoch), "a count of epochs"),
         ("reason", isinstance(record.reason, str), "a text"),
         ("data", isinstance(record.data, dict), "a mapping"),
+        ("pruned", isinstance(record.pruned, dict), "a mapping"),
         ("diagnosis", isinstance(record.diagnosis, dict), "a mapping"),
         ("summary", _all_numbers(record.summary), "a mapping of numbers"),
         ("fits", _are_fits(record.fits), "a list of fits"),

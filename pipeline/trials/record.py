@@ -54,6 +54,8 @@ class TrialRecord:
     environment : the software and hardware that trained it.
     started_at : seconds since 1970-01-01 UTC.
     duration_s : seconds of work, waiting between segments not counted.
+    pruned : of a pruned trial its value, the epoch, the limit that it was held to, and all that in a sentence. The
+        search adds it; a rerun does not make it again, and records before 0.3 lack it.
     format : version of the layout.
     """
 
@@ -72,6 +74,7 @@ class TrialRecord:
     environment: dict[str, Any] = field(default_factory=dict)
     started_at: float = 0.0
     duration_s: float = 0.0
+    pruned: dict[str, Any] = field(default_factory=dict)
     format: int = FORMAT
 
     @property

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,14 +31,25 @@ def told(folder: Path, frame: pd.DataFrame, **fields: object) -> list[str]:
     return summary(prepare(config_of(folder, frame, **fields), folder / "store").description).splitlines()[1:]
 
 
+def described(train: list[int], dev: list[int]) -> dict[str, Any]:
+    """The part of a description that is about classes."""
+    counts = {"train": train, "dev": dev}
+    return {"class_counts": counts, "classes": ["no", "yes"], "examples": {part: sum(n) for part, n in counts.items()}}
+
+
 def test_the_error_of_the_commonest_class_stands_beside_the_dev_rows() -> None:
-    assert of_the_dev_part({"train": [9, 5], "dev": [990, 10]}, ["no", "yes"]) == [
-        "always answering no: dev error 1.00%"
-    ]
+    assert of_the_dev_part(described([9, 5], [700, 300])) == ["always answering no: dev error 30.00%"]
+
+
+def test_where_it_is_small_the_ways_to_judge_and_train_classes_alike_are_said() -> None:
+    said = of_the_dev_part(described([9, 5], [990, 10]))
+    assert said[0] == "always answering no: dev error 1.00%"
+    assert "study.objective=balanced_error" in said[1]
+    assert "training.class_weight=balanced" in said[1]
 
 
 def test_of_few_dev_rows_it_is_said_what_one_error_is() -> None:
-    assert of_the_dev_part({"train": [1, 2], "dev": [57, 56]}, ["b", "m"])[1:] == [
+    assert of_the_dev_part(described([1, 2], [57, 56]))[1:] == [
         "113 dev rows: one error is 0.9 points; data.folds or repeats judge on more"
     ]
 

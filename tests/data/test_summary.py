@@ -25,6 +25,7 @@ def test_folds_missing_values_and_notes_are_told(tmp_path: Path) -> None:
     told = summary(prepare(DataConfig(name="t", source="file", **fields), tmp_path / "store").description)
     assert told.splitlines() == [
         "t: 60 rows, 3 columns as 4 features; binary: a, b; folds 48, test 12 (4 folds)",
+        "always answering a: dev error 50.00%",
         "missing values, filled from the training part: age 20",
         "Column 'id' numbers the rows: if that says nothing about the class, data.drop=['id'].",
     ]

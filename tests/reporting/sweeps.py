@@ -22,6 +22,15 @@ THREE = {
 }
 
 
+DATA = {
+    "name": "digits",
+    "examples": {"train": 1079, "dev": 359, "test": 359},
+    "digest": "d",
+    "classes": ["0", "1"],
+    "class_counts": {"train": [800, 279], "dev": [269, 90], "test": [270, 89]},
+}
+
+
 def a_trial(
     number: int,
     values: Mapping[str, Any],
@@ -91,7 +100,7 @@ def _record(trial: Trial, config: dict[str, Any], dev_costs: Sequence[float] | N
     }
     return TrialRecord(
         config=config,
-        data={"name": "digits", "examples": {"train": 1079, "dev": 359, "test": 359}, "digest": "d", "classes": ["0"]},
+        data=DATA,
         outcome=trial.outcome,
         curves=dict.fromkeys(names, curve)
         | {"dev_error": np.minimum(curve, 1.0), "train_error": np.full(len(curve), trial["best_train_error"])},

@@ -52,8 +52,21 @@ def test_what_people_named_is_escaped(page):
     assert "Opened &lt;once&gt;." in page
     hostile = a_sweep([], data={"name": "<script>alert(1)</script>"})
     shown = render(hostile, [], {}, confirmation="", test_set="")
-    assert "<script>" not in shown
+    assert "<script>alert" not in shown
     assert "&lt;script&gt;alert(1)" in shown
+
+
+def test_beside_dev_errors_stands_that_of_always_answering_the_commonest_class(page, sweep):
+    assert page.count("always answering 0: dev error 25.07%") == 2  # below the conclusion and above the trials
+    assert "always answering 0: dev error 25.07%" in describe(sweep, [])
+
+
+def test_a_pruned_trial_says_why(sweep):
+    why = "Dev cost 0.3 at epoch 15 is above 0.12, the median there of 9 completed trials"
+    sweep.trials[2].run.tags["pruned_because"] = why
+    page = render(sweep, [], {}, confirmation="", test_set="")
+    assert f"<td>trial-0002</td><td>{why}</td>" in page
+    assert "Why trials were pruned" not in render(a_sweep([]), [], {}, confirmation="", test_set="")
 
 
 def test_runs_are_ordered_by_the_objective_with_the_pruned_last(sweep):

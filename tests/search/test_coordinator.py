@@ -72,7 +72,7 @@ class Sweep:
         coordinator = Coordinator(
             self.study,
             self.search(lag, queue),
-            Plan(trials=trials, rungs=rungs(self.pruner, EPOCHS), **plan),
+            Plan(trials=trials, rungs=rungs(self.pruner, EPOCHS), pruner=self.pruner, **plan),
             executor=executor,
             outbox=Outbox(self.folder / "outbox"),
             tracker=self.witness,
@@ -342,3 +342,7 @@ class TestPruning:
             assert epochs in rungs(sweep.pruner, EPOCHS)
             assert epochs == max(trial.intermediate_values)
             assert trial.user_attrs["summary"]["outcome"] == "pruned"
+            why = sweep.record(f"trial-{trial.number:04d}").pruned
+            assert why["epoch"] == epochs
+            assert why["value"] == trial.intermediate_values[epochs] > why["limit"]
+            assert why["sentence"] == trial.user_attrs["pruned"]

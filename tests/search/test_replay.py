@@ -57,7 +57,7 @@ def recorded(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, trials: i
     Coordinator(
         study,
         make_search(config, Space(config.search.space, asdict(config.trial))),
-        Plan(trials=trials, rungs=rungs(config.pruner, EPOCHS), objectives=names, slots=3),
+        Plan(trials=trials, rungs=rungs(config.pruner, EPOCHS), pruner=config.pruner, objectives=names, slots=3),
         executor=executor,
         outbox=Outbox(folder),
         tracker=Witness(),

@@ -42,7 +42,12 @@ def coordinated(
             study = optuna.create_study(study_name=str(order), storage=storage, load_if_exists=True)
             executor = Shuffled(order, killed_after)
             monkeypatch.setattr(module, "wait", executor.wait)
-            plan = Plan(trials=trials, rungs=rungs(pruner_config(pruner), histories.EPOCHS), slots=slots)
+            plan = Plan(
+                trials=trials,
+                rungs=rungs(pruner_config(pruner), histories.EPOCHS),
+                pruner=pruner_config(pruner),
+                slots=slots,
+            )
             coordinator = Coordinator(
                 study, search(), plan, executor=executor, outbox=outbox, tracker=Witness(), arrays=folder
             )

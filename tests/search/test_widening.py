@@ -77,7 +77,7 @@ def run(config: SweepConfig, trials: int = TRIALS, digest: str = "of the data") 
         Coordinator(
             study,
             make_search(config, space, widening.before(study, space)),
-            Plan(trials=trials, rungs=rungs(config.pruner, EPOCHS), slots=3),
+            Plan(trials=trials, rungs=rungs(config.pruner, EPOCHS), pruner=config.pruner, slots=3),
             executor=executor,
             outbox=Outbox(Path(config.tracking.store) / "outbox" / name),
             tracker=Witness(),

@@ -44,6 +44,20 @@ def test_precision_and_recall_by_hand(result) -> None:
     assert math.isnan(owl["recall"])
 
 
+def test_precision_and_recall_of_each_class_have_wilsons_intervals(result) -> None:
+    cat = result.per_class[0]
+    limits = proportion(3, 4)
+    assert (cat["precision_low"], cat["precision_high"]) == (limits.low, limits.high)
+    assert (cat["recall_low"], cat["recall_high"]) == (limits.low, limits.high)
+    assert result.class_table()[1][0][:3] == ["cat", "0.750 (0.301 to 0.954)", "0.750 (0.301 to 0.954)"]
+
+
+def test_precision_is_of_those_taken_for_the_class_and_recall_of_those_that_are_of_it() -> None:
+    y, answers = np.array([0] * 10 + [1] * 10), np.array([0] * 8 + [1] * 12)
+    dog = evaluate(Oracle(), answers[:, None], y).per_class[1]
+    assert (dog["precision_low"], dog["recall_low"]) == (proportion(10, 12).low, proportion(10, 10).low)
+
+
 def test_nothing_to_divide_by_is_a_dash_for_people_and_null_for_programs(result) -> None:
     assert result.class_table()[1][2] == ["owl", "–", "–", "–", "0"]
     assert json.loads(json.dumps(result.as_dict(), allow_nan=False))["per_class"][2]["precision"] is None
