@@ -106,6 +106,12 @@ def test_closing_ends_at_once_whatever_the_workers_do() -> None:
     assert isinstance(future.exception(), LostWorker)
 
 
+def test_a_worker_that_was_stopped_without_a_task_is_ended_too() -> None:
+    executor = LocalProcesses(1, patience=0.3)
+    os.kill(executor.submit(os.getpid).result(), signal.SIGSTOP)
+    executor.shutdown()
+
+
 def test_workers_that_cannot_start_are_one_sentence() -> None:
     executor = LocalProcesses(1, prepare=partial(import_module, "no_such_module"))
     error = executor.submit(pow, 2, 3).exception()
