@@ -2,7 +2,7 @@
 
     make mutants ARGS="nn search --sample 60 --seed 0"
 
-Works on clones of the last commit. Each mutant meets those tests of its room that call the changed function, those of
+Works on clones of the last commit. Each mutant meets those tests of its room that run the changed lines, those of
 its file first, and if it survives them the quick tests of the other rooms. What hangs counts as noticed. The sample is
 drawn by the changed lines themselves and the seed, so that changes elsewhere and moved files hardly change it.
 """
@@ -23,16 +23,20 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from queue import SimpleQueue
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from _typeshed import TraceFunction
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("nn", "training", "search", "selection", "tracking")
@@ -72,7 +76,8 @@ class Mutant:
     text: str
     before: str
     context: str
-    function: range  # of the lines of the innermost function around it, or of the file
+    lines: range
+    function: range  # the lines of the innermost function around it, or of the file
 
     def __str__(self) -> str:
         return f"{self.path}:{self.line}  {_short(self.before)}  →  {_short(self.text)}   in: {self.context}"
@@ -99,12 +104,13 @@ def mutants(path: str, source: str) -> list[Mutant]:
             text = f"({text})" if isinstance(node, ast.expr) else text
             before, context = source.encode()[start:end].decode(), source.splitlines()[node.lineno - 1].strip()
             around = min((lines for lines in functions if node.lineno in lines), key=len)
-            found.append(Mutant(path, node.lineno, start, end, text, before, context, around))
+            found.append(Mutant(path, node.lineno, start, end, text, before, context, _lines(node), around))
     return sorted(found, key=lambda mutant: (mutant.start, mutant.end, mutant.text))
 
 
-def _lines(function: ast.FunctionDef) -> range:
-    return range(min(line.lineno for line in [*function.decorator_list, function]), (function.end_lineno or 0) + 1)
+def _lines(node: ast.expr | ast.stmt) -> range:
+    decorators = node.decorator_list if isinstance(node, ast.FunctionDef) else []
+    return range(min(line.lineno for line in [*decorators, node]), (node.end_lineno or 0) + 1)
 
 
 def _code(node: ast.AST) -> Iterator[ast.AST]:
@@ -160,63 +166,85 @@ def sample(room: str, size: int, seed: int) -> list[Mutant]:
     return sorted(every, key=draw)[:size]
 
 
+Lines = dict[str, set[int]]
+"""The lines of each file of the package that were run."""
+
+
 class Baseline:
-    """Measures how long each test takes and which functions of the package it calls, itself or in its fixtures."""
+    """Measures how long each test takes and which lines of the package it runs, itself or in its fixtures."""
 
     def __init__(self) -> None:
-        self.calls: set[tuple[str, int]] = set()
-        self.fixtures: dict[str, set[tuple[str, int]]] = {}
-        self.tests: dict[str, set[tuple[str, int]]] = {}
-        self.seconds = Counter[str]()
+        self.lines: Lines = defaultdict(set)
+        self.fixtures: dict[str, Lines] = {}
+        self.tests: dict[str, Lines] = {}
+        self.seconds: dict[str, float] = defaultdict(float)
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
-        package, self.calls = f"{Path.cwd()}/pipeline/", set()
+        package, self.lines = f"{Path.cwd()}/pipeline/", defaultdict(set)
 
-        def trace(frame: FrameType, event: str, arg: object) -> None:
-            if frame.f_code.co_filename.startswith(package):
-                self.calls.add(
-                    (f"pipeline/{frame.f_code.co_filename.removeprefix(package)}", frame.f_code.co_firstlineno)
-                )
+        def trace(frame: FrameType, event: str, arg: object) -> "TraceFunction | None":
+            if not frame.f_code.co_filename.startswith(package):
+                return None
+            self.lines[frame.f_code.co_filename].add(frame.f_lineno)
+            return trace
 
         threading.settrace(trace)
         sys.settrace(trace)
         yield
         sys.settrace(None)
-        fixtures = (self.fixtures.get(name, set()) for name in getattr(item, "fixturenames", ()))
-        self.tests[item.nodeid] = self.calls.union(*fixtures)
+        fixtures = (self.fixtures.get(name, {}) for name in getattr(item, "fixturenames", ()))
+        self.tests[item.nodeid] = _merged(self.lines, *fixtures)
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[object]) -> Iterator[None]:
-        before, self.calls = self.calls, set()
+        before, self.lines = self.lines, defaultdict(set)
         yield
         if fixturedef.scope != "function":
-            self.fixtures.setdefault(fixturedef.argname, set()).update(self.calls)
-        self.calls |= before
+            known = self.fixtures.get(fixturedef.argname, {})
+            self.fixtures[fixturedef.argname] = _merged(known, self.lines)
+        self.lines = _merged(before, self.lines)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self.seconds[report.nodeid] += report.duration
 
     def pytest_sessionfinish(self) -> None:
-        found = [Test(name, self.seconds[name], sorted(calls)) for name, calls in self.tests.items()]
-        Path("baseline.json").write_text(json.dumps([asdict(test) for test in found]))
+        plain = {
+            name: (
+                self.seconds[name],
+                {str(Path(path).relative_to(Path.cwd())): sorted(run) for path, run in of.items()},
+            )
+            for name, of in self.tests.items()
+        }
+        Path("baseline.json").write_text(json.dumps(plain))
+
+
+def _merged(*many: Lines) -> Lines:
+    lines: Lines = defaultdict(set)
+    for path, run in itertools.chain.from_iterable(each.items() for each in many):
+        lines[path] |= run
+    return lines
 
 
 @dataclass
 class Test:
-    """What the tests without a change have shown of one: its seconds, and file and line of the functions it calls."""
+    """What the tests without a change have shown of one: its seconds, and the lines that it runs."""
 
     name: str
     seconds: float
-    calls: list[tuple[str, int]]
+    lines: Lines
 
     @property
     def file(self) -> str:
         return self.name.partition("::")[0]
 
-    def meets(self, mutant: Mutant, *, file: bool = False) -> bool:
-        """Whether it calls the function that was changed, or with `file` any function of that file."""
-        return any(path == mutant.path and (file or line in mutant.function) for path, line in self.calls)
+
+def meeting(mutant: Mutant, tests: list[Test]) -> list[Test]:
+    """The tests that run the changed lines; if none does in its own process, its function's, and then its file's."""
+    for lines in (mutant.lines, mutant.function, range(sys.maxsize)):
+        if found := [test for test in tests if any(line in lines for line in test.lines.get(mutant.path, ()))]:
+            return found
+    return []
 
 
 @dataclass
@@ -266,12 +294,11 @@ def noticed_by(mutant: Mutant, tree: Path, room: str, tests: list[Test], *, then
     """Which test notices the mutant, None if none does; the clone is put back afterwards."""
     path = tree / mutant.path
     source = path.read_bytes()
-    meeting = [test for test in tests if test.meets(mutant)]
-    meeting = meeting or [test for test in tests if test.meets(mutant, file=True)]  # it may run in another process
-    own = [test for test in meeting if test.file.endswith(f"/test_{path.name}")]
+    met = meeting(mutant, tests)
+    own = [test for test in met if test.file.endswith(f"/test_{path.name}")]
     write(path, source[: mutant.start] + mutant.text.encode() + source[mutant.end :])
     try:
-        for stage in (own, [test for test in meeting if test not in own]):
+        for stage in (own, [test for test in met if test not in own]):
             files, only = {test.file for test in stage}, Only({test.name: test.seconds for test in stage})
             if stage and (test := failure(tree, "-p", "no:xdist", *sorted(files), plugin=only)):
                 return test
@@ -290,12 +317,13 @@ def baseline(tree: Path, room: str) -> list[Test]:
     """The tests of a room, run without any change."""
     if failure(tree, "-p", "no:xdist", f"tests/{room}", plugin=Baseline()):
         sys.exit(f"{(tree / 'output.txt').read_text()}error: the tests of {room} fail without any change.")
-    return [Test(**each) for each in json.loads((tree / "baseline.json").read_text())]
+    found = json.loads((tree / "baseline.json").read_text())
+    return [Test(name, seconds, {path: set(run) for path, run in of.items()}) for name, (seconds, of) in found.items()]
 
 
 def main() -> int:
     """Try the samples of the rooms, and list who survived; 0 if nine tenths were noticed in each."""
-    parser = argparse.ArgumentParser(prog="make mutants", description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(prog="make mutants", description=__doc__.splitlines()[0])
     parser.add_argument("rooms", nargs="*", default=ROOMS, help=f"folders of pipeline/ (default: {' '.join(ROOMS)})")
     parser.add_argument("--sample", type=int, default=60, help="mutants of each room (default: 60)")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
