@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import xmlrpc.client
 from collections.abc import Iterator
 from functools import partial
 from importlib import import_module
@@ -155,6 +156,20 @@ def test_what_cannot_be_sent_back_is_told_by_its_text(two_workers: LocalProcesse
         two_workers.submit(memoryview, b"").result()
     with pytest.raises(subprocess.CalledProcessError):
         two_workers.submit(subprocess.run, ["false"], check=True).result()
+
+
+def test_an_exception_that_is_sent_but_cannot_be_made_again_is_told_by_its_text(two_workers: LocalProcesses) -> None:
+    fault = xmlrpc.client.dumps(xmlrpc.client.Fault(7, "no such method"))  # pickled without what its class asks for
+    with pytest.raises(RuntimeError, match=r"Fault: <Fault 7: 'no such method'>"):
+        two_workers.submit(xmlrpc.client.loads, fault).result()
+    assert two_workers.submit(pow, 2, 3).result() == 8
+
+
+def test_threads_that_wait_for_workers_do_not_keep_a_command_alive(two_workers: LocalProcesses) -> None:
+    two_workers.submit(pow, 2, 3).result()
+    serving = [thread for thread in threading.enumerate() if thread.name.startswith(("worker-", "heartbeats"))]
+    assert len(serving) >= 3
+    assert all(thread.daemon for thread in serving)
 
 
 _COORDINATOR = """

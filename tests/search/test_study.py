@@ -16,7 +16,7 @@ from pipeline.search.making import check_slots, make_search
 from pipeline.search.search import Search
 from pipeline.search.space import Space
 from pipeline.search.storage import check_storage, open_storage
-from pipeline.search.study import check_arithmetic, check_data, name_study, open_study
+from pipeline.search.study import check_arithmetic, check_data, find_study, name_study, open_study, study_id
 from pipeline.trials import kernels
 
 TREE = {"regularization": {"lambd": {"low": 0.01, "high": 30.0, "log": True}}}
@@ -89,6 +89,33 @@ class TestNames:
     def test_a_name_that_could_be_no_files_name_is_refused(self, tmp_path: Path, name: str) -> None:
         with pytest.raises(ConfigError, match=r"study.name must be 1 to 100 letters, digits"):
             study_name(sweep_config(tmp_path, study={"name": name}))
+
+
+class TestLookingAtAStudy:
+    @pytest.mark.parametrize("storage", [None, "sqlite:///{}/studies.db"])
+    def test_it_is_found_where_the_configuration_keeps_its_own(self, tmp_path: Path, storage: str | None) -> None:
+        config = sweep_config(tmp_path, study={"name": "mine", "storage": storage and storage.format(tmp_path)})
+        assert find_study(config, "mine") is None
+        made = opened(config)
+        found = find_study(config, "mine")
+        assert found is not None
+        assert found.user_attrs == made.user_attrs
+        assert find_study(config, "other") is None
+
+    def test_a_journal_that_another_is_writing_is_left_as_it_is(self, tmp_path: Path) -> None:
+        config = sweep_config(tmp_path)
+        opened(config)
+        with journal(config).open("a") as file:
+            file.write('{"op_code"')  # a line that is still being written
+        before = journal(config).read_bytes()
+        assert find_study(config, study_name(config)) is not None
+        assert journal(config).read_bytes() == before
+
+    def test_two_studies_of_one_name_have_each_an_id_that_stays(self, tmp_path: Path) -> None:
+        first, second = opened(sweep_config(tmp_path / "a")), opened(sweep_config(tmp_path / "b"))
+        assert first.study_name == second.study_name
+        assert study_id(first) != study_id(second)
+        assert study_id(first) == study_id(opened(sweep_config(tmp_path / "a")))
 
 
 class TestAnotherConfiguration:
