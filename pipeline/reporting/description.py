@@ -114,6 +114,8 @@ def commands(sweep: Sweep) -> dict[str, str]:
     """How to go on from here: what for, and the command."""
     shown = {"all of it in one HTML file": f"make report STUDY={sweep.name}"}
     if sweep.ranked:
-        shown["the best again, to the same bits"] = f"make rerun RUN={sweep.name}/{sweep.ranked[0].name}"
+        recommended = "" if sweep.conclusion is None else sweep.conclusion.run
+        run = f"{sweep.name}/{recommended or sweep.leader.name}"
+        shown["the best again, to the same bits"] = f"make rerun RUN={run}"
         shown["the best on new seeds"] = f"make confirm STUDY={sweep.name}"
     return shown

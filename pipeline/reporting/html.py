@@ -40,7 +40,8 @@ def render(
         sweep=sweep,
         said=sentences(sweep.conclusion, one_division=sweep.one_division) if sweep.conclusion else [],
         compared=sentences_table(sweep.conclusion) if sweep.conclusion else None,
-        best=sweep.ranked[0] if sweep.ranked else None,
+        best=sweep.leader if sweep.ranked else None,
+        marked=_marked(sweep),
         beside=description.beside(sweep),
         space=description.search_space(sweep),
         begun=time.strftime("%F %H:%M", time.gmtime(sweep.parent.started_at)),
@@ -65,6 +66,13 @@ def render(
         facts=_facts(sweep),
         config=json.dumps(sweep.config, indent=1, ensure_ascii=False),
     )
+
+
+def _marked(sweep: Sweep) -> str:
+    """The run whose row stands out: the recommended one, or without a recommendation the best trial."""
+    if sweep.conclusion is not None:
+        return sweep.conclusion.name
+    return sweep.ranked[0].name if sweep.ranked else ""
 
 
 def with_error(trial: Trial, metric: str) -> str:
@@ -97,10 +105,10 @@ def _tally(sweep: Sweep, moment: str, text: str) -> dict[str, Any]:
 
 
 def _evidence(sweep: Sweep) -> dict[str, Any]:
-    """The full gradient reports of the best trial."""
+    """The full gradient reports of the recommended trial, or of the best."""
     if not sweep.ranked:
         return {}
-    checks = sweep.records[sweep.ranked[0].name].gradient_checks
+    checks = sweep.records[sweep.leader.name].gradient_checks
     return {text: checks[moment] for moment, text in MOMENTS.items() if checks.get(moment)}
 
 

@@ -3,7 +3,7 @@
 import itertools
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -306,7 +306,8 @@ def draw_contours(sweep: Sweep, path: Path) -> Path | None:
             axes.set_visible(False)
         bar = figure.colorbar(surface, ax=grid, label=AXES[sweep.objectives[0]], format="%.3g", ticks=levels[::3])
         bar.ax.minorticks_off()
-        title = "The objective over pairs of searched values, interpolated between trials (dots; the star is the best)"
+        star = "the best" if sweep.conclusion is None else "what is recommended"
+        title = f"The objective over pairs of searched values, interpolated between trials (dots; the star is {star})"
         figure.suptitle(title, x=0.01, ha="left", fontsize=12)
         return save(figure, path)
 
@@ -328,12 +329,19 @@ def _contour(axes: "Axes", sweep: Sweep, pair: tuple[Leaf, Leaf], levels: np.nda
     x, y, z = _surface(points, pair)
     surface = axes.contourf(x, y, z, levels=levels, norm=norm, cmap="viridis_r", extend="both")
     axes.scatter(points[:, 0], points[:, 1], s=9, color=INK, linewidths=0, alpha=0.7, zorder=3)
-    best = sweep.ranked[0].values if sweep.ranked else {}
+    best = _starred(sweep)
     if {leaf.path for leaf in pair} <= best.keys():
         x_best, y_best = (best[leaf.path] for leaf in pair)
         axes.scatter(x_best, y_best, marker="*", s=200, color=ORANGE, edgecolors="white", zorder=4)
     axes.grid(visible=False)
     return surface
+
+
+def _starred(sweep: Sweep) -> Mapping[str, Any]:
+    """The values that are recommended, or without a recommendation those of the best trial."""
+    if sweep.conclusion is not None:
+        return sweep.conclusion.values
+    return sweep.ranked[0].values if sweep.ranked else {}
 
 
 def _surface(points: np.ndarray, pair: tuple[Leaf, Leaf], side: int = 80) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

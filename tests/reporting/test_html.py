@@ -1,6 +1,7 @@
 """The report is one file that says everything, and trusts no name."""
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from pipeline.reporting.description import describe
 from pipeline.reporting.html import ordered, render
 from pipeline.reporting.limits import find_limits
+from pipeline.selection.recommendation import Compared, Estimate, Recommendation
 from tests.reporting.sweeps import THREE, a_sweep, a_trial
 
 PATHS = ("regularization.lambd", "regularization.keep_prob", "model.init.scale")
@@ -117,6 +119,18 @@ def test_every_table_scrolls_in_its_own_box_and_the_trials_fold(page):
 
 def test_the_report_begins_with_the_conclusion(page, sweep):
     assert page.index("Best: <b>trial-0001</b>") < page.index("3 trials on digits") < page.index("<h2>Diagnosis")
+
+
+def test_the_row_that_stands_out_is_the_recommended_trial(sweep):
+    own = Compared("trial-0000", {}, 0.2, 0.01, 16, None, None, None)
+    expected = Estimate(0.2, 0.19, 0.21, 8)
+    found = Recommendation(
+        "dev_cost", "trial-0000", {}, expected, None, None, (), {}, {}, own, own, (own,), "trial-0001", 2, 2
+    )
+    concluded = replace(sweep, conclusion=found)
+    page = render(concluded, [], {}, confirmation="", test_set="")
+    assert re.findall(r'<tr class="best">\s*<td>(.*?)</td>', page) == ["trial-0000"]
+    assert "make rerun RUN=made-up/trial-0000" in page
 
 
 def test_a_dev_figure_of_several_repeats_has_its_standard_error(sweep):

@@ -207,6 +207,18 @@ def concluded():
     return replace(a_sweep(trials), measured=measured, conclusion=conclusion)
 
 
+def test_the_star_between_pairs_of_values_is_what_is_recommended_not_the_luckiest_trial(
+    figures, default_sweep, concluded, tmp_path
+):
+    recommended = dict(zip(PATHS, (0.5, 0.9, 0.2), strict=True))
+    draw_contours(default_sweep, tmp_path / "best.png")
+    found = replace(concluded.conclusion, values=recommended)
+    draw_contours(replace(default_sweep, conclusion=found), tmp_path / "recommended.png")
+    for figure, values in zip(figures, (default_sweep.ranked[0].values, recommended), strict=True):
+        star = figure.axes[0].collections[-1]
+        assert star.get_offsets()[0].tolist() == pytest.approx([values[PATHS[0]], values[PATHS[1]]])
+
+
 def labelled(axes, text):
     """The artist of the legend whose label begins with the text."""
     handles, texts = axes.get_legend_handles_labels()
