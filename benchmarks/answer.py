@@ -21,6 +21,7 @@ from typing import Any
 import hydra
 import numpy as np
 import optuna
+import pandas as pd
 from optuna.trial import TrialState
 
 from pipeline.commands.sweep import baseline
@@ -35,7 +36,7 @@ from pipeline.search.making import make_search
 from pipeline.search.search import Search
 from pipeline.search.space import Space
 from pipeline.selection import race
-from pipeline.selection.blocks import digest_of
+from pipeline.selection.blocks import blocks, digest_of
 from pipeline.selection.recommendation import Recommendation, recommend
 from pipeline.trials.trial import run_trial
 
@@ -53,18 +54,22 @@ class Trainings:
                 entry = json.loads(line)
                 self.known[entry["key"]] = entry
 
-    def fit(self, config: TrialConfig, repeat: int, arrays: TrialArrays) -> dict[str, float]:
-        """dev_cost, infinite if it diverged, and the CPU seconds that it took."""
-        key = f"{digest_of(config)}/{repeat}"
-        if key not in self.known:
+    def fits(self, config: TrialConfig, repeats: Sequence[int], arrays: TrialArrays) -> list[dict[str, float]]:
+        """dev_cost of each repeat, infinite if it diverged, and the CPU seconds that it took."""
+        own = digest_of(config)
+        for block in blocks(config, [repeat for repeat in repeats if f"{own}/{repeat}" not in self.known]):
             began = time.process_time()
-            record = run_trial(replace(config, first_repeat=repeat, repeats=1), arrays)
-            seconds = time.process_time() - began
-            entry = {"key": key, "dev_cost": record.values("dev_cost")[repeat], "seconds": seconds}
-            with self.cache.open("a") as file:
-                file.write(json.dumps(entry) + "\n")
-            self.known[key] = entry
-        return self.known[key]
+            record = run_trial(block.config, arrays)
+            seconds = (time.process_time() - began) / block.config.repeats
+            for repeat, cost in record.values("dev_cost").items():
+                self.keep({"key": f"{own}/{repeat}", "dev_cost": cost, "seconds": seconds})
+        return [self.known[f"{own}/{repeat}"] for repeat in repeats]
+
+    def keep(self, entry: dict[str, Any]) -> None:
+        """Add one training to what is known and to the file."""
+        with self.cache.open("a") as file:
+            file.write(json.dumps(entry) + "\n")
+        self.known[entry["key"]] = entry
 
 
 @dataclass
@@ -79,12 +84,13 @@ class Study:
     fits: int = 0
     seconds: float = 0.0
 
-    def value(self, config: TrialConfig, repeat: int) -> float:
-        """The dev cost of one fit, which counts among those of the study."""
-        ensure(self.prepared, self.config.data, [repeat])
-        found = self.trainings.fit(config, repeat, self.arrays)
-        self.fits, self.seconds = self.fits + 1, self.seconds + found["seconds"]
-        return found["dev_cost"]
+    def values(self, config: TrialConfig, repeats: Sequence[int], *, counted: bool = True) -> list[float]:
+        """The dev cost of each repeat; `counted` among the fits of the study or not."""
+        ensure(self.prepared, self.config.data, repeats)
+        found = self.trainings.fits(config, repeats, self.arrays)
+        if counted:
+            self.fits, self.seconds = self.fits + len(found), self.seconds + sum(each["seconds"] for each in found)
+        return [each["dev_cost"] for each in found]
 
     def config_of(self, entry: race.Entry) -> TrialConfig:
         """The configuration of an entry."""
@@ -94,10 +100,7 @@ class Study:
 
     def mean(self, config: TrialConfig, count: int) -> float:
         """The mean over fresh repeats, which do not count among those of the study."""
-        fits, seconds = self.fits, self.seconds
-        values = [self.value(config, FRESH + number) for number in range(count)]
-        self.fits, self.seconds = fits, seconds
-        return math.fsum(values) / count
+        return math.fsum(self.values(config, range(FRESH, FRESH + count), counted=False)) / count
 
     def search(self) -> list[tuple[race.Entry, list[float]]]:
         """The trials with the values of their repeats."""
@@ -106,7 +109,7 @@ class Study:
         for number in range(self.config.study.trials):
             proposed = search.propose()
             entry = race.Entry(f"trial-{number:04d}", self.space.values(proposed.params))
-            values = [self.value(self.config_of(entry), repeat) for repeat in range(self.config.repeats)]
+            values = self.values(self.config_of(entry), range(self.config.repeats))
             finite = math.isfinite(math.fsum(values))
             state = TrialState.COMPLETE if finite else TrialState.PRUNED
             search.end(number, state, [math.fsum(values) / len(values)] if finite else None)
@@ -117,11 +120,13 @@ class Study:
         """Search and race, as the command does."""
         trials, repeats = self.search(), self.config.repeats
         known = {entry.key: dict(enumerate(values)) for entry, values in trials}
-        known[race.BASELINE] = {repeat: self.value(baseline(self.config), repeat) for repeat in range(repeats)}
+        known[race.BASELINE] = dict(enumerate(self.values(baseline(self.config), range(repeats))))
 
         def train(wanted: Sequence[race.Wanted]) -> None:
-            for fit in wanted:
-                known.setdefault(fit.entry.key, {})[fit.repeat] = self.value(self.config_of(fit.entry), fit.repeat)
+            for entry in {fit.entry.key: fit.entry for fit in wanted}.values():
+                own = [fit.repeat for fit in wanted if fit.entry.key == entry.key]
+                found = self.values(self.config_of(entry), own)
+                known.setdefault(entry.key, {}).update(zip(own, found, strict=True))
 
         entries = [entry for entry, _ in trials]
         outcome = race.settle(race.run(self.space.leaves, entries, known, repeats=repeats), train)
@@ -129,13 +134,33 @@ class Study:
         return recommend(outcome, self.space.leaves, "dev_cost", trial_repeats=repeats)
 
 
-def open_study(data: str, seed: int, store: Path, trainings: Trainings, overrides: Sequence[str]) -> Study:
-    """One study of the data, with `seed` for the sampler and for the division; gradient checks are left out."""
-    source = ["data=file", f"data.path={data}", "data.target=target"] if "." in data else [f"data={data}"]
-    settings = [*source, f"data.split_seed={seed}", f"sampler.seed={seed}", "gradcheck.enabled=false", *overrides]
+def source_of(data: str, folder: Path) -> list[str]:
+    """The overrides that name the data: built in, `wide`, or a file with a column `target`."""
+    if data == "moons":
+        return ["data=moons", "data.noise=0.3", "data.examples=500"]
+    path = wide_table(folder / "wide.csv") if data == "wide" else Path(data)
+    return ["data=file", f"data.path={path}", "data.target=target"] if path.suffix else [f"data={data}"]
+
+
+def wide_table(path: Path) -> Path:
+    """400 rows of 100 random columns, of which five decide on two classes; a tenth of the labels is turned over."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((400, 100))
+    score = X[:, 0] - X[:, 1] + X[:, 2] * X[:, 3] + X[:, 4]
+    target = (score > 0) ^ (rng.random(len(X)) < 0.1)
+    names = [f"x{number}" for number in range(X.shape[1])]
+    pd.DataFrame(X, columns=names).assign(target=target.astype(int)).to_csv(path, index=False)
+    return path
+
+
+def open_study(data: str, seed: int, chosen: argparse.Namespace, trainings: Trainings) -> Study:
+    """One study of the data, with `seed` for its sampler and, unless one is chosen, for its division; no gradient checks."""
+    division = seed if chosen.split is None else chosen.split
+    settings = [*source_of(data, chosen.store), f"data.split_seed={division}", f"sampler.seed={seed}", "gradcheck.enabled=false"]
     with hydra.initialize_config_dir(str(compose.CONF), version_base="1.3"):
-        config = parse(SweepConfig, compose.plain(hydra.compose("sweep", [f"tracking.store={store}", *settings])))
-    prepared = prepare(config.data, store)
+        composed = hydra.compose("sweep", [f"tracking.store={chosen.store}", *settings, *chosen.overrides])
+    config = parse(SweepConfig, compose.plain(composed))
+    prepared = prepare(config.data, chosen.store)
     space = Space(config.search.space, asdict(config.trial))
     return Study(config, space, prepared, load_arrays(prepared.path), trainings)
 
@@ -144,19 +169,21 @@ def measure(data: str, chosen: argparse.Namespace, trainings: Trainings) -> list
     """One row of figures for each study of the data."""
     rows = []
     for seed in range(chosen.first, chosen.first + chosen.seeds):
-        study = open_study(data, seed, chosen.store, trainings, chosen.overrides)
+        study = open_study(data, seed, chosen, trainings)
         found = study.conclude()
         config = parse(TrialConfig, study.space.apply(found.values))
         fresh, base = study.mean(config, chosen.fresh), study.mean(baseline(study.config), chosen.fresh)
         rows.append(
             {
                 "seed": seed,
+                "split": study.config.data.split_seed,
                 "fresh": fresh,
                 "claimed": found.expected.mean,
                 "cost_inside": _inside(fresh, found.expected),
                 "gain_inside": _inside(1 - fresh / base, found.gain),
                 "gain": 1 - fresh / base,
-                "oracle": min([fresh, *(study.mean(other, chosen.fresh) for other in _points(study, chosen.oracle))]),
+                "oracle": min(fresh, oracle(study, chosen.oracle, chosen.fresh)),
+                "values": found.values,
                 "lambd": next((each for each in found.ranges if each.path == "regularization.lambd"), None),
                 "fits": study.fits,
                 "seconds": study.seconds,
@@ -164,6 +191,8 @@ def measure(data: str, chosen: argparse.Namespace, trainings: Trainings) -> list
         )
         shown = {key: f"{value:.4g}" if isinstance(value, float) else value for key, value in rows[-1].items()}
         print(data, json.dumps(shown, default=dataclasses.asdict), flush=True)
+    for row in rows:  # studies of one division have one oracle
+        row["oracle"] = min(other["oracle"] for other in rows if other["split"] == row["split"])
     return rows
 
 
@@ -171,26 +200,25 @@ def _inside(truth: float, estimate: Any) -> bool:
     return bool(estimate is not None and estimate.low is not None and estimate.low <= truth <= estimate.high)
 
 
-def _points(study: Study, count: int) -> list[TrialConfig]:
-    """The best three, on six repeats of their own, of `count` points spread over the space."""
+def oracle(study: Study, count: int, fresh: int) -> float:
+    """The lowest mean over `fresh` repeats among the best three of `count` points; infinite for no points.
+
+    The points are spread over the space. The best twelve on six repeats of their own get twenty more; the best three
+    of these are judged on the same fresh repeats as what the studies recommend.
+    """
     from scipy.stats import qmc
 
     from pipeline.selection.surrogate import decode
 
-    if not count:
-        return []
-    points = qmc.Sobol(len(study.space.leaves), seed=0).random_base2(math.ceil(math.log2(count)))[:count]
-    configs = [
-        parse(
-            TrialConfig,
-            study.space.apply({leaf.path: decode(leaf, u) for leaf, u in zip(study.space.leaves, point, strict=True)}),
-        )
-        for point in points
-    ]
-    fits, seconds = study.fits, study.seconds
-    means = [math.fsum(study.value(config, 2 * FRESH + number) for number in range(6)) for config in configs]
-    study.fits, study.seconds = fits, seconds
-    return [configs[place] for place in np.argsort(means, kind="stable")[:3]]
+    leaves, used = study.space.leaves, 2 * FRESH
+    places = qmc.Sobol(len(leaves), seed=0).random_base2(math.ceil(math.log2(count))) if count else []
+    values = [{leaf.path: decode(leaf, u) for leaf, u in zip(leaves, place, strict=True)} for place in places]
+    left = [parse(TrialConfig, study.space.apply(each)) for each in values]
+    for repeats, kept in ((6, 12), (20, 3)):
+        numbers = range(used, used + repeats)
+        left.sort(key=lambda config: math.fsum(study.values(config, numbers, counted=False)))
+        left, used = left[:kept], numbers.stop
+    return min((study.mean(config, fresh) for config in left), default=math.inf)
 
 
 def summarize(data: str, rows: Sequence[dict[str, Any]]) -> None:
@@ -223,6 +251,7 @@ def main() -> None:
     parser.add_argument("--data", nargs="+", default=["digits"], help="names, or paths of files with a column `target`")
     parser.add_argument("--seeds", type=int, default=10, help="studies of each data set")
     parser.add_argument("--first", type=int, default=0, help="seed of the first")
+    parser.add_argument("--split", type=int, help="one data.split_seed for all; by default each study has its own")
     parser.add_argument("--fresh", type=int, default=100, help="fresh repeats behind each truth")
     parser.add_argument("--oracle", type=int, default=0, help="points of the space among which the oracle looks, too")
     parser.add_argument("--cache", type=Path, default=Path("mlruns/answer/trainings.jsonl"))

@@ -25,7 +25,7 @@ def row_keys(features: "pd.DataFrame", y: Index) -> npt.NDArray[np.uint64]:
     """A 64-bit hash of each row and its class, equal for equal rows: (m,)."""
     import pandas as pd
 
-    table = features.assign(**{"": y})
+    table = pd.concat([features, pd.Series(y, features.index, name="")], axis=1)  # assign warns about wide tables
     return np.asarray(pd.util.hash_pandas_object(table, index=False), dtype=np.uint64)
 
 

@@ -147,3 +147,9 @@ def test_preflight_says_so_for_digits(tmp_path: Path, capsys: pytest.CaptureFixt
     shown = " ".join(capsys.readouterr().out.split())
     assert "data.standardize=pixels treats all pixels of these images alike" in shown
     assert "augmentation=digits helps images" in shown
+
+
+def test_a_wide_table_is_prepared_without_a_warning_of_pandas(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)  # warnings are errors in tests
+    wide = pd.DataFrame(rng.normal(size=(60, 150)), columns=[f"x{k}" for k in range(150)])
+    assert told(tmp_path, wide.assign(y=rng.choice(["no", "yes"], 60)))
