@@ -14,7 +14,7 @@ import json
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,10 @@ from pipeline.search.search import Search
 from pipeline.search.space import Space
 from pipeline.selection import race
 from pipeline.selection.blocks import blocks, digest_of
-from pipeline.selection.recommendation import Recommendation, recommend
+from pipeline.selection.recommendation import Estimate, Recommendation, recommend
 from pipeline.trials.trial import run_trial
+
+LAMBD = "regularization.lambd"
 
 FRESH = 1000
 """Number of the first fresh repeat."""
@@ -154,9 +156,14 @@ def wide_table(path: Path) -> Path:
 
 
 def open_study(data: str, seed: int, chosen: argparse.Namespace, trainings: Trainings) -> Study:
-    """One study of the data, with `seed` for its sampler and, unless one is chosen, for its division; no gradient checks."""
+    """One study of the data: `seed` is its sampler's and, unless one is chosen, its division's; no gradient checks."""
     division = seed if chosen.split is None else chosen.split
-    settings = [*source_of(data, chosen.store), f"data.split_seed={division}", f"sampler.seed={seed}", "gradcheck.enabled=false"]
+    settings = [
+        *source_of(data, chosen.store),
+        f"data.split_seed={division}",
+        f"sampler.seed={seed}",
+        "gradcheck.enabled=false",
+    ]
     with hydra.initialize_config_dir(str(compose.CONF), version_base="1.3"):
         composed = hydra.compose("sweep", [f"tracking.store={chosen.store}", *settings, *chosen.overrides])
     config = parse(SweepConfig, compose.plain(composed))
@@ -179,12 +186,12 @@ def measure(data: str, chosen: argparse.Namespace, trainings: Trainings) -> list
                 "split": study.config.data.split_seed,
                 "fresh": fresh,
                 "claimed": found.expected.mean,
-                "cost_inside": _inside(fresh, found.expected),
-                "gain_inside": _inside(1 - fresh / base, found.gain),
+                "cost_inside": _inside(fresh, found.expected, chosen.fresh),
+                "gain_inside": _inside(1 - fresh / base, found.gain, chosen.fresh),
                 "gain": 1 - fresh / base,
                 "oracle": min(fresh, oracle(study, chosen.oracle, chosen.fresh)),
                 "values": found.values,
-                "lambd": next((each for each in found.ranges if each.path == "regularization.lambd"), None),
+                "lambd": along_lambd(study, found, chosen.ranges),
                 "fits": study.fits,
                 "seconds": study.seconds,
             }
@@ -196,8 +203,37 @@ def measure(data: str, chosen: argparse.Namespace, trainings: Trainings) -> list
     return rows
 
 
-def _inside(truth: float, estimate: Any) -> bool:
-    return bool(estimate is not None and estimate.low is not None and estimate.low <= truth <= estimate.high)
+def _inside(truth: float, estimate: Estimate | None, fresh: int) -> bool:
+    """Whether an interval holds the truth; it is widened by the error of the truth, a mean over `fresh` repeats."""
+    if estimate is None or estimate.mean is None or estimate.low is None or estimate.high is None:
+        return False
+    wider = math.sqrt(1 + estimate.repeats / fresh)
+    low, high = (estimate.mean + wider * (end - estimate.mean) for end in (estimate.low, estimate.high))
+    return low <= truth <= high
+
+
+def along_lambd(study: Study, found: Recommendation, repeats: int) -> dict[str, Any] | None:
+    """The recommended λ, its range, and what λ at the two ends and at 13 places costs, times what is recommended costs.
+
+    The others are held. Costs are means over fresh repeats, the same for all; none are trained for `repeats` = 0.
+    """
+    each = next((each for each in found.ranges if each.path == LAMBD and each.low is not None), None)
+    if each is None or each.low is None or each.high is None:
+        return None
+    kept = {"value": each.value, "low": max(each.low, each.searched[0]), "high": each.high}
+    if repeats:
+        places = np.geomspace(*each.searched, 13).tolist()
+        lambds = [each.value, kept["low"], each.high, *places]
+        configs = [parse(TrialConfig, study.space.apply({**found.values, LAMBD: lambd})) for lambd in lambds]
+        own, *others = (study.mean(config, repeats) for config in configs)
+        ratios = [cost / own for cost in others]
+        outside = [
+            not kept["low"] <= lambd <= each.high
+            for lambd, ratio in zip(places, ratios[2:], strict=True)
+            if ratio >= 1.5
+        ]
+        kept |= {"ends": ratios[:2], "bad_outside": outside}
+    return kept
 
 
 def oracle(study: Study, count: int, fresh: int) -> float:
@@ -233,14 +269,19 @@ def summarize(data: str, rows: Sequence[dict[str, Any]]) -> None:
     for what in ("cost", "gain"):
         share = float(np.mean([row[f"{what}_inside"] for row in rows]))
         print(f"  fresh {what} within its interval: {share:.0%} ± {math.sqrt(share * (1 - share)) * error:.0%}")
-    ranges = [row["lambd"] for row in rows if row["lambd"] is not None and row["lambd"].low is not None]
+    ranges = [row["lambd"] for row in rows if row["lambd"] is not None]
     if len(ranges) > 1:
         pairs = [(a, b) for at, a in enumerate(ranges) for b in ranges[:at]]
-        overlap = np.mean([a.low <= b.high and b.low <= a.high for a, b in pairs])
-        width = np.median([math.log10(each.high / max(each.low, each.searched[0])) for each in ranges])
-        values = [each.value for each in ranges]
+        overlap = np.mean([a["low"] <= b["high"] and b["low"] <= a["high"] for a, b in pairs])
+        width = np.median([math.log10(each["high"] / each["low"]) for each in ranges])
+        values = [each["value"] for each in ranges]
         print(f"  λ {min(values):.2g} to {max(values):.2g}; its ranges overlap in {overlap:.0%} of pairs")
         print(f"  median width of its range: {width:.2f} decades")
+    if any("ends" in each for each in ranges):
+        ends = np.array([ratio for each in ranges for ratio in each["ends"]])
+        outside = [is_outside for each in ranges for is_outside in each["bad_outside"]]
+        print(f"  λ at an end of its range costs ≤ 1.15 × in {np.mean(ends <= 1.15):.0%}, at most {ends.max():.2f} ×")
+        print(f"  values that cost ≥ 1.5 × lie outside in {np.mean(outside or [1]):.0%} of {len(outside)}")
     fits, seconds = (np.mean([row[what] for row in rows]) for what in ("fits", "seconds"))
     print(f"  fits {fits:.0f}, CPU seconds of training {seconds:.1f}")
 
@@ -254,6 +295,7 @@ def main() -> None:
     parser.add_argument("--split", type=int, help="one data.split_seed for all; by default each study has its own")
     parser.add_argument("--fresh", type=int, default=100, help="fresh repeats behind each truth")
     parser.add_argument("--oracle", type=int, default=0, help="points of the space among which the oracle looks, too")
+    parser.add_argument("--ranges", type=int, default=0, help="fresh repeats behind what λ costs along its range")
     parser.add_argument("--cache", type=Path, default=Path("mlruns/answer/trainings.jsonl"))
     parser.add_argument("--store", type=Path, default=Path("mlruns/answer"))
     parser.add_argument("overrides", nargs="*", help="of the sweep's configuration: study.trials=50")

@@ -13,6 +13,8 @@ The order of events, for trials with k repeats each:
    one with the lowest mean over all repeats of the last stage.
 3. The best and the baseline get fresh repeats, which no choice has used: all that is claimed of the best comes from
    these. The proposals of step 1 get the first few of them, for what each part buys.
+4. Each value of the recommended is moved to either end of the range that is predicted to do as well, and trained on the
+   first few of the fresh repeats; this is done twice. So a range is drawn between values that were trained.
 """
 
 import hashlib
@@ -21,6 +23,8 @@ import math
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar, cast
+
+from optuna.distributions import CategoricalDistribution
 
 from pipeline.search.space import Leaf
 from pipeline.selection import parts, surrogate
@@ -34,6 +38,9 @@ Result = TypeVar("Result")
 
 BASELINE = "baseline"
 
+NEAR = 0.02
+"""An end of a range that is this close to the recommended value, as a share of what was searched, is not trained."""
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -43,12 +50,14 @@ class Rule:
     ----------
     stages : how many leaders go on, and how many further repeats these get.
     fresh : repeats of the recommended and of the baseline that no choice used.
-    for_parts : how many of these the proposals for subsets of the parts get.
+    for_parts : how many of these the proposals for subsets of the parts get, and the ends of ranges.
+    rounds : how often the ends of the ranges are trained; the second time where the first has moved them.
     """
 
     stages: tuple[tuple[int, int], ...] = ((6, 2), (3, 4))
     fresh: int = 8
     for_parts: int = 4
+    rounds: int = 2
 
 
 @dataclass(frozen=True)
@@ -94,6 +103,7 @@ class Outcome:
     baseline : None if the study has none.
     entries : all that took part, trials that were trained to their end and proposals.
     proposals : the entries made for subsets of the parts.
+    probes : the recommended with one value moved to an end of its range; they take no part in the choice.
     known : every value that the race looked at.
     fresh : the repeats of the recommended and the baseline that no choice used.
     """
@@ -104,6 +114,7 @@ class Outcome:
     baseline: Entry | None
     entries: tuple[Entry, ...]
     proposals: tuple[Entry, ...]
+    probes: tuple[Entry, ...]
     known: Known
     fresh: tuple[int, ...]
 
@@ -186,9 +197,17 @@ class _Race:
             fresh = range(fresh.stop, fresh.stop + self.rule.fresh)
             recommended = simplest
             yield from self._need([recommended, *bases], fresh)
-        base = bases[0] if bases else None
+        probes = yield from self._probe(recommended, entries, fresh[: self.rule.for_parts])
         return Outcome(
-            recommended, best, simplest, base, tuple(entries), tuple(proposals), self.looked_at, tuple(fresh)
+            recommended=recommended,
+            best=best,
+            simplest=simplest,
+            baseline=bases[0] if bases else None,
+            entries=tuple(entries),
+            proposals=tuple(proposals),
+            probes=tuple(probes),
+            known=self.looked_at,
+            fresh=tuple(fresh),
         )
 
     def _need(self, *groups: Sequence[Entry] | Sequence[int]) -> Steps[None]:
@@ -239,6 +258,19 @@ class _Race:
         """The entries by their mean over the first `used` repeats, ties in the order given."""
         return sorted(entries, key=lambda entry: self._mean(entry, range(used)))
 
+    def _probe(self, recommended: Entry, entries: Sequence[Entry], repeats: Sequence[int]) -> Steps[list[Entry]]:
+        """Train the ends of the ranges, as they are predicted from all that is known by then."""
+        probes: list[Entry] = []
+        if any(leaf.when for leaf in self.leaves):  # a moved value could break the condition
+            return probes
+        for _ in range(self.rule.rounds):
+            process = process_of(self.leaves, [*entries, *probes], self.looked_at)
+            if process is None:
+                return probes
+            probes = _once([*probes, *_ends(process, recommended)])
+            yield from self._need(probes, repeats)
+        return probes
+
     def _simplest(self, best: Entry, entries: Sequence[Entry]) -> Entry:
         """The one with the fewest ingredients, then the strongest, of those that do as well as the best.
 
@@ -263,6 +295,18 @@ class _Race:
             return False
         differences = [ours[r] - theirs[r] for r in both]
         return math.fsum(differences) / len(both) <= float(standard_error(differences))
+
+
+def _ends(process: surrogate.Fitted, recommended: Entry) -> list[Entry]:
+    """The recommended with one value moved to an end of its range, for every end that is not the value itself."""
+    values, made = recommended.values, []
+    for leaf in process.leaves:
+        if leaf.path in values and not isinstance(leaf.distribution, CategoricalDistribution):
+            own = surrogate.place(leaf, values[leaf.path])
+            places = [surrogate.place(leaf, end) for end in surrogate.does_as_well(process, leaf, values)]
+            ends = [surrogate.decode(leaf, place) for place in places if abs(place - own) > NEAR]
+            made += [Entry(f"{recommended.name} with {leaf.path}={end}", {**values, leaf.path: end}) for end in ends]
+    return made
 
 
 def _once(entries: Sequence[Entry]) -> list[Entry]:

@@ -226,7 +226,7 @@ def _parts(outcome: Outcome) -> tuple[dict[str, float], dict[str, float]]:
 def _ranges(outcome: Outcome, leaves: Sequence[Leaf]) -> tuple[Range, ...]:
     values = outcome.recommended.values
     searched = [leaf for leaf in leaves if leaf.path in values]
-    process = process_of(leaves, outcome.entries, outcome.known) if searched else None
+    process = process_of(leaves, [*outcome.entries, *outcome.probes], outcome.known) if searched else None
     if process is None:
         return tuple(Range(leaf.path, values[leaf.path]) for leaf in searched)
     return tuple(_range(process, leaf, values) for leaf in searched)

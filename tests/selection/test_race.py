@@ -79,7 +79,7 @@ def test_leaders_are_compared_on_the_repeats_that_all_of_them_have() -> None:
         b.key: {0: 2.0, 1: 2.0, 2: 2.0, 3: 2.0, 4: 2.0, 5: 2.0},
         c.key: {0: 3.0, 1: 3.0},
     }
-    rule = Rule(stages=((2, 2),), fresh=2, for_parts=0)
+    rule = Rule(stages=((2, 2),), fresh=2, for_parts=0, rounds=0)
     outcome = race.settle(run(LAMBD_ALONE, [a, b, c], known, repeats=2, baseline=False, rule=rule), _nothing_left)
     assert outcome is not None
     assert (outcome.recommended, outcome.fresh) == (b, (4, 5))
@@ -163,3 +163,21 @@ def test_claims_hold_as_often_as_they_say() -> None:
             assert estimate.high is not None
             inside.append(estimate.low < true < estimate.high)
     assert np.mean(inside) > 0.9
+
+
+def test_the_ends_of_the_ranges_are_trained_on_fresh_repeats_and_take_no_part_in_the_choice() -> None:
+    outcome = settle(World(bowl, noise=0.1), drawn(20))
+    assert outcome.probes
+    for probe in outcome.probes:
+        moved = {path for path, value in probe.values.items() if value != outcome.recommended.values[path]}
+        assert len(moved) == 1
+        assert set(outcome.known[probe.key]) == set(outcome.fresh[: Rule().for_parts])
+        assert probe not in outcome.entries
+
+
+def test_a_range_ends_where_trained_values_cost_more() -> None:
+    # Without trainings at its ends the process lets λ reach to 30 in this world, which costs 1.23 times as much.
+    outcome = settle(World(bowl, noise=0.15, seed=2), drawn(24, seed=2))
+    found = recommend(outcome, LEAVES, "dev_cost", trial_repeats=2)
+    values, lambd = outcome.recommended.values, next(each for each in found.ranges if each.path == LAMBD)
+    assert max(bowl({**values, LAMBD: end}) / bowl(values) for end in (lambd.low, lambd.high)) < 1.1

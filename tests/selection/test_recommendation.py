@@ -18,7 +18,7 @@ def test_expected_cost_baseline_and_gain_by_hand() -> None:
     # On repeats 2 and 3: means 2 and 4, so half is gained; the repeats that made the choice count for nothing.
     chosen, base = Entry("trial-0001", {LAMBD: 1.0}), Entry(BASELINE, {})
     known = {chosen.key: {0: 0.1, 1: 0.1, 2: 1.0, 3: 3.0}, base.key: {0: 9.0, 1: 9.0, 2: 3.0, 3: 5.0}}
-    outcome = Outcome(chosen, chosen, chosen, base, (chosen,), (), known, (2, 3))
+    outcome = Outcome(chosen, chosen, chosen, base, (chosen,), (), (), known, (2, 3))
     found = recommend(outcome, LEAVES[:1], "dev_cost", trial_repeats=2)
     assert found.baseline is not None
     assert found.gain is not None
