@@ -145,14 +145,19 @@ def source_of(data: str, folder: Path) -> list[str]:
 
 
 def wide_table(path: Path) -> Path:
-    """400 rows of 100 random columns, of which five decide on two classes; a tenth of the labels is turned over."""
-    rng = np.random.default_rng(0)
-    X = rng.standard_normal((400, 100))
-    score = X[:, 0] - X[:, 1] + X[:, 2] * X[:, 3] + X[:, 4]
-    target = (score > 0) ^ (rng.random(len(X)) < 0.1)
-    names = [f"x{number}" for number in range(X.shape[1])]
-    pd.DataFrame(X, columns=names).assign(target=target.astype(int)).to_csv(path, index=False)
+    """A table of 400 such rows."""
+    X, y = wide_rows(400, 0)
+    X.assign(target=y).to_csv(path, index=False)
     return path
+
+
+def wide_rows(m: int, seed: int) -> tuple[pd.DataFrame, np.ndarray]:
+    """100 random columns, of which five decide on two classes; a tenth of the labels is turned over."""
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((m, 100))
+    score = X[:, 0] - X[:, 1] + X[:, 2] * X[:, 3] + X[:, 4]
+    y = ((score > 0) ^ (rng.random(m) < 0.1)).astype(int)
+    return pd.DataFrame(X, columns=[f"x{number}" for number in range(X.shape[1])]), y
 
 
 def open_study(data: str, seed: int, chosen: argparse.Namespace, trainings: Trainings) -> Study:
