@@ -36,7 +36,7 @@ def test_others_are_compared_with_the_recommended_on_the_repeats_that_both_have(
         b.key: {0: 2.0, 1: 4.0, 2: 6.0},
         base.key: {0: 6.0, 1: 6.0, 2: 6.0, 3: 2.0, 4: 2.0},
     }
-    outcome = Outcome(a, a, b, base, (b, a), (), known, (3, 4))
+    outcome = Outcome(a, a, b, base, (b, a), (), (), known, (3, 4))
     found = recommend(outcome, LEAVES[:1], "dev_cost", trial_repeats=2)
     first, second = found.compared
     assert (first.name, first.repeats, first.behind, first.behind_error) == ("trial-0000", 5, None, None)
