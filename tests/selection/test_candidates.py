@@ -96,7 +96,7 @@ def concluded(fresh: int = 8, value: float = 0.05, *, baseline: bool = True) -> 
     entry, base = Entry("trial-0001", {"regularization.lambd": 1.0}), Entry(BASELINE, {})
     repeats = tuple(range(2, 2 + fresh))
     known = {entry.key: dict.fromkeys(range(2 + fresh), value), base.key: dict.fromkeys(range(2 + fresh), 0.1)}
-    outcome = Outcome(entry, entry, entry, base if baseline else None, (entry,), (), known, repeats)
+    outcome = Outcome(entry, entry, entry, base if baseline else None, (entry,), (), (), known, repeats)
     return recommend(outcome, [], "dev_cost", trial_repeats=2)
 
 
