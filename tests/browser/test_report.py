@@ -1,7 +1,6 @@
 """The report in a browser: a click on a column's name sorts the table, and no window is narrower than the page."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
