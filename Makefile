@@ -58,7 +58,7 @@ pictures: setup ## draw the pictures of docs/course.md anew
 	@$(BIN)/python -m docs.pictures
 
 test: setup ## run the quick tests
-	@$(BIN)/python -m pytest -q -n auto -m "not slow and not oracle and not browser and not postgresql" $(ARGS)
+	@$(BIN)/python -m pytest -q -n auto --dist worksteal -m "not slow and not oracle and not browser and not postgresql" $(ARGS)
 
 test-all: setup extras ## run every test (PyTorch, Dask, PostgreSQL and a browser too)
 	@$(BIN)/python -m pytest -q $(ARGS)

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -22,20 +21,11 @@ ROOT = Path(__file__).resolve().parents[2]
 Refuse = Callable[[Sequence[str]], str]
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tracking store without runs."""
-    store = tmp_path_factory.mktemp("template")
-    Recorder(TrackingConfig(store=str(store)))
-    return store
-
-
 @pytest.fixture
-def refused(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, template: Path
-) -> Refuse:
+def refused(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Refuse:
     """Run a command that must be refused; returns its sentence."""
-    shutil.copytree(template, tmp_path / "mlruns")
+    Recorder(TrackingConfig(store=str(tmp_path / "mlruns")))
+    capsys.readouterr()  # MLflow, imported before it was told to be quiet, may have told of its tables
     monkeypatch.setattr("sys.argv", ["pipeline"])
     monkeypatch.setattr("pipeline.commands.train.advance", lambda *args, **kwargs: pytest.fail("something was trained"))
     monkeypatch.setattr("pipeline.commands.sweep.Coordinator", lambda *args, **kwargs: pytest.fail("a sweep was begun"))

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from pipeline.commands import confirm as command
-from pipeline.commands.sweep import sweep
 from pipeline.config.commands import ConfirmConfig, TrackingConfig
 from pipeline.config.errors import DataError, RecordError
 from pipeline.config.trial import TrialConfig
@@ -20,7 +19,8 @@ from pipeline.selection.candidates import choose
 from pipeline.tracking.archive import Archive
 from pipeline.tracking.found import Found
 from pipeline.trials.trial import failed_record, run_trial
-from tests.conftest import sweep_config
+from tests.conftest import sweep_config, sweep_inline
+from tests.inline import inline
 
 
 def settings(store: Path, **changes: Any) -> ConfirmConfig:
@@ -33,6 +33,11 @@ def confirmation(store: Path) -> tuple[Found, list[Found]]:
     runs = [run for run in archive.below(archive.parent("first").run_id) if run.kind == "confirm"]
     assert len(runs) == 1
     return runs[0], archive.below(runs[0].run_id)
+
+
+@pytest.fixture(autouse=True)
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "open_executor", inline)
 
 
 def no_worker(*_: object) -> None:
@@ -168,7 +173,7 @@ def test_a_raced_study_is_confirmed_on_repeats_that_nothing_used_beside_its_base
     store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = sweep_config(store, "raced")
-    assert sweep(replace(config, repeats=2, study=replace(config.study, race=True, baseline=True))) == 0
+    assert sweep_inline(replace(config, repeats=2, study=replace(config.study, race=True, baseline=True))) == 0
     assert command.confirm(settings(store, study="raced", top=1, seeds=3)) == 0
     archive = Archive(TrackingConfig(store=str(store)))
     (parent,) = [run for run in archive.children("raced") if run.name == "confirm"]

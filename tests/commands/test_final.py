@@ -13,7 +13,6 @@ import pytest
 
 from pipeline.commands import final as command
 from pipeline.commands.report import test_set as report_of_test_set
-from pipeline.commands.sweep import sweep
 from pipeline.config.commands import FinalConfig, TrackingConfig
 from pipeline.config.errors import ConfigError, DataError, RecordError, StudyError, UserError
 from pipeline.config.trial import TrialConfig
@@ -30,7 +29,7 @@ from pipeline.tracking.connection import connect
 from pipeline.tracking.found import Found
 from pipeline.tracking.recorder import Recorder
 from pipeline.tracking.registry import Registered, Registry
-from tests.conftest import sweep_config
+from tests.conftest import sweep_config, sweep_inline
 
 
 def settings(store: Path, study: str | None = "first", **changes: Any) -> FinalConfig:
@@ -96,7 +95,7 @@ def test_what_a_race_recommends_counts_as_confirmed_and_is_tested_by_its_first_n
 ) -> None:
     config = sweep_config(store, "raced")
     study = replace(config.study, race=True, baseline=True)
-    assert sweep(replace(config, repeats=2, study=study)) == 0
+    assert sweep_inline(replace(config, repeats=2, study=study)) == 0
     assert command.final(settings(store, "raced", unconfirmed=False)) == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert "is recommended, with a mean dev cost of" in shown

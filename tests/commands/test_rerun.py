@@ -4,12 +4,11 @@ Trials are trained in this process; the tests under `end_to_end` have workers an
 """
 
 import dataclasses
-import gc
 import json
 import shutil
 import weakref
-from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future
+from collections.abc import Iterator
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -38,26 +37,10 @@ from pipeline.trials.environment import code_version
 from pipeline.trials.kernels import Arithmetic
 from pipeline.trials.record import TrialRecord
 from pipeline.trials.trial import run_trial
+from tests.inline import Inline, inline
 
 STUDY = "moons-0123abcd"
 EXPERIMENT = "pipeline"
-
-
-class Inline(Executor):
-    """Carries a call out at once, in this process."""
-
-    def submit(self, fn: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        try:
-            future.set_result(fn(*arguments, **named))
-        except Exception as error:
-            future.set_exception(error)
-        return future
-
-
-@contextmanager
-def inline(*_: object) -> Iterator[Executor]:
-    yield Inline()
 
 
 @pytest.fixture(autouse=True)
@@ -163,7 +146,6 @@ def test_an_audit_prepares_data_once_and_keeps_no_record_that_it_is_done_with(
     def watched(archive: Archive, run: Found) -> TrialRecord:
         record = load(archive, run)
         loaded.append(weakref.ref(record))
-        gc.collect()
         alive.append(sum(reference() is not None for reference in loaded))
         return record
 

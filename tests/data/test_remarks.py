@@ -14,6 +14,7 @@ from pipeline.data.arrays import load_arrays
 from pipeline.data.prepare import prepare
 from pipeline.data.remarks import of_pixels, of_the_dev_part
 from pipeline.data.summary import summary
+from pipeline.trials.checklist import PreflightReport, Row
 
 
 def table(m: int = 300) -> pd.DataFrame:
@@ -141,8 +142,11 @@ def test_columns_that_look_like_pixels_are_told_what_helps_images(tmp_path: Path
     assert of_pixels(counts, True, augmented=False) == []
 
 
-def test_preflight_says_so_for_digits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    plain = {"model": {"hidden_units": [4]}, "tracking": {"store": str(tmp_path), "code_diff": False}}
+def test_preflight_says_so_for_digits(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "check", lambda *_, **__: PreflightReport([Row("gradients", "good", "")]))
+    plain = {"tracking": {"store": str(tmp_path), "code_diff": False}}
     command.preflight(parse(TrainConfig, plain))
     shown = " ".join(capsys.readouterr().out.split())
     assert "data.standardize=pixels treats all pixels of these images alike" in shown

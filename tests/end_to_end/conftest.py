@@ -1,31 +1,17 @@
 """Sweeps within the test's own process: real trials, a real study and a real tracking store, but no workers."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from pipeline import __main__
 from pipeline.commands import sweep
-from pipeline.config.commands import WorkersConfig
+from pipeline.selection import repetition
 from tests.end_to_end.sweeps import SMALL
-
-
-class Inline(Executor):
-    """Runs each task as it is submitted."""
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
-        future: Future[Any] = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except Exception as error:
-            future.set_exception(error)
-        return future
+from tests.inline import inline
 
 
 @dataclass(frozen=True)
@@ -53,11 +39,8 @@ def shared_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pipeline(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ended]:
     """Run `python -m pipeline …` in this process."""
 
-    @contextmanager
-    def inline(config: WorkersConfig, arrays: Sequence[Path] = ()) -> Iterator[Executor]:
-        yield Inline()
-
     monkeypatch.setattr(sweep, "open_executor", inline)
+    monkeypatch.setattr(repetition, "open_executor", inline)
     monkeypatch.setattr("sys.argv", ["pipeline"])
 
     def run(*arguments: str) -> Ended:

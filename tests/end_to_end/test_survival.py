@@ -20,7 +20,6 @@ from tests.end_to_end.sweeps import (
 )
 
 LONG = ("training.num_epochs=1000000", "training.patience=null", "pruner=none")
-TRIALS = 24
 UNDER_WAY = 6
 """Lines of a journal whose first trial has been asked for, beside the baseline."""
 
@@ -50,9 +49,19 @@ def survive(store: Path, seed: int, kills: int, *overrides: str, counts: tuple[i
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
+def test_a_sweep_whose_coordinator_is_killed_has_each_trial_exactly_once(tmp_path: Path) -> None:
+    with started(tmp_path, "sweep", *SMALL, "study.trials=6") as process:
+        assert wait_for_lines(process, tmp_path, UNDER_WAY)
+        process.kill()
+    ended = run(tmp_path, "sweep", *SMALL, "study.trials=6")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert_whole(tmp_path, 6)
+
+
+@pytest.mark.slow
 def test_a_sweep_killed_several_times_has_each_trial_exactly_once(tmp_path: Path) -> None:
-    survive(tmp_path, 0, 4, f"study.trials={TRIALS}")
-    assert_whole(tmp_path, TRIALS)
+    survive(tmp_path, 0, 4, "study.trials=24")
+    assert_whole(tmp_path, 24)
 
 
 @pytest.mark.slow
@@ -83,7 +92,14 @@ def test_one_two_and_five_workers_and_an_extension_give_the_same_search(tmp_path
     assert searched(tmp_path / "1") == searched(tmp_path / "2") == searched(tmp_path / "5")
 
 
-@pytest.mark.parametrize("signals", [[signal.SIGINT], [signal.SIGTERM], [signal.SIGINT, signal.SIGINT]])
+SIGNALS = [
+    [signal.SIGINT],
+    pytest.param([signal.SIGTERM], marks=pytest.mark.slow),
+    pytest.param([signal.SIGINT, signal.SIGINT], marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize("signals", SIGNALS)
 def test_an_interrupted_sweep_leaves_no_process_and_no_running_run(tmp_path: Path, signals: list[int]) -> None:
     with started(tmp_path, "sweep", *SMALL, *LONG, "study.trials=4") as process:
         assert wait_for_lines(process, tmp_path, UNDER_WAY)
@@ -98,6 +114,7 @@ def test_an_interrupted_sweep_leaves_no_process_and_no_running_run(tmp_path: Pat
     assert [run.info.status for run in runs if run.data.tags["kind"] == "sweep"] == ["KILLED"]
 
 
+@pytest.mark.slow
 def test_an_interrupted_sweep_ends_although_its_workers_are_stopped(tmp_path: Path) -> None:
     with started(tmp_path, "sweep", *SMALL, *LONG, "study.trials=4") as process:
         assert wait_for_lines(process, tmp_path, UNDER_WAY)
@@ -122,6 +139,7 @@ def test_stopped_workers_are_replaced_and_no_trial_is_failed_for_them(tmp_path: 
     assert_whole(tmp_path, 3)
 
 
+@pytest.mark.slow
 def test_a_second_coordinator_is_refused_and_told_who_holds_the_study(tmp_path: Path) -> None:
     with started(tmp_path, "sweep", *SMALL, *LONG, "study.trials=4") as first:
         assert wait_for_lines(first, tmp_path, UNDER_WAY)
@@ -130,6 +148,7 @@ def test_a_second_coordinator_is_refused_and_told_who_holds_the_study(tmp_path: 
     assert f"is held by another coordinator: process {first.pid} on" in second.stderr
 
 
+@pytest.mark.slow
 def test_a_torn_last_line_of_the_study_is_cut_off(tmp_path: Path) -> None:
     assert run(tmp_path, "sweep", *SMALL, "study.trials=4").returncode == 0
     (journal,) = (tmp_path / "studies").glob("*.journal")
@@ -139,6 +158,7 @@ def test_a_torn_last_line_of_the_study_is_cut_off(tmp_path: Path) -> None:
     assert_whole(tmp_path, 6)
 
 
+@pytest.mark.slow
 def test_a_worker_killed_in_the_middle_costs_nothing(tmp_path: Path) -> None:
     overrides = ("study.trials=12", "training.num_epochs=300", "training.patience=null")
     with started(tmp_path, "sweep", *SMALL, *overrides) as process:

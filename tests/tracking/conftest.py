@@ -1,7 +1,6 @@
-"""A tracking store made once, and copied for each test; records as a trial leaves them."""
+"""An empty tracking store, and records as a trial leaves them."""
 
 import dataclasses
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,26 +10,21 @@ import pytest
 from pipeline.config.commands import TrackingConfig
 from pipeline.config.trial import ModelConfig, TrialConfig
 from pipeline.gradcheck.report import GradientReport
+from pipeline.tracking import connection
 from pipeline.tracking.archive import Archive
 from pipeline.tracking.recorder import Recorder
+from pipeline.tracking.store import resolve
 from pipeline.trials.record import TrialRecord
 
 EXPERIMENT = "tests"
 
 
-@pytest.fixture(scope="session")
-def template_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("template")
-    Recorder(TrackingConfig(experiment="unused", store=str(root)))
-    return root
-
-
 @pytest.fixture
-def root(template_store: Path, tmp_path: Path) -> Path:
-    """An `mlruns` folder with an empty store in it."""
+def root(tmp_path: Path) -> Path:
+    """An `mlruns` folder with a store in it."""
     folder = tmp_path / "mlruns"
     folder.mkdir()
-    shutil.copyfile(template_store / "mlflow.db", folder / "mlflow.db")
+    connection._create(resolve(TrackingConfig(store=str(folder))))
     return folder
 
 

@@ -120,12 +120,29 @@ def test_a_library_that_finds_no_memory_is_told_as_such(root: Path) -> None:
     assert "no more memory" in str(connection.explain(error, store.resolve(TrackingConfig(store=str(root)))))
 
 
-def test_the_store_is_made_whole_and_lets_readers_in_while_writing(template_store: Path) -> None:
-    assert not list(template_store.glob(".draft*")) + list(template_store.glob(".ready*"))
-    with closing(sqlite3.connect(template_store / "mlflow.db")) as connection:
+def test_the_store_is_made_whole_and_lets_readers_in_while_writing(root: Path, made_once: Path) -> None:
+    assert root.is_dir()
+    assert not list(made_once.glob(".draft*"))
+    with closing(sqlite3.connect(made_once / "mlflow.db")) as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
+def test_no_other_process_may_open_the_store_while_it_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = []
+    create = connection._create
+
+    def watched(wanted: store.Store) -> None:
+        with (wanted.root / ".store.lock").open("a") as file, pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        held.append(wanted)
+        create(wanted)
+
+    monkeypatch.setattr(connection, "_create", watched)
+    Recorder(TrackingConfig(experiment="tests", store=str(tmp_path)))
+    assert len(held) == 1
+
+
+@pytest.mark.slow
 def test_two_processes_may_start_on_an_empty_folder_at_once(tmp_path: Path) -> None:
     code = (
         "import sys; from pipeline.config.commands import TrackingConfig; "
