@@ -5,7 +5,8 @@ from pathlib import Path
 
 from pipeline.config.commands import TrackingConfig
 from pipeline.reporting.description import describe
-from pipeline.reporting.limits import Finding, diagnose_best, find_limits
+from pipeline.reporting.findings import Finding
+from pipeline.reporting.limits import diagnose_best, find_limits
 from pipeline.reporting.pictures import draw_all
 from pipeline.reporting.results import Sweep, gather
 from pipeline.tracking.archive import Archive

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeline.data.commonest import sentence
-from pipeline.reporting.limits import Finding
+from pipeline.reporting.findings import Finding
 from pipeline.reporting.results import Sweep, Trial, label
 from pipeline.reporting.sentences import sentences, table
 

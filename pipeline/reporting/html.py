@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.reporting import description
-from pipeline.reporting.limits import Finding
+from pipeline.reporting.findings import Finding
 from pipeline.reporting.pictures import CAPTIONS
 from pipeline.reporting.results import Sweep, Trial, label
 from pipeline.reporting.sentences import plus_minus, sentences

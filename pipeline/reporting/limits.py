@@ -5,54 +5,17 @@ Bias comes first and variance once bias is low (deeplearning.ai, course 2, week 
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from optuna.distributions import CategoricalDistribution
 
-from pipeline.reporting.results import TOP, Sweep, label
-from pipeline.search.space import Leaf
+from pipeline.reporting.edges import edges, reached_ends, strength
+from pipeline.reporting.findings import Finding, objective_words, percent, points
+from pipeline.reporting.results import TOP, Sweep
 from pipeline.training.diagnosis import BIAS_REMEDIES, VARIANCE_REMEDIES, Diagnosis, diagnose, lowest_train_error
-
-NEAR_EDGE = 0.05
-"""A value within this share of its range from an end lies at the edge."""
 
 AROUND, LUCKY = 5, 0.75
 """The best dev cost is a dip if it is below this share of the median within so many epochs."""
-
-STRENGTHS = {
-    "regularization.lambd": (+1, "L2"),
-    "regularization.lambd_l1": (+1, "L1"),
-    "regularization.keep_prob": (-1, "dropout"),
-    "regularization.keep_prob_input": (-1, "dropout of inputs"),
-}
-"""Searched values that regularise: in which direction they do it more, and what it is called."""
-
-MOSTLY = 0.9
-"""A value of which so much of the range does as well makes no difference; a wider range would show the same."""
-
-NO_LAMBD = 0.01
-"""A λ up to this does what none does."""
-
-NATURAL_ENDS = {"regularization.keep_prob": 1.0, "regularization.keep_prob_input": 1.0, "regularization.lambd": 0.0}
-"""Ends beyond which there is nothing to search."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing the trials show.
-
-    Attributes
-    ----------
-    claim : what holds, in a sentence.
-    evidence : the trials that show it.
-    advice : what to try; empty when nothing follows.
-    """
-
-    claim: str
-    evidence: str
-    advice: str = ""
 
 
 Look = Callable[["Sweep"], "Finding | Sequence[Finding] | None"]
@@ -63,8 +26,8 @@ def find_limits(sweep: Sweep) -> list[Finding]:
     """Everything the trials show on what limits them, the main limit first; empty before the first trial has ended."""
     if not sweep.ranked:
         return []
-    by_trials: tuple[Look, ...] = (_main_limit, _regularisation, _edges, _epochs, _divergence, _dip, _resolution)
-    by_conclusion: tuple[Look, ...] = (_main_limit, _reached_ends, _epochs, _divergence)
+    by_trials: tuple[Look, ...] = (_main_limit, _regularisation, edges, _epochs, _divergence, _dip, _resolution)
+    by_conclusion: tuple[Look, ...] = (_main_limit, reached_ends, _epochs, _divergence)
     looks = by_trials if sweep.conclusion is None else by_conclusion  # single trials must not contradict many repeats
     found: list[Finding] = []
     for look in looks:
@@ -88,18 +51,18 @@ def diagnose_best(sweep: Sweep) -> Diagnosis:
 def _main_limit(sweep: Sweep) -> Finding:
     """Bias, variance or neither, by the best trial; for bias, whether the network or its regularisation is why."""
     d, best = diagnose_best(sweep), sweep.leader
-    errors = f"{best.name} has train error {_percent(d.train_error)} and dev error {_percent(d.dev_error)}"
-    optimal = f"the optimal error (data.optimal_error) is {_percent(d.optimal_error)}"
+    errors = f"{best.name} has train error {percent(d.train_error)} and dev error {percent(d.dev_error)}"
+    optimal = f"the optimal error (data.optimal_error) is {percent(d.optimal_error)}"
     if d.high_bias:
         return _bias(sweep, d, f"{errors}; {optimal}")
     if d.high_variance:
         return Finding(
             "Variance limits it: the training part is learnt, and what is learnt there does not all carry over.",
-            f"{errors}, a gap of {_points(d.variance)}, above the threshold of {_points(d.threshold)}; {optimal}.",
+            f"{errors}, a gap of {points(d.variance)}, above the threshold of {points(d.threshold)}; {optimal}.",
             f"In this order: {', '.join(VARIANCE_REMEDIES)}.",
         )
     return Finding(
-        f"Neither bias nor variance is high: both are below {_points(d.threshold)}.",
+        f"Neither bias nor variance is high: both are below {points(d.threshold)}.",
         f"{errors}; {optimal}.",
         "Look at the dev examples that are still wrong, or set diagnosis.threshold lower if these errors matter.",
     )
@@ -113,21 +76,21 @@ def _bias(sweep: Sweep, d: Diagnosis, errors: str) -> Finding:
     if lowest - d.optimal_error > d.threshold:
         return Finding(
             "Bias limits it: train error itself is the floor, and no trial gets below it.",
-            f"{errors}; the lowest train error of all {len(runs)} runs is {_percent(lowest)} ({closest.name}).",
+            f"{errors}; the lowest train error of all {len(runs)} runs is {percent(lowest)} ({closest.name}).",
             f"In this order: {', '.join(BIAS_REMEDIES)}; less regularisation alone cannot help.",
         )
     if closest["best_dev_error"] < d.dev_error:
         return Finding(
             "Bias limits the best trial, not the network: another trial fits the training part, and errs less on dev.",
-            f"{errors}; {closest.name} has train error {_percent(lowest)} and dev error "
-            f"{_percent(closest['best_dev_error'])}, though a {_objective(sweep)} of {closest[sweep.metric]:.3g} "
+            f"{errors}; {closest.name} has train error {percent(lowest)} and dev error "
+            f"{percent(closest['best_dev_error'])}, though a {objective_words(sweep)} of {closest[sweep.metric]:.3g} "
             f"against {best[sweep.metric]:.3g}.",
             "Train longer, or search for study.objective=dev_error if errors are what counts.",
         )
     return Finding(
         "It trades bias for variance: the network could learn the training part, but does best on dev when held back.",
-        f"{errors}; {closest.name} reaches train error {_percent(lowest)}, but dev error "
-        f"{_percent(closest['best_dev_error'])}.",
+        f"{errors}; {closest.name} reaches train error {percent(lowest)}, but dev error "
+        f"{percent(closest['best_dev_error'])}.",
         "More data or another architecture (augmentation, for images); regularisation alone has reached its optimum.",
     )
 
@@ -142,116 +105,16 @@ def _regularisation(sweep: Sweep) -> list[Finding]:
             *(run["best_dev_cost"] - run["best_train_cost"] for run in (baseline, best))
         )
         verb = (
-            f"lowers the {_objective(sweep)} by {change:.0%}"
+            f"lowers the {objective_words(sweep)} by {change:.0%}"
             if change > 0
-            else f"does not lower the {_objective(sweep)}"
+            else f"does not lower the {objective_words(sweep)}"
         )
         evidence = f"{before:.3g} without it, {after:.3g} in {best.name}; {gap}."
         found.append(Finding(f"The best configuration found {verb} against no regularisation.", evidence))
     for leaf in sweep.space.leaves:
         if not isinstance(leaf.distribution, CategoricalDistribution) and leaf.path in best.values:
-            found += _strength(sweep, leaf)
+            found += strength(sweep, leaf)
     return found
-
-
-def _strength(sweep: Sweep, leaf: Leaf) -> list[Finding]:
-    """Does more of it still help? The best objective among trials with more, and with less, than the best trial has."""
-    name, best = label(leaf.path), sweep.ranked[0]
-    sign, what = _strength_of(leaf)
-    value = best.values[leaf.path]
-    others = [trial for trial in sweep.ranked[1:] if leaf.path in trial.values]
-    stronger = [trial for trial in others if sign * (trial.values[leaf.path] - value) > 0]
-    weaker = [trial for trial in others if sign * (trial.values[leaf.path] - value) < 0]
-    if not sign or len(stronger) < 2 or _at_edge(leaf, value) == sign:
-        return []  # nothing to say, or the edge of the range says it
-    pruned = [
-        trial
-        for trial in sweep.trials
-        if trial.outcome == "pruned" and leaf.path in trial.values and sign * (trial.values[leaf.path] - value) > 0
-    ]
-    if len(pruned) > len(stronger):
-        return []  # most of those with more of it were not trained to their end
-    word = "Larger" if sign > 0 else "Smaller"
-    unfinished = f", {len(pruned)} more were pruned" if pruned else ""
-    sides = [f"{len(stronger)} trials have more, at best {stronger[0][sweep.metric]:.3g}{unfinished}"]
-    sides += [f"{len(weaker)} have less, at best {weaker[0][sweep.metric]:.3g}"] if weaker else []
-    claim = f"More {what} no longer helps: the best is inside its range, at {name} = {value:.3g}."
-    return [Finding(claim, f"{word} {name} is more: {'; '.join(sides)}; the best itself {best[sweep.metric]:.3g}.")]
-
-
-def _edges(sweep: Sweep) -> list[Finding]:
-    """Searched ranges at whose edge the best trial lies."""
-    found, best = [], sweep.ranked[0]
-    for leaf in sweep.leaves(best):
-        if isinstance(leaf.distribution, CategoricalDistribution):
-            continue
-        side = _at_edge(leaf, best.values[leaf.path])
-        if not side:
-            continue
-        distribution: Any = leaf.distribution
-        end = distribution.high if side > 0 else distribution.low
-        name, value = label(leaf.path), best.values[leaf.path]
-        if any(_is_at(leaf.path, path) and end == natural for path, natural in NATURAL_ENDS.items()):
-            found.append(
-                Finding(f"{name} is not needed here.", f"The best trial has {name} = {value:.3g}, nearly {end:g}.")
-            )
-        else:
-            word, key = ("upper", "high") if side > 0 else ("lower", "low")
-            found.append(
-                Finding(
-                    f"{_hope(leaf, side)}: the best trial lies at the {word} edge of {name}.",
-                    f"{name} = {value:.3g} in {best.name}; the range is {_range(leaf)}.",
-                    _widen(sweep, leaf.path, key),
-                )
-            )
-    return found
-
-
-def _reached_ends(sweep: Sweep) -> list[Finding]:
-    """Ends of searched ranges that do as well as what is recommended, so that beyond them it may be better still."""
-    found = []
-    assert sweep.conclusion is not None
-    leaves = {leaf.path: leaf for leaf in sweep.space.leaves}
-    for each in sweep.conclusion.ranges:
-        for reached, end, key in zip((each.at_low, each.at_high), each.searched, ("low", "high"), strict=False):
-            if not reached or _is_natural(each.path, end) or each.share > MOSTLY:
-                continue
-            side = "upper" if key == "high" else "lower"
-            found.append(
-                Finding(
-                    f"{_hope(leaves[each.path], 1 if key == 'high' else -1)}: {label(each.path)} does as well up to "
-                    f"the {side} end of its range.",
-                    f"{each.low:.2g} to {each.high:.2g} do as well as {each.value:.3g}; the range is "
-                    f"{_range(leaves[each.path])}.",
-                    _widen(sweep, each.path, key),
-                )
-            )
-    return found
-
-
-def _widen(sweep: Sweep, path: str, key: str) -> str:
-    """Advice to move an end of a range, in a study that need not train the trials of this one again."""
-    study = sweep.parent.study
-    return f"Widen it: search.space.{path}.{key}=… study.from={study} (which trains none of its trials again)"
-
-
-def _is_natural(path: str, end: float) -> bool:
-    """Whether there is nothing to search beyond this end: no dropout, or λ so small that it is none."""
-    nothing = _is_at(path, "regularization.lambd") or _is_at(path, "regularization.lambd_l1")
-    return (nothing and end <= NO_LAMBD) or any(_is_at(path, known) and end == at for known, at in NATURAL_ENDS.items())
-
-
-def _strength_of(leaf: Leaf) -> tuple[int, str]:
-    """In which direction a searched value regularises more, and what it is called; 0 when it does not."""
-    return next((known for path, known in STRENGTHS.items() if _is_at(leaf.path, path)), (0, ""))
-
-
-def _hope(leaf: Leaf, side: int) -> str:
-    """What may still help when the best value lies at the edge on this side."""
-    sign, what = _strength_of(leaf)
-    if not sign:
-        return "The optimum may be beyond the range"
-    return f"{'More' if side == sign else 'Less'} {what} may still help"
 
 
 def _epochs(sweep: Sweep) -> Finding | None:
@@ -311,7 +174,7 @@ def _resolution(sweep: Sweep) -> Finding | None:
         return None
     return Finding(
         f"{len(close) + 1} of the best {len(rivals) + 1} cannot be told apart by dev error.",
-        f"With {m:,} dev examples its standard error is {_points(error)}, and they lie within that of {best.name}; "
+        f"With {m:,} dev examples its standard error is {points(error)}, and they lie within that of {best.name}; "
         "the best of many trials is also partly the luckiest.",
         f"make confirm STUDY={sweep.name}",
     )
@@ -321,35 +184,3 @@ def _dev_size(sweep: Sweep) -> int:
     examples = sweep.data.get("examples")
     size = examples.get("dev", 0) if isinstance(examples, dict) else 0
     return size if isinstance(size, int) else 0
-
-
-def _at_edge(leaf: Leaf, value: Any) -> int:
-    """+1 at the upper end of the leaf's range, −1 at the lower, 0 inside."""
-    d: Any = leaf.distribution
-    if d.high <= d.low:
-        return 0
-    low, high, at = (math.log(number) if d.log else float(number) for number in (d.low, d.high, value))
-    place = (at - low) / (high - low)
-    return 1 if place > 1 - NEAR_EDGE else -1 if place < NEAR_EDGE else 0
-
-
-def _is_at(path: str, known: str) -> bool:
-    """Whether a searched path is `known`, or one layer's value of it."""
-    return path == known or (path.startswith(f"{known}.") and path.rsplit(".", 1)[1].isdigit())
-
-
-def _range(leaf: Leaf) -> str:
-    d: Any = leaf.distribution
-    return f"{d.low:g} to {d.high:g}" + (", log" if d.log else "")
-
-
-def _objective(sweep: Sweep) -> str:
-    return sweep.objectives[0].replace("_", " ")
-
-
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.3g} %"
-
-
-def _points(fraction: float) -> str:
-    return f"{100 * fraction:.2g} points"

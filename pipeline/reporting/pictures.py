@@ -20,15 +20,16 @@ CAPTIONS = {
 
 
 def draw_all(sweep: Sweep, folder: Path) -> dict[str, Path]:
-    """Draw what can be drawn of the trials there are; returns the files by name."""
+    """Draw every picture that these trials allow; return the files by name."""
+    from pipeline.reporting import contours, slices
     from pipeline.reporting import search_pictures as search
     from pipeline.reporting import training_pictures as training
 
     painters: dict[str, Callable[[Sweep, Path], Path | None]] = {
         "history": search.draw_history,
         "importance": search.draw_importance,
-        "slices": search.draw_slices,
-        "contours": search.draw_contours,
+        "slices": slices.draw_slices,
+        "contours": contours.draw_contours,
         "pareto-front": search.draw_front,
         "learning-curves": training.draw_curves,
         "bias-variance": training.draw_errors,

@@ -3,7 +3,7 @@
 import itertools
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pipeline.config.errors import RecordError
 from pipeline.tracking import files
@@ -12,9 +12,6 @@ from pipeline.tracking.connection import BY_NAME, NEWEST_FIRST, PARENT, every_ru
 from pipeline.tracking.found import Found, found_of, objective
 from pipeline.tracking.run_files import RunFiles
 from pipeline.trials.record import TrialRecord
-
-if TYPE_CHECKING:
-    pass
 
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
 _HANDLE = re.compile(r"(?P<study>[^']+)/(?P<name>[A-Za-z][A-Za-z0-9_-]*)")

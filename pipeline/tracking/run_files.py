@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pipeline.config.addresses import mask
 from pipeline.config.commands import TrackingConfig
@@ -14,9 +14,6 @@ from pipeline.tracking.found import Found
 from pipeline.tracking.places import MOVED_AT, UPLOADED
 from pipeline.tracking.store import as_folder
 from pipeline.trials.record import TrialRecord
-
-if TYPE_CHECKING:
-    pass
 
 
 class RunFiles(Connected):

@@ -11,16 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 from pipeline.config.addresses import mask, with_driver
 from pipeline.config.commands import TrackingConfig
 from pipeline.config.errors import TrackingError
-
-if TYPE_CHECKING:
-    pass
-
 
 DATABASE_SCHEMES = ("sqlite", "postgresql", "mysql", "mssql")
 SERVER_SCHEMES = ("http", "https")

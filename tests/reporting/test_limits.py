@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.reporting.limits import Finding, find_limits
+from pipeline.reporting.findings import Finding
+from pipeline.reporting.limits import find_limits
 from pipeline.reporting.sentences import sentences, table
 from pipeline.selection.recommendation import Compared, Estimate, Range, Recommendation
 from tests.reporting.sweeps import THREE, a_sweep, a_trial

@@ -11,10 +11,12 @@ import pytest
 from matplotlib import pyplot as plt
 from matplotlib.markers import CARETDOWNBASE
 
-from pipeline.reporting import search_pictures, training_pictures
+from pipeline.reporting import contours, search_pictures, slices, training_pictures
+from pipeline.reporting.contours import draw_contours
 from pipeline.reporting.pictures import CAPTIONS, draw_all
 from pipeline.reporting.results import Measured
-from pipeline.reporting.search_pictures import draw_contours, draw_front, draw_importance, draw_slices
+from pipeline.reporting.search_pictures import draw_front, draw_importance
+from pipeline.reporting.slices import draw_slices
 from pipeline.reporting.training_pictures import draw_curves, draw_errors, saved_share
 from pipeline.selection.recommendation import Compared, Estimate, Range, Recommendation
 from tests.reporting.sweeps import THREE, a_sweep, a_trial
@@ -42,7 +44,7 @@ def figures(monkeypatch):
         kept.append(figure)
         return path
 
-    for module in (search_pictures, training_pictures):
+    for module in (contours, search_pictures, slices, training_pictures):
         monkeypatch.setattr(module, "save", keep)
     return kept
 

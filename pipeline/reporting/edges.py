@@ -1,0 +1,154 @@
+"""Findings on ranges: whether a wider one may be better, and which strengths no longer help."""
+
+import math
+from typing import Any
+
+from optuna.distributions import CategoricalDistribution
+
+from pipeline.reporting.findings import Finding
+from pipeline.reporting.results import Sweep, label
+from pipeline.search.space import Leaf
+
+NEAR_EDGE = 0.05
+"""A value within this share of its range from an end lies at the edge."""
+
+
+STRENGTHS = {
+    "regularization.lambd": (+1, "L2"),
+    "regularization.lambd_l1": (+1, "L1"),
+    "regularization.keep_prob": (-1, "dropout"),
+    "regularization.keep_prob_input": (-1, "dropout of inputs"),
+}
+"""Searched values that regularise: in which direction they do it more, and what it is called."""
+
+
+MOSTLY = 0.9
+"""A value of which so much of the range does as well makes no difference; a wider range would show the same."""
+
+
+NO_LAMBD = 0.01
+"""A λ up to this does what none does."""
+
+
+NATURAL_ENDS = {"regularization.keep_prob": 1.0, "regularization.keep_prob_input": 1.0, "regularization.lambd": 0.0}
+"""Ends beyond which there is nothing to search."""
+
+
+def strength(sweep: Sweep, leaf: Leaf) -> list[Finding]:
+    """Does more of it still help? The best objective among trials with more, and with less, than the best trial has."""
+    name, best = label(leaf.path), sweep.ranked[0]
+    sign, what = _strength_of(leaf)
+    value = best.values[leaf.path]
+    others = [trial for trial in sweep.ranked[1:] if leaf.path in trial.values]
+    stronger = [trial for trial in others if sign * (trial.values[leaf.path] - value) > 0]
+    weaker = [trial for trial in others if sign * (trial.values[leaf.path] - value) < 0]
+    if not sign or len(stronger) < 2 or _at_edge(leaf, value) == sign:
+        return []  # nothing to say, or the edge of the range says it
+    pruned = [
+        trial
+        for trial in sweep.trials
+        if trial.outcome == "pruned" and leaf.path in trial.values and sign * (trial.values[leaf.path] - value) > 0
+    ]
+    if len(pruned) > len(stronger):
+        return []  # most of those with more of it were not trained to their end
+    word = "Larger" if sign > 0 else "Smaller"
+    unfinished = f", {len(pruned)} more were pruned" if pruned else ""
+    sides = [f"{len(stronger)} trials have more, at best {stronger[0][sweep.metric]:.3g}{unfinished}"]
+    sides += [f"{len(weaker)} have less, at best {weaker[0][sweep.metric]:.3g}"] if weaker else []
+    claim = f"More {what} no longer helps: the best is inside its range, at {name} = {value:.3g}."
+    return [Finding(claim, f"{word} {name} is more: {'; '.join(sides)}; the best itself {best[sweep.metric]:.3g}.")]
+
+
+def edges(sweep: Sweep) -> list[Finding]:
+    """Searched ranges at whose edge the best trial lies."""
+    found, best = [], sweep.ranked[0]
+    for leaf in sweep.leaves(best):
+        if isinstance(leaf.distribution, CategoricalDistribution):
+            continue
+        side = _at_edge(leaf, best.values[leaf.path])
+        if not side:
+            continue
+        distribution: Any = leaf.distribution
+        end = distribution.high if side > 0 else distribution.low
+        name, value = label(leaf.path), best.values[leaf.path]
+        if any(_is_at(leaf.path, path) and end == natural for path, natural in NATURAL_ENDS.items()):
+            found.append(
+                Finding(f"{name} is not needed here.", f"The best trial has {name} = {value:.3g}, nearly {end:g}.")
+            )
+        else:
+            word, key = ("upper", "high") if side > 0 else ("lower", "low")
+            found.append(
+                Finding(
+                    f"{_hope(leaf, side)}: the best trial lies at the {word} edge of {name}.",
+                    f"{name} = {value:.3g} in {best.name}; the range is {_range(leaf)}.",
+                    _widen(sweep, leaf.path, key),
+                )
+            )
+    return found
+
+
+def reached_ends(sweep: Sweep) -> list[Finding]:
+    """Ends of searched ranges that do as well as what is recommended, so that beyond them it may be better still."""
+    found = []
+    assert sweep.conclusion is not None
+    leaves = {leaf.path: leaf for leaf in sweep.space.leaves}
+    for each in sweep.conclusion.ranges:
+        for reached, end, key in zip((each.at_low, each.at_high), each.searched, ("low", "high"), strict=False):
+            if not reached or _is_natural(each.path, end) or each.share > MOSTLY:
+                continue
+            side = "upper" if key == "high" else "lower"
+            found.append(
+                Finding(
+                    f"{_hope(leaves[each.path], 1 if key == 'high' else -1)}: {label(each.path)} does as well up to "
+                    f"the {side} end of its range.",
+                    f"{each.low:.2g} to {each.high:.2g} do as well as {each.value:.3g}; the range is "
+                    f"{_range(leaves[each.path])}.",
+                    _widen(sweep, each.path, key),
+                )
+            )
+    return found
+
+
+def _widen(sweep: Sweep, path: str, key: str) -> str:
+    """Advice to move an end of a range, in a study that need not train the trials of this one again."""
+    study = sweep.parent.study
+    return f"Widen it: search.space.{path}.{key}=… study.from={study} (which trains none of its trials again)"
+
+
+def _is_natural(path: str, end: float) -> bool:
+    """Whether there is nothing to search beyond this end: no dropout, or λ so small that it is none."""
+    nothing = _is_at(path, "regularization.lambd") or _is_at(path, "regularization.lambd_l1")
+    return (nothing and end <= NO_LAMBD) or any(_is_at(path, known) and end == at for known, at in NATURAL_ENDS.items())
+
+
+def _strength_of(leaf: Leaf) -> tuple[int, str]:
+    """In which direction a searched value regularises more, and what it is called; 0 when it does not."""
+    return next((known for path, known in STRENGTHS.items() if _is_at(leaf.path, path)), (0, ""))
+
+
+def _hope(leaf: Leaf, side: int) -> str:
+    """What may still help when the best value lies at the edge on this side."""
+    sign, what = _strength_of(leaf)
+    if not sign:
+        return "The optimum may be beyond the range"
+    return f"{'More' if side == sign else 'Less'} {what} may still help"
+
+
+def _at_edge(leaf: Leaf, value: Any) -> int:
+    """+1 at the upper end of the leaf's range, −1 at the lower, 0 inside."""
+    d: Any = leaf.distribution
+    if d.high <= d.low:
+        return 0
+    low, high, at = (math.log(number) if d.log else float(number) for number in (d.low, d.high, value))
+    place = (at - low) / (high - low)
+    return 1 if place > 1 - NEAR_EDGE else -1 if place < NEAR_EDGE else 0
+
+
+def _is_at(path: str, known: str) -> bool:
+    """Whether a searched path is `known`, or one layer's value of it."""
+    return path == known or (path.startswith(f"{known}.") and path.rsplit(".", 1)[1].isdigit())
+
+
+def _range(leaf: Leaf) -> str:
+    d: Any = leaf.distribution
+    return f"{d.low:g} to {d.high:g}" + (", log" if d.log else "")
