@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import rich.progress
@@ -69,7 +70,8 @@ def confirm(config: ConfirmConfig) -> int:
             runs = [candidate.run for candidate in candidates]
             overlap = shared_rows(candidates[0]) if wanted[0].kind == "repeat" else None
             result = conclude(study, measure, numbers, runs, repeated, overlap=overlap)
-            _record(archive, recorder, run_id, result)
+            result = replace(result, looks=_looks(archive, run_id, result))
+            _record(recorder, run_id, result)
         except KeyboardInterrupt:
             _cut_off(archive, recorder, run_id, "KILLED")
             left = len(_missing(archive, run_id, wanted))
@@ -142,19 +144,26 @@ def _cut_off(archive: Archive, recorder: Recorder, run_id: str, status: str) -> 
     recorder.close(run_id, status)
 
 
-def _record(archive: Archive, recorder: Recorder, run_id: str, result: Confirmation) -> None:
-    """Write the result; each new one is the metrics' next step, so that repeating the command writes nothing twice."""
-    digest = hashlib.sha256(json.dumps(result.as_dict()).encode()).hexdigest()
+def _digest(result: Confirmation) -> str:
+    return hashlib.sha256(json.dumps(result.as_dict()).encode()).hexdigest()
+
+
+def _looks(archive: Archive, run_id: str, result: Confirmation) -> int:
+    """How many results this confirmation has shown, this one included; the same result again is no further look."""
     before = archive.find(run_id).tags
-    revision = int(before.get("revision", 0)) + (before.get("result_sha256") != digest)
+    return int(before.get("revision", 0)) + (before.get("result_sha256") != _digest(result))
+
+
+def _record(recorder: Recorder, run_id: str, result: Confirmation) -> None:
+    """Write the result; each new one is the metrics' next step, so that repeating the command writes nothing twice."""
     recorder.write_json(run_id, "confirm.json", result.as_dict() | {"verdict": result.verdict})
     tags = {
         "winner": "" if result.first.broken else result.first.trial,
         "winner_run_id": "" if result.first.broken else result.first.run_id,
         "verdict": result.verdict,
         "repeated": ", ".join(row.trial for row in result.rows),
-        "revision": revision,
-        "result_sha256": digest,
+        "revision": result.looks,
+        "result_sha256": _digest(result),
         NOTE: result.markdown(),
     }
     metrics = {
@@ -164,7 +173,7 @@ def _record(archive: Archive, recorder: Recorder, run_id: str, result: Confirmat
         "mean_dev_error_half_width": result.first.error.half_width,
     }
     finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
-    recorder.annotate(run_id, tags, finite, step=revision)
+    recorder.annotate(run_id, tags, finite, step=result.looks)
     recorder.close(run_id)
 
 

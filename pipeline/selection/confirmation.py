@@ -39,13 +39,20 @@ class Row:
 
 @dataclass(frozen=True)
 class Confirmation:
-    """The configurations, the best first by the mean of `measure` over the seeds."""
+    """The configurations, the best first by the mean of `measure` over the seeds.
+
+    Attributes
+    ----------
+    overlap : dev rows for each training row, for repeats that divide the rows anew; None for new seeds.
+    looks : how many results there were, this one included, each from other seeds or more of them.
+    """
 
     study: str
     measure: str
     seeds: tuple[int, ...]
     rows: tuple[Row, ...]
     overlap: float | None = None
+    looks: int = 1
 
     @property
     def first(self) -> Row:
@@ -90,6 +97,17 @@ class Confirmation:
     @property
     def footnote(self) -> str:
         """What the numbers mean and what they do not."""
+        return self._basis() + self._looked()
+
+    def _looked(self) -> str:
+        if self.looks == 1:
+            return ""
+        return (
+            f" This is look {self.looks} at the results of this confirmation; intervals and p hold for one planned look, "
+            "and a difference that appears after several looks is luck more often than they say."
+        )
+
+    def _basis(self) -> str:
         if self.overlap is not None:
             return (
                 f"Means with {LEVEL:.0%} intervals over {len(self.seeds)} repeats that no choice had used, the same "

@@ -91,6 +91,9 @@ def test_more_seeds_add_to_what_is_there(store: Path, monkeypatch: pytest.Monkey
     run, children = confirmation(store)
     assert len(children) == 6
     assert run.tags["revision"] == "2"
+    assert "look 2" in run.tags["mlflow.note.content"]
+    command.confirm(settings(store, seeds=3))
+    assert confirmation(store)[0].tags["revision"] == "2"  # the same result is no further look
 
 
 def test_interrupted_it_leaves_nothing_running_and_the_same_command_goes_on(

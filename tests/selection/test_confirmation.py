@@ -114,6 +114,12 @@ def test_the_description_names_the_next_step_and_says_what_the_numbers_do_not() 
     assert "not how other examples would" in text
 
 
+def test_a_second_look_is_said_to_be_one() -> None:
+    result = confirmed({"trial-1": 0.05}, {"trial-1": noisy(0.05, 1)})
+    assert "look" not in result.footnote
+    assert "look 2" in dataclasses.replace(result, looks=2).footnote
+
+
 def test_means_stand_with_two_digits_of_their_intervals() -> None:
     # 1, 2, 3 times a scale: half-width 2.484138 times it (t with 2 degrees of freedom)
     shown = {
