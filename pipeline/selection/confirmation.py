@@ -103,8 +103,8 @@ class Confirmation:
         if self.looks == 1:
             return ""
         return (
-            f" This is look {self.looks} at the results of this confirmation; intervals and p hold for one planned look, "
-            "and a difference that appears after several looks is luck more often than they say."
+            f" This is look {self.looks} at the results of this confirmation. Intervals and p hold for one look; a "
+            "difference that appears after several is luck more often than they say."
         )
 
     def _basis(self) -> str:
