@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 Recipe = dict[str, Any]
 LARGEST = 1e150  # the square of a larger number may overflow
 _DATE = re.compile(r"\s*(\d{4}([-/.])\d{1,2}\2\d{1,2}|\d{1,2}([-/.])\d{1,2}\3\d{4})([ T]\d{1,2}:\d{2}\S*)?\s*")
+PERCENTAGE = re.compile(r"[+-]?\d+([.,]\d+)?\s*%")
+_THOUSANDS = re.compile(r"[+-]?\d{1,3}([, '\u00a0]\d{3})+(\.\d+)?|[+-]?\d+(\.\d+)?")
 MISSING = "(missing)"  # the category of a missing text, where missing values are allowed
 
 
@@ -150,9 +152,14 @@ def _learn_column(column: "pd.Series[Any]", train: Index) -> dict[str, Any]:
 
 
 def _too_many(column: dict[str, Any]) -> str:
-    exceptions = not_numbers(column["categories"])
-    but_for = f", which would be numbers but for {', '.join(map(repr, exceptions[:3]))}" if exceptions else ""
-    return f"{column['name']!r} has {len(column['categories']):,}{but_for}"
+    found = [text for text in column["categories"] if text != MISSING]
+    exceptions, but_for = not_numbers(found), ""
+    for what, form in (("percentages", PERCENTAGE), ("numbers with separators", _THOUSANDS)):
+        if found and all(map(form.fullmatch, found)):
+            but_for = f", which are {what} such as {found[-1]!r}: write them as plain numbers"
+    if exceptions:
+        but_for = f", which would be numbers but for {', '.join(map(repr, exceptions[:3]))}"
+    return f"{column['name']!r} has {len(found):,}{but_for}"
 
 
 def not_numbers(texts: Sequence[str]) -> list[str]:

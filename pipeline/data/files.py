@@ -106,7 +106,7 @@ def _csv(stream: IO[bytes], name: str, target: str | None) -> Read:
                 na_values=MISSING_MARKS,
             )
     except UnicodeDecodeError:
-        raise DataError(f"The file {name!r} is not a table of UTF-8 text.") from None
+        raise DataError(f"The file {name!r} is not a table of UTF-8 text; save it as UTF-8.") from None
     except (pd.errors.ParserError, pd.errors.ParserWarning, csv.Error, ValueError) as error:
         reason = " ".join(str(error).split()).removeprefix("Error tokenizing data. C error: ").rstrip(".")
         raise DataError(f"The file {name!r} is not a table: {reason}.") from None

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 from collections import Counter
 from dataclasses import dataclass
 from math import prod
@@ -16,6 +15,7 @@ from pipeline.config.errors import DataError
 from pipeline.config.trial import DataConfig
 from pipeline.data.arrays import Index
 from pipeline.data.encoding import (
+    PERCENTAGE,
     Recipe,
     as_text,
     column_kind,
@@ -41,9 +41,6 @@ from pipeline.data.tables import Source, Table, refuse_duplicates
 
 if TYPE_CHECKING:
     from pipeline.data.split import Split
-
-
-PERCENTAGE = re.compile(r"[+-]?\d+([.,]\d+)?\s*%")
 
 
 @dataclass(frozen=True)
@@ -265,7 +262,10 @@ def _require_classes(classes: list[str], labels: npt.NDArray[np.object_], target
     if len(classes) == 1:
         raise DataError(f"The target {target!r} has one class only, {classes[0]!r}: there is nothing to tell apart.")
     if len(classes) == len(labels):
-        raise DataError(f"The target {target!r} has as many classes as rows ({len(labels):,}): is it an identifier?")
+        raise DataError(
+            f"The target {target!r} has as many classes as rows ({len(labels):,}): is it an identifier, or a number to "
+            "be predicted? Only classes can be."
+        )
 
 
 def _image_shape(features: "pd.DataFrame", config: DataConfig, known: tuple[int, ...] | None) -> tuple[int, ...] | None:

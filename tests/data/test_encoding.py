@@ -1,6 +1,7 @@
 import datetime
 import decimal
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -104,6 +105,18 @@ def test_too_many_distinct_texts_are_refused_with_the_way_out():
     with pytest.raises(DataError, match=r"data\.max_categories=100 .*'id' has 10,000; .*data\.drop=\['id'\]"):
         recipe(frame)
     assert len(feature_names(recipe(frame, max_categories=10_000))) == 10_000
+
+
+@pytest.mark.parametrize(
+    ("texts", "said"),
+    [
+        ([f"{n / 7:.1f}%" for n in range(200)], "'rate' has 200, which are percentages such as '9.9%'"),
+        ([f"{n:,}" for n in range(1000, 1200)], "'rate' has 200, which are numbers with separators such as '1,199'"),
+    ],
+)
+def test_numbers_that_were_written_for_people_are_known_as_such(texts, said):
+    with pytest.raises(DataError, match=re.escape(f"{said}: write them as plain numbers")):
+        recipe(pd.DataFrame({"rate": texts}))
 
 
 def test_all_columns_of_too_many_texts_are_named_at_once_with_what_spoils_their_numbers():

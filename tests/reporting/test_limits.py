@@ -64,6 +64,13 @@ def test_bias_that_no_run_escapes_names_the_lowest_train_error_of_all():
     assert finding.advice.startswith("In this order: a bigger network, training longer, another architecture")
 
 
+def test_the_lowest_train_error_of_all_is_over_the_epochs_as_the_diagnosis_has_it():
+    trials = [a_trial(n, {PATH: 1.0 + n}, 0.4, train=0.1 + 0.01 * n, dev=0.13) for n in range(3)]
+    trials[1].run.metrics["avoidable_bias"] = 0.05  # an epoch after the kept one fitted the training part better
+    evidence = find_limits(a_sweep(trials))[0].evidence
+    assert "the lowest train error of all 3 runs is 5 % (trial-0001)" in evidence
+
+
 def test_an_optimum_inside_the_range_says_that_more_regularisation_no_longer_helps():
     findings = find_limits(a_sweep(spread(1.0)))
     assert "More L2 no longer helps: the best is inside its range, at λ = 1." in claims(findings)
