@@ -58,6 +58,10 @@ class Cluster(Served):
             self._client = self._connect(CONNECT_S)
         except (OSError, ValueError) as error:
             raise ConfigError(f"workers.address must be a Dask scheduler's, but {address}: {error}.") from None
+        except Exception as error:
+            if lacks_code(error):
+                raise ConfigError(without_code(error)) from None
+            raise
         for worker, found in self._client.run(current).items():
             require(arithmetic, f"the Dask worker {worker}", found)
 
@@ -76,7 +80,9 @@ class Cluster(Served):
             raise WorkersGone(f"{error} Nothing is lost: the same command continues.") from None
         except KilledWorker as error:
             raise LostWorker(f"several Dask workers died, {error.last_worker.address} last", own=True) from None
-        except (Exception, CancelledError):  # asyncio's is no Exception
+        except (Exception, CancelledError) as error:  # asyncio's is no Exception
+            if lacks_code(error):
+                raise WorkersGone(f"{without_code(error)} Nothing is lost: the same command continues.") from None
             if future is not None and future.status == "error":
                 raise  # the call's own
             self._replace(client)
@@ -130,6 +136,19 @@ class Cluster(Served):
                     f"the Dask scheduler at {self._address} is gone, and none answered for {self._patience:g} s "
                     f"(workers.patience): {error}. Nothing is lost: the same command continues."
                 ) from None
+
+
+def lacks_code(error: BaseException) -> bool:
+    """Whether a worker or the scheduler cannot import what it was sent, which Dask tells in one of two ways."""
+    return any(words in str(error) for words in ("No module named", "deserialization of the task graph"))
+
+
+def without_code(error: BaseException) -> str:
+    """A sentence on what a cluster must be able to import."""
+    return (
+        "workers.address must be of a cluster whose scheduler and workers can import this project (start them with its "
+        f"folder in PYTHONPATH, or install it there), but they cannot: {str(error).split('. ')[0]}."
+    )
 
 
 class ArraysAway(Exception):

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -29,10 +29,10 @@ class Cluster:
         self.scheduler: subprocess.Popen[bytes] | None = None
         self.workers: list[subprocess.Popen[bytes]] = []
 
-    def start(self, threads: int = 1, **variables: str) -> None:
+    def start(self, threads: int = 1, *, scheduled_with: Mapping[str, str] | None = None, **variables: str) -> None:
         """Start a scheduler and three workers, which do not share the coordinator's working directory."""
         port = self.address.rsplit(":", 1)[1]
-        self.scheduler = self._dask("scheduler", "--host", "127.0.0.1", "--port", port)
+        self.scheduler = self._dask("scheduler", "--host", "127.0.0.1", "--port", port, **(scheduled_with or {}))
         options = ("--nthreads", str(threads), "--no-nanny", "--host", "127.0.0.1")
         self.workers = [self._dask("worker", self.address, *options, **variables) for _ in range(3)]
         with distributed.Client(self.address, timeout="60s") as client:
@@ -77,6 +77,25 @@ def test_a_sweep_on_a_cluster_survives_a_killed_worker(tmp_path: Path, cluster: 
     assert "11 identical" in again.stdout, again.stdout + again.stderr
     assert run(tmp_path / "here", "sweep", *SMALL, "study.trials=10").returncode == 0
     assert searched(tmp_path / "here") == searched(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("whose", ["workers", "scheduler"])
+def test_a_cluster_that_cannot_import_the_project_fails_no_trial(tmp_path: Path, cluster: Cluster, whose: str) -> None:
+    without = {"PYTHONPATH": ""}
+    cluster.start(**without) if whose == "workers" else cluster.start(scheduled_with=without)
+    dask = ("workers=dask", f"workers.address={cluster.address}", "workers.count=3", "study.trials=2")
+    ended = run(tmp_path, "sweep", *SMALL, *dask)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("error: workers.address must be of a cluster whose scheduler and workers can import")
+    assert ended.stderr.count("\n") == 1
+    assert "failed." not in ended.stdout
+    cluster.kill()
+    cluster.start()
+    again = run(tmp_path, "sweep", *SMALL, *dask)
+    assert again.returncode == 0, again.stderr
+    assert "0 failed." in again.stdout
+    assert_whole(tmp_path, 2)
 
 
 @pytest.mark.slow
