@@ -4,7 +4,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,11 +26,12 @@ def command(store: Path, name: str, *overrides: str) -> list[str]:
     return [sys.executable, "-m", "pipeline", name, f"tracking.store={store}", *plain, *overrides]
 
 
-def run(store: Path, name: str, *overrides: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-    """Run a command of the pipeline to its end."""
-    return subprocess.run(
-        command(store, name, *overrides), cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False
-    )
+def run(
+    store: Path, name: str, *overrides: str, timeout: float = 120, prefix: Sequence[str] = ()
+) -> subprocess.CompletedProcess[str]:
+    """Run a command of the pipeline to its end, after the words of `prefix`, such as `env` with variables."""
+    words = [*prefix, *command(store, name, *overrides)]
+    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False)
 
 
 @contextmanager

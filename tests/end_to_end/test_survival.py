@@ -4,6 +4,7 @@ import os
 import random
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,35 @@ def test_one_two_and_five_workers_and_an_extension_give_the_same_search(tmp_path
             ended = run(tmp_path / str(count), "sweep", *SMALL, trials, f"workers.count={count}", "pruner=hyperband")
             assert ended.returncode == 0, ended.stdout + ended.stderr
     assert searched(tmp_path / "1") == searched(tmp_path / "2") == searched(tmp_path / "5")
+
+
+@pytest.mark.slow
+def test_another_hash_seed_gives_the_same_study_and_conclusion(tmp_path: Path) -> None:
+    wanted = ("study.trials=6", "study.race=true", "repeats=2", "training.num_epochs=5")
+    told = []
+    for seed in ("1", "2"):
+        ended = run(tmp_path / seed, "sweep", *SMALL, *wanted, prefix=("env", f"PYTHONHASHSEED={seed}"))
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        told.append(ended.stdout[ended.stdout.rindex("Study ") : ended.stdout.index("Next:")])
+    assert told[0] == told[1]
+    assert searched(tmp_path / "1") == searched(tmp_path / "2")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system does not enforce the limit")
+def test_a_trial_that_exhausts_its_workers_address_space_fails_and_harms_no_other(tmp_path: Path) -> None:
+    sizes = "{choices: {small: [8], huge: [20000, 20000], middle: [16]}}"  # huge: 1.6 GB of parameters
+    space = ("~search.space.regularization", "~search.space.model.init", f"+search.space.model.hidden_units={sizes}")
+    wanted = ("data=breast_cancer", "training.num_epochs=5", "sampler=grid", "study.trials=3")
+    limited = ("env", "OPENBLAS_NUM_THREADS=1", "bash", "-c", 'ulimit -v 1200000; exec "$@"', "bash")
+    ended = run(tmp_path, "sweep", *wanted, *space, prefix=limited)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "3 of 3 trials done, 0 stopped early by the pruner or diverged, 1 failed." in ended.stdout
+    outcomes = {
+        run.data.params["model.hidden_units"]: run.data.tags["outcome"]
+        for run in assert_whole(tmp_path, 3).of_kind("trial")
+    }
+    assert outcomes == {"[8]": "completed", "[16]": "completed", "[20000, 20000]": "failed"}
 
 
 SIGNALS = [

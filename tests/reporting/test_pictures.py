@@ -11,14 +11,16 @@ import pytest
 from matplotlib import pyplot as plt
 from matplotlib.markers import CARETDOWNBASE
 
-from pipeline.reporting import contours, search_pictures, slices, training_pictures
+from pipeline.reporting import contours, layers_picture, search_pictures, slices, style, training_pictures
 from pipeline.reporting.contours import draw_contours
+from pipeline.reporting.layers_picture import draw_layers
 from pipeline.reporting.pictures import CAPTIONS, draw_all
 from pipeline.reporting.results import Measured
 from pipeline.reporting.search_pictures import draw_front, draw_importance
 from pipeline.reporting.slices import draw_slices
-from pipeline.reporting.training_pictures import draw_curves, draw_errors, saved_share
+from pipeline.reporting.training_pictures import draw_curves, draw_errors, draw_pruning, saved_share
 from pipeline.selection.recommendation import Compared, Estimate, Range, Recommendation
+from pipeline.trials.record import TrialRecord
 from tests.reporting.sweeps import THREE, a_sweep, a_trial
 
 PATHS = ("regularization.lambd", "regularization.keep_prob", "model.init.scale")
@@ -44,7 +46,7 @@ def figures(monkeypatch):
         kept.append(figure)
         return path
 
-    for module in (contours, search_pictures, slices, training_pictures):
+    for module in (contours, layers_picture, search_pictures, slices, style, training_pictures):
         monkeypatch.setattr(module, "save", keep)
     return kept
 
@@ -96,7 +98,12 @@ def test_a_single_pruned_trial_is_enough_for_the_pictures_that_can_show_it(tmp_p
     assert set(drawn) == {"history", "slices", "bias-variance", "pruning"}
 
 
-def test_choices_and_values_that_only_some_trials_have_are_drawn(tmp_path):
+def ended(axes):
+    """Where the marks of trials that ran to their end are."""
+    return labelled(axes, "ran to its end").lines[0].get_xdata().tolist()
+
+
+def test_choices_stand_by_name_and_a_conditional_value_has_only_the_trials_that_have_it(figures, tmp_path):
     space = {
         "training": {
             "optimizer": {"choices": ["momentum", "adam"]},
@@ -114,28 +121,97 @@ def test_choices_and_values_that_only_some_trials_have_are_drawn(tmp_path):
         }
         values |= {"training.momentum": 0.9 - 0.01 * n} if n % 2 == 0 else {}
         trials.append(a_trial(n, values, 0.1 + 0.01 * n))
-    sweep = a_sweep(trials, space=space)
-    assert size(draw_slices(sweep, tmp_path / "slices.png"))[0] > 1000
-    assert draw_importance(sweep, tmp_path / "importance.png") is not None
+    draw_slices(a_sweep(trials, space=space), tmp_path / "slices.png")
+    shown = {axes.get_xlabel(): axes for axes in figures[0].axes}
+    assert [text.get_text() for text in shown["optimizer"].get_xticklabels()] == ["momentum", "adam"]
+    assert [text.get_text() for text in shown["hidden_units"].get_xticklabels()] == ["small", "default"]
+    assert ended(shown["optimizer"]) == [0, 1] * 4
+    assert ended(shown["hidden_units"]) == [0] * 4 + [1] * 4
+    assert ended(shown["momentum"]) == pytest.approx([0.9, 0.88, 0.86, 0.84])
+    assert shown["learning_rate (log scale)"].get_xscale() == "log"
 
 
-def test_several_objectives_get_their_pareto_front(tmp_path):
+def test_the_importance_has_a_bar_for_each_value_and_the_longest_for_the_one_that_decides(figures, tmp_path):
+    rng = np.random.default_rng(0)
+    trials = [
+        a_trial(n, dict(zip(PATHS, (0.01 * 2**n, *rng.uniform(0.5, 1, 2)), strict=True)), 0.1 + 0.05 * n)
+        for n in range(11)
+    ]
+    sweep = a_sweep(trials, space=THREE)
+    draw_importance(sweep, tmp_path / "importance.png")
+    (axes,) = figures[0].axes
+    names = [text.get_text() for text in axes.get_yticklabels()]
+    widths = dict(zip(names, (bar.get_width() for bar in axes.patches), strict=True))
+    assert widths == pytest.approx(sweep.importances)
+    assert max(widths, key=widths.get) == "λ"
+    assert sum(widths.values()) == pytest.approx(1)
+
+
+def test_the_pareto_front_has_the_trials_that_no_other_beats(figures, tmp_path):
+    costs = [0.1, 0.3, 0.2, 0.15]  # with 100, 101, 102 and 103 parameters
+    trials = [a_trial(n, three_values(n), cost) for n, cost in enumerate(reversed(costs))]
+    draw_front(a_sweep(trials, space=THREE, study={"objective": ["dev_cost", "parameters"]}), tmp_path / "front.png")
+    (axes,) = figures[0].axes
+    shown = {group.get_label(): group.get_offsets().tolist() for group in axes.collections}
+    assert shown["Trial"] == [pytest.approx([0.2, 101]), pytest.approx([0.3, 102])]
+    assert shown["Best Trial"] == [pytest.approx([0.1, 103]), pytest.approx([0.15, 100])]
+
+
+def test_a_study_of_one_objective_has_no_pareto_front(tmp_path):
     trials = [a_trial(n, three_values(n), 0.1 + 0.01 * n) for n in range(6)]
-    sweep = a_sweep(trials, space=THREE, study={"objective": ["dev_cost", "parameters"]})
-    assert draw_front(sweep, tmp_path / "front.png") is not None
     assert draw_front(a_sweep(trials, space=THREE), tmp_path / "none.png") is None
 
 
-def test_trials_that_are_all_alike_are_drawn(tmp_path):
+def test_trials_that_are_all_alike_have_one_place_and_no_contours(figures, tmp_path):
     trials = [a_trial(n, dict.fromkeys(PATHS, 1.0), 0.1) for n in range(6)]
     sweep = a_sweep(trials, space=THREE)
-    assert draw_slices(sweep, tmp_path / "slices.png") is not None
+    draw_slices(sweep, tmp_path / "slices.png")
+    assert [set(ended(axes)) for axes in figures[0].axes] == [{1.0}] * 3
     assert draw_contours(sweep, tmp_path / "contours.png") is None
 
 
-def test_trials_on_one_line_of_the_search_space_are_drawn(tmp_path):
-    trials = [a_trial(n, three_values(n), 0.1 + 0.01 * n) for n in range(6)]
-    assert draw_contours(a_sweep(trials, space=THREE), tmp_path / "contours.png") is not None
+def test_contours_have_a_panel_for_each_pair_with_the_trials_as_dots_and_a_star_at_the_best(figures, tmp_path):
+    trials = [a_trial(n, three_values(n), 0.1 + 0.01 * abs(n - 2)) for n in range(6)]  # they lie on one line
+    draw_contours(a_sweep(trials, space=THREE), tmp_path / "contours.png")
+    panels = [axes for axes in figures[0].axes if axes.get_xlabel()]
+    pairs = [(0, 1), (0, 2), (1, 2)]
+    assert len(panels) == len(pairs)
+    for axes, (a, b) in zip(panels, pairs, strict=True):
+        *_, dots, star = axes.collections
+        places = [[list(t.values.values())[i] for i in (a, b)] for t in trials]
+        assert dots.get_offsets().tolist() == [pytest.approx(place) for place in places]
+        assert star.get_offsets().tolist() == [pytest.approx(places[2])]
+
+
+def test_the_pruning_has_a_bar_for_each_trial_as_high_as_its_epochs(figures, tmp_path):
+    ends = [("completed", 150), ("pruned", 15), ("early_stopped", 60)]
+    trials = [
+        a_trial(n, {PATHS[0]: 1.0 + n}, 0.1, outcome=outcome, epochs=epochs) for n, (outcome, epochs) in enumerate(ends)
+    ]
+    draw_pruning(a_sweep(trials), tmp_path / "pruning.png")
+    (axes,) = figures[0].axes
+    bars = {group.get_label(): [(bar.get_center()[0], bar.get_height()) for bar in group] for group in axes.containers}
+    assert bars == {"completed (1)": [(0, 150)], "pruned (1)": [(1, 15)], "early stopped (1)": [(2, 60)]}
+    assert axes.get_title(loc="left").startswith("50% of 450 epochs saved")
+
+
+def test_the_layers_are_drawn_at_the_initial_values_and_at_the_best_epoch(figures, tmp_path):
+    curves = {
+        f"{name}_norm_{layer}": np.array([1.0, 10.0, 100.0]) * factor * layer
+        for factor, name in enumerate(("weight", "activation", "gradient"), start=1)
+        for layer in (1, 2)
+    }
+    draw_layers(TrialRecord({}, curves=curves, summary={"best_epoch": 1.0}), tmp_path / "layers.png")
+    for factor, axes in enumerate(figures[0].axes, start=1):
+        lines = {line.get_label(): list(line.get_ydata()) for line in axes.lines}
+        assert lines == {"initial values": [factor, 2 * factor], "best epoch, 1": [10 * factor, 20 * factor]}
+        assert axes.get_yscale() == "log"
+
+
+def test_layers_whose_weights_are_all_zero_are_drawn_on_a_linear_scale(figures, tmp_path):
+    curves = {f"{name}_norm_1": np.zeros(2) for name in ("weight", "activation", "gradient")}
+    draw_layers(TrialRecord({}, curves=curves, summary={"best_epoch": 0.0}), tmp_path / "layers.png")
+    assert [axes.get_yscale() for axes in figures[0].axes] == ["linear"] * 3
 
 
 def test_the_saved_share_counts_epochs_not_trained_against_the_longest_training():

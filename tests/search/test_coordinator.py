@@ -263,6 +263,18 @@ class TestEnds:
         assert min(values[:-6]) <= min(values[-6:])
         assert min(values[-7:]) < min(values[:-7], default=float("inf"))
 
+    def test_no_improvement_is_told_by_number_not_by_arrival(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ends = set()
+        for slots in (1, 2, 5):
+            for seed in range(3):  # of the order in which trials end
+                sweep = Sweep(tmp_path / f"{slots}-{seed}", monkeypatch, seed=seed)
+                stopped = sweep.run(200, stall=6, lag=4, slots=slots).stopped
+                ends.add((stopped, len(sweep.states())))
+        assert len(ends) == 1
+        assert ends.pop()[0] == "the last 6 finished trials brought no improvement"
+
     def test_an_equal_value_is_no_improvement(self) -> None:
         def ended(*values: float | None) -> list[optuna.trial.FrozenTrial]:
             states = {None: TrialState.FAIL}

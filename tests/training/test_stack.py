@@ -27,7 +27,7 @@ def make_fit(seed: int, output: str = "softmax", m: int = M, rate: float = 0.05,
     y[[0, -1]] = classes - 1
     as_it_is = Normalization(np.zeros(N_X), np.zeros(N_X), np.ones(N_X))
     settings = {"dtype": "float32", "optimizer": "momentum", "activation": "relu", "keep": (1.0, 1.0), "lambd": 0.7}
-    s = settings | {"weighted": False} | changes
+    s = settings | {"weighted": False, "decay": "none", "decay_rate": 0.0} | changes
     architecture = Architecture((N_X, 16, 8, classes if classes > 2 else 1), (str(s["activation"]),) * 2, output)
     regularization = Regularization(m=m, lambd=s["lambd"], lambd_l1=s["lambd"] / 3, keep_prob=s["keep"])
     weights = balanced_weights(y[:m], classes) if s["weighted"] else None
@@ -35,7 +35,7 @@ def make_fit(seed: int, output: str = "softmax", m: int = M, rate: float = 0.05,
         Network(architecture, regularization, dtype=s["dtype"], max_batch=64, class_weights=weights),
         Examples(X, y, np.arange(m), as_it_is, s["dtype"]),
         Examples(X, y, np.arange(m, m + 20), as_it_is, s["dtype"]),
-        Optimizer(str(s["optimizer"]), learning_rate=rate),
+        Optimizer(str(s["optimizer"]), learning_rate=rate, decay=str(s["decay"]), decay_rate=s["decay_rate"]),
         batch_size=64,
         num_epochs=50,
         stopper=EarlyStopping(),
@@ -67,6 +67,7 @@ CASES: dict[str, dict[str, object]] = {
     "class weights": {"weighted": True},
     "class weights, sigmoid output": {"weighted": True, "output": "sigmoid", "dtype": "float64"},
     "adam in float64": {"optimizer": "adam", "dtype": "float64", "activation": "sigmoid"},
+    "decay": {"decay": "exponential", "decay_rate": 0.5},
     "no penalty": {"lambd": 0.0, "optimizer": "rmsprop", "rate": 0.001, "activation": "leaky_relu"},
 }
 
