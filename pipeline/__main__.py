@@ -1,4 +1,4 @@
-"""`python -m pipeline <command> [overrides]`: finds the command; what goes wrong becomes a sentence and an exit code.
+"""`python -m pipeline <command> [overrides]`: finds the command, and turns errors into a sentence and an exit code.
 
 Worker processes import this module's package again, so nothing heavy is imported here.
 """
@@ -23,7 +23,7 @@ COMMANDS = {
 
 
 def main(arguments: list[str]) -> int:
-    """Run one command; the exit code is 0 only when it did what it was asked."""
+    """Run one command; the exit code is 0 only on success."""
     if sys.platform == "win32":
         print(
             "error: this needs Linux or macOS, or WSL on Windows, whose file locks and signals it uses.",

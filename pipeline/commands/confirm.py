@@ -1,4 +1,4 @@
-"""`make confirm`: train a study's best configurations again on new seeds, so that a lucky trial is not crowned."""
+"""`make confirm`: train a study's best configurations again on new seeds, so that luck does not decide."""
 
 import hashlib
 import json
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def confirm(config: ConfirmConfig) -> int:
-    """Train what is missing of top × seeds, then judge; 0 when every training is there."""
+    """Train the missing ones of top × seeds, then compare; return 0 when none is missing."""
     tracking = config.tracking
     store = Path(tracking.store)
     archive = Archive(tracking)
@@ -85,9 +85,9 @@ def confirm(config: ConfirmConfig) -> int:
 
 
 def chosen(archive: Archive, parent: Found, children: Sequence[Found], measure: str, top: int) -> list[Found]:
-    """The runs whose configurations are repeated: what the sweep recommends, the best trials, and the baseline.
+    """Return the runs to repeat: the recommended configuration, the best trials, and the baseline.
 
-    A study without repeats has its best trials alone.
+    For a study without repeats, only its best trials.
     """
     trials = ranked(archive, parent.study, measure)[:top]
     if trials[0].params.get("repeats", "1") == "1":
@@ -99,7 +99,7 @@ def chosen(archive: Archive, parent: Found, children: Sequence[Found], measure: 
 
 
 def shared_rows(candidate: Candidate) -> float:
-    """Dev rows for each training row, by which repeats that divide the rows anew overlap; 0 with one division."""
+    """Return the ratio of dev to training rows, which measures how much divisions overlap; 0 with one division."""
     if is_fixed(candidate.config.data):
         return 0.0
     examples = candidate.record.data["examples"]
@@ -137,7 +137,7 @@ def _train(
 
 
 def _cut_off(archive: Archive, recorder: Recorder, run_id: str, status: str) -> None:
-    """Leave no run behind that looks as if it were still running."""
+    """Mark the confirmation's run as KILLED if it is still RUNNING."""
     for run in archive.below(run_id):
         if run.status == "RUNNING":
             recorder.close(run.run_id, status)
@@ -155,7 +155,7 @@ def _looks(archive: Archive, run_id: str, result: Confirmation) -> int:
 
 
 def _record(recorder: Recorder, run_id: str, result: Confirmation) -> None:
-    """Write the result; each new one is the metrics' next step, so that repeating the command writes nothing twice."""
+    """Write the result as the metrics' next step; an unchanged result is not written again."""
     recorder.write_json(run_id, "confirm.json", result.as_dict() | {"verdict": result.verdict})
     tags = {
         "winner": "" if result.first.broken else result.first.trial,

@@ -25,7 +25,7 @@ from pipeline.tracking.recorder import NOTE, Recorder
 from pipeline.tracking.registry import Registered, Registry, plain_tags
 
 MOST_CLASSES = 20
-"""With more, the confusion matrix is too wide for a terminal; the picture and the JSON file have it."""
+"""Most classes of a confusion matrix that the terminal shows; larger ones are in the picture and the JSON file."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def final(config: FinalConfig) -> int:
-    """Evaluate and register; 0 when all that was asked for has been done."""
+    """Evaluate and register; return 0 when both were done, or only what was asked for."""
     tracking = config.tracking
     store = Path(tracking.store)
     archive, recorder = Archive(tracking), Recorder(tracking)
@@ -67,7 +67,7 @@ def final(config: FinalConfig) -> int:
 
 
 def only_study(archive: Archive) -> str:
-    """The store's one study: of several, the one whose test set is to be opened must be named.
+    """Return the store's only study; if there are several, the user must name one.
 
     Raises
     ------
@@ -101,7 +101,7 @@ def model_name(given: str | None, config: TrialConfig) -> str:
 
 
 def ship(finalist: Finalist, registry: Registry, name: str) -> Registered:
-    """Register the classifier under its trial's run; nothing that is known of the test set goes in."""
+    """Register the classifier under its trial's run, without any result on the test set."""
     classifier, candidate = finalist.winner.classifier, finalist.candidate
     tags: dict[str, Any] = {
         "study": finalist.study,
@@ -122,7 +122,7 @@ def ship(finalist: Finalist, registry: Registry, name: str) -> Registered:
 
 
 def _link(opened: Opened, model: Registered, registry: Registry, recorder: Recorder) -> None:
-    """Name the model on the test's page and the test's result with the model, after the champion has been decided."""
+    """Link the model and the test result to each other, once the champion is decided."""
     note = f"{opened.markdown()}\n\nModel: {model.link}; {model.reason}."
     recorder.annotate(opened.run_id, {"model": model.address, NOTE: note})
     result = {"test_error": opened.result.error.value, "test_run_id": opened.run_id}

@@ -59,7 +59,7 @@ def predict(config: PredictConfig) -> int:
 
 
 def remarks(recipe: Recipe, table: "pd.DataFrame", model: str) -> list[str]:
-    """What the model did not know of the rows, by column: categories it has never seen, and values it filled in."""
+    """Return sentences on categories that the model never saw and on missing values that it filled in, by column."""
     said = []
     if unknown := unseen(recipe, table):
         said.append(f"Categories that {model} was not trained on, taken as none of its own: {by_column(unknown)}.")
@@ -70,7 +70,7 @@ def remarks(recipe: Recipe, table: "pd.DataFrame", model: str) -> list[str]:
 
 
 def is_formula(label: str) -> bool:
-    """Whether a spreadsheet would take a text for a formula; a number is none."""
+    """Return whether a spreadsheet would read the text as a formula; numbers are harmless."""
     return label.startswith(("=", "+", "-", "@", "\t", "\r")) and not _is_number(label)
 
 
@@ -101,7 +101,7 @@ def _given(config: PredictConfig) -> tuple[str, Path, str]:
 
 
 def write(answer: "pd.DataFrame", target: str) -> None:
-    """Write the table in one step, so that a crash leaves no half of it.
+    """Write the table in one step, so that a crash leaves no partial file.
 
     Raises
     ------
@@ -123,5 +123,5 @@ def write(answer: "pd.DataFrame", target: str) -> None:
         reason = error.strerror or error
         raise UserError(f"output must be a file that can be written, but {target} is not: {reason}.") from None
     finally:
-        with suppress(OSError):  # where there is no such folder, there is no draft either
+        with suppress(OSError):  # without the folder there is no draft either
             draft.unlink()

@@ -1,4 +1,4 @@
-"""`make preflight`: check gradients, descent, memory and dropout before a sweep, and track what was found."""
+"""`make preflight`: check gradients, descent, capacity and dropout before a sweep, and track the result."""
 
 import tempfile
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def preflight(config: TrainConfig) -> int:
-    """Run every check on the configuration; 0 if all of them passed.
+    """Run every check on the configuration; return 0 if all passed.
 
     Raises
     ------
@@ -60,7 +60,7 @@ def preflight(config: TrainConfig) -> int:
 
 
 def write(report: PreflightReport, folder: Path) -> list[Path]:
-    """Write the table, and the figure of error against ε if it was asked for."""
+    """Write the table, and the figure of error against ε if the configuration asks for it; return the files."""
     table = folder / "preflight.txt"
     table.write_text(report.table(), encoding="utf-8")
     if report.epsilon_sweep is None:

@@ -24,9 +24,9 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def remove(config: RemoveConfig) -> int:
-    """Remove what there is of the study, after asking; 0 when it is gone, 1 when the answer was no.
+    """Remove everything of the study, after asking; return 0 when it is gone, 1 when the answer was no.
 
-    The study's own journal goes last, so that the same command continues one that was cut off.
+    The study's journal is removed last, so that an interrupted removal can be repeated.
 
     Raises
     ------
@@ -44,7 +44,7 @@ def remove(config: RemoveConfig) -> int:
         files = _files(Path(config.tracking.store), name)
         kept_study = "://" in (config.storage or "") or journal.is_file()
         if not (runs or files or kept_study):
-            raise StudyError(f"There is nothing of a study {name} in {archive.store.shown}.")
+            raise StudyError(f"There is no study {name} in {archive.store.shown}.")
         size = _size([*folders(archive, runs), *files, journal])
         if not config.yes and not _asked(f"Remove study {name}: {len(runs)} runs, {size / 1e6:.1f} MB? [y/N] "):
             return 1
@@ -55,32 +55,32 @@ def remove(config: RemoveConfig) -> int:
     console.print(f"Study {name} is removed: {len(runs)} runs, {size / 1e6:.1f} MB.")
     if stay:
         console.print(f"Kept: {', '.join(run.handle if run.kind == 'trial' else run.name for run in stay)}, because")
-        console.print("openings of a test set stay recorded, and so do trials that a registered model came from.")
+        console.print("openings of a test set stay recorded, and registered models need their trials.")
     return 0
 
 
 def _check_storage(config: RemoveConfig, recorded: Iterable[str]) -> None:
-    """Refuse to leave a study behind in a database that was not named."""
+    """Refuse if the study is kept in a database that the command was not given."""
     for storage in recorded:
         if storage != "null" and config.storage is None:
             raise ConfigError(f"storage must name where the study is kept ({storage}), but is null.")
 
 
 def _files(store: Path, name: str) -> list[Path]:
-    """What else a study has in the local folder: outbox, report, exports, and the lock of its confirmation."""
+    """Return a study's other local files: outbox, report, exports, and the lock of its confirmation."""
     found = [store / "outbox" / name, store / "reports" / f"{name}.html", store / "studies" / f"{name}.confirm.lock"]
     found += [path for kind in ("trial", "baseline") for path in store.glob(f"exports/{name}-{kind}*")]
     return [path for path in found if path.exists()]
 
 
 def _size(paths: Iterable[Path]) -> int:
-    """Bytes of the files and of all files below the folders."""
+    """Return the size in bytes of the files and of everything in the folders."""
     return sum(file.stat().st_size for path in paths for file in (path, *path.rglob("*")) if file.is_file())
 
 
 def _asked(question: str) -> bool:
     if not sys.stdin.isatty():
-        raise ConfigError("yes must be true (ARGS=yes=true) where nobody can be asked, but is false.")
+        raise ConfigError("yes must be true (ARGS=yes=true) when there is no terminal to ask on, but is false.")
     return input(question).strip().lower() in ("y", "yes")
 
 
@@ -93,4 +93,4 @@ def _remove_study(sweep: SweepConfig, name: str, journal: Path) -> None:
         journal.unlink(missing_ok=True)
         journal.with_name(f"{name}.lock").unlink(missing_ok=True)
     else:
-        console.print(f"The journal {journal} may hold other studies too and is left.")
+        console.print(f"The journal {journal} may hold other studies too, so it is kept.")

@@ -60,18 +60,18 @@ def report(config: ReportConfig) -> int:
 
 
 def confirmation(archive: Archive, sweep: Sweep) -> str:
-    """What speaks for the choice: a confirmation, the race's own fresh repeats, or nothing but its place."""
+    """Return the evidence for the choice: a confirmation, the race's fresh repeats, or only its rank."""
     for run in archive.children(sweep.name, "confirm"):
         if run.tags.get("verdict"):
             return f"Confirmed on new seeds: {run.tags['verdict']}"
     if sweep.conclusion is not None:
         fresh = len(sweep.conclusion.fresh)
-        return f"What is claimed rests on {fresh} repeats that no choice used; make confirm adds more."
-    return "The best is unconfirmed: it may owe its place to luck (make confirm trains the best again on new seeds)."
+        return f"The claim rests on {fresh} repeats that no choice used; make confirm adds more."
+    return "The best is unconfirmed and may have been lucky (make confirm trains the best again on new seeds)."
 
 
 def test_set(archive: Archive, sweep: Sweep) -> str:
-    """Whether anybody has looked at the test set of these data, and what they saw."""
+    """Return a sentence on whether the test set of these data was opened, and with which result."""
     examples = sweep.data.get("examples") or {}
     if sweep.config["data"]["test"] == "none" or not examples.get("test", 1):
         return "There is no test set: the data were split without one."

@@ -26,7 +26,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def rerun(config: RerunConfig) -> int:
-    """Rerun one run, or all of a study; 0 only if every one is identical (or, if accepted, within tolerance).
+    """Rerun one run, or all of a study; return 0 only if all are identical (or within tolerance, if accepted).
 
     Raises
     ------
@@ -60,9 +60,9 @@ def rerun(config: RerunConfig) -> int:
 
 
 def audit(config: RerunConfig) -> int:
-    """Replay the study's search without training, and say whether it is the one on record; 0 if it is.
+    """Replay the study's search without training, and compare it with the record; return 0 if they agree.
 
-    With run=all, a study whose search cannot be replayed is no failure: its trials still can.
+    With run=all, a search that cannot be replayed is no failure, since its trials still can.
     """
     logging.getLogger("optuna").setLevel(logging.WARNING)
     archive = Archive(config.tracking)
@@ -82,7 +82,7 @@ def audit(config: RerunConfig) -> int:
 def conclude(
     config: RerunConfig, repetition: Repetition, code: dict[str, Any], recorder: Recorder | None
 ) -> Comparison | None:
-    """Compare, say and record how a run was repeated; None if it could not be."""
+    """Compare a run with its repetition, print and record the verdict; return None if it was not repeated."""
     original, repeated, prepared = repetition.original, repetition.record, repetition.prepared
     if original is None or repeated is None or prepared is None:
         console.print(f"{repetition.name} {repetition.trouble}")
@@ -92,7 +92,7 @@ def conclude(
     if comparison.verdict == "identical":
         console.print(f"{original.name}: {comparison.sentence}")
     else:
-        why = f"{repetition.obstacle}, so its bits cannot be had here.\n" if repetition.obstacle else ""
+        why = f"{repetition.obstacle}, so its bits cannot be reproduced here.\n" if repetition.obstacle else ""
         console.print(f"{original.name}: {why}{comparison.table()}")
     if recorder is not None:
         write(recorder, original, repeated, comparison)
@@ -100,7 +100,7 @@ def conclude(
 
 
 def say_differences(record: TrialRecord, here: dict[str, Any]) -> None:
-    """Say first how the environment and the code differ from the record's, since that may be why the bits do."""
+    """Print how environment and code differ from the record's, which may explain different bits."""
     for what, lines in (
         ("The environment differs from the record's", environment_differences(record.environment, here)),
         ("The code differs from the record's", code_differences(record.environment.get("code") or {}, here["code"])),

@@ -18,7 +18,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def runs(config: RunsConfig) -> int:
-    """Print the studies, the trials of the one named or else of the latest, and single runs."""
+    """Print the studies, the trials of one study (by default the latest), and single runs."""
     tracking = config.tracking
     archive = Archive(tracking)
     studies, _ = archive.page("tags.kind = 'sweep'", config.count)
@@ -56,7 +56,7 @@ def _list_single(archive: Archive, count: int) -> None:
 
 
 def columns_of_a_run() -> list[str]:
-    """Names of the columns that every run has."""
+    """Return the names of the columns that every run has."""
     return ["run", "outcome", "dev cost", "dev error"]
 
 

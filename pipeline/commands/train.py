@@ -31,7 +31,7 @@ from pipeline.trials.trial import Segment, WrongGradient, advance
 
 SHOWN = ("best_dev_cost", "best_dev_error", "best_train_error", "best_epoch")
 REPORT_S = 2.0
-"""Seconds between two looks at a long run's curves in the UI."""
+"""Seconds between two updates of a long run's curves in the UI."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def compare(runs: Sequence[tuple[list[str], list[Any]]]) -> None:
-    """Print the runs of a grid side by side, each under the command-line values that not all have."""
+    """Print the runs of a grid side by side, each named by the command-line values in which they differ."""
     common = set[str].intersection(*(set(given) for given, _ in runs))
     rows = [[" ".join(text for text in given if text not in common), *results] for given, results in runs]
     console.print()
@@ -115,7 +115,7 @@ def _carry_out(trial: TrialConfig, prepared: PreparedData, recorder: Recorder, r
 
 
 def _is_unequal(record: TrialRecord) -> bool:
-    """Whether some class is so rare that the dev error says little about it."""
+    """Return whether some class is so rare that the dev error says little about it."""
     found = always_commonest(record.data)
     return found is not None and found[1] < UNEQUAL and "best_balanced_error" in record.summary
 

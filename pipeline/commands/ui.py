@@ -22,7 +22,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def ui(config: UiConfig) -> int:
-    """Serve until interrupted; on a tracking server, say where its UI is.
+    """Serve until interrupted; for a tracking server, print where its UI is.
 
     Raises
     ------
@@ -38,17 +38,17 @@ def ui(config: UiConfig) -> int:
     _refuse_taken(config.port)
     console.print(f"MLflow UI: http://{HOST}:{config.port}{path}   (Ctrl-C stops it)")
     command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(config.port), "--workers", "1"]
-    # The address goes by the environment, because it may hold a password and command lines can be seen by others.
+    # In the environment, because it may hold a password and other users can see command lines.
     environment = os.environ | {
         "MLFLOW_BACKEND_STORE_URI": recorder.store.uri,
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }
     sys.stdout.flush()
-    return os.execve(sys.executable, command, environment)  # the server takes this process's place, and its signals
+    return os.execve(sys.executable, command, environment)  # the server replaces this process, so it gets its signals
 
 
 def offer_views(tracking: TrackingConfig, recorder: Recorder) -> str:
-    """Save views of the run list for the sweeps there are; returns the page of the view of all runs."""
+    """Save a view of the run list for each sweep; return the path of the view of all runs."""
     archive = Archive(tracking)
     for key, value in views_of(archive.studies()).items():
         recorder.save_view(key, value)

@@ -1,1 +1,1 @@
-"""What a user can set: the typed schema, its validation, and the errors; a leaf that every other part may use."""
+"""What a user can set: the typed schema, its validation, and the errors; it imports no other part."""

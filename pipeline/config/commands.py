@@ -27,10 +27,10 @@ class TrackingConfig(Strict):
 
 @dataclass
 class StudyConfig(Strict):
-    """What a sweep is asked to do, and when it ends."""
+    """What a sweep does, and when it ends."""
 
     name: str | None = None  # null: <data>-<8 hex digits of the configuration's digest>
-    trials: Count = 24  # in all, those of earlier calls included
+    trials: Count = 24  # in total, including those of earlier calls
     minutes: Positive | None = None  # a budget of time for this call
     objective: Objective | list[Objective] = "dev_cost"  # several: a Pareto front, without pruning
     fresh: bool = False  # start <name>-2, -3, … instead of continuing
@@ -39,11 +39,17 @@ class StudyConfig(Strict):
     enqueue: list[dict[str, Any]] = field(default_factory=list)  # configurations to try first, as in search.space
     baseline: bool = True  # beside the trials, one run without regularisation
     max_failures: Count = 3  # failed trials in a row that stop the sweep
-    race: bool = True  # after the trials, further repeats of the leaders and a recommendation; one objective alone
-    prefer: Literal["best", "simplest"] = "best"  # simplest: recommend the fewest ingredients that do as well
+    race: bool = (
+        True  # after the trials, train the leaders on further repeats and recommend one; needs a single objective
+    )
+    prefer: Literal["best", "simplest"] = (
+        "best"  # simplest: recommend the configuration with the fewest parts that does as well
+    )
     stall: Count | None = None  # finished trials without improvement that stop the sweep; null: never
-    from_: str | None = None  # an earlier study whose trials in this one's space are taken over without training
-    lag: Annotated[int, Ge(0)] | None = 4  # trials before it that a proposal does not know; null: does not repeat
+    from_: str | None = None  # an earlier study whose trials are reused if they lie in this one's space
+    lag: Annotated[int, Ge(0)] | None = (
+        4  # each proposal ignores the results of this many trials before it; null: the search does not repeat
+    )
 
 
 @dataclass
@@ -80,7 +86,7 @@ class WorkersConfig(Strict):
     count: Count = 2  # local processes; on a cluster: trials under way at once
     backend: Literal["processes", "dask"] = "processes"  # on this machine, or a Dask cluster
     address: str | None = None  # of the Dask scheduler
-    patience: Positive = 60.0  # seconds after which a worker that gives no sign of life is replaced
+    patience: Positive = 60.0  # seconds of silence after which a worker is replaced
     queued: Annotated[int, Ge(0)] = 1  # trials that wait at each worker, so that it need not wait for the coordinator
 
 
@@ -93,7 +99,7 @@ class TrainConfig(TrialConfig):
 
     @property
     def trial(self) -> TrialConfig:
-        """The part that is the trial's, its monitor resolved."""
+        """The trial's part of the configuration, its monitor resolved."""
         trial = TrialConfig(**{field.name: getattr(self, field.name) for field in fields(TrialConfig)})
         if trial.training.monitor == "auto":
             trial.training = replace(trial.training, monitor=self.measure)
@@ -101,7 +107,7 @@ class TrainConfig(TrialConfig):
 
     @property
     def measure(self) -> DevMeasure:
-        """What decides on the best epoch if the configuration leaves it open."""
+        """What decides on the best epoch if the configuration does not say."""
         return "dev_cost"
 
 
@@ -125,15 +131,15 @@ class SweepConfig(TrainConfig):
 
 @dataclass
 class RerunConfig(Strict):
-    """`make rerun`: which record, and what counts as the same."""
+    """`make rerun`: which record, and which differences are accepted."""
 
     run: Annotated[str, Len(1)] = (
         "best"  # a run id, <study>/trial-0007, best, all, search, models:/<name>@<alias>, or an exported folder
     )
     study: str | None = None  # for best, all and search; null: the latest sweep
-    accept: Literal["identical", "tolerance"] = "identical"  # what exits with 0
+    accept: Literal["identical", "tolerance"] = "identical"  # verdicts that exit with 0
     rtol: Positive = 1e-6  # the largest relative difference that counts as within tolerance
-    changed_data: bool = False  # rerun although the data's digest is another
+    changed_data: bool = False  # rerun although the data's digest has changed
     allow_path: bool = False  # read the data file that a foreign record names
     track: bool = True  # record the rerun
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
@@ -162,8 +168,8 @@ class RunsConfig(Strict):
     """`make runs`."""
 
     study: str | None = None  # null: all studies, and the trials of the latest
-    count: Count = 50  # of runs on a page
-    page: Count = 1  # of the study's runs, in the order of their names
+    count: Count = 50  # runs on a page
+    page: Count = 1  # number of the page; runs are sorted by name
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
 
@@ -173,7 +179,7 @@ class ConfirmConfig(Strict):
 
     study: str | None = None  # null: the latest sweep
     top: Count = 5  # how many of the best configurations
-    seeds: Annotated[int, Ge(2)] = 10  # new seeds for each
+    seeds: Annotated[int, Ge(2)] = 10  # new seeds for each configuration
     allow_path: bool = False  # read the data file that a study from elsewhere names
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     workers: WorkersConfig = field(default_factory=WorkersConfig)
@@ -181,12 +187,12 @@ class ConfirmConfig(Strict):
 
 @dataclass
 class FinalConfig(Strict):
-    """`make final`: whose test, and what to register."""
+    """`make final`: which study's test set to open, and what to register."""
 
-    study: str | None = None  # null: the store's only study; of several one must be named
+    study: str | None = None  # null: the store's only study; required if there are several
     evaluate: bool = True  # false: leave the test set alone and only register the model
     force: bool = False  # open a test set again that was opened before
-    unconfirmed: bool = False  # open it although nothing was confirmed
+    unconfirmed: bool = False  # open the test set although nothing was confirmed
     allow_path: bool = False  # read the data file that a study from elsewhere names
     register: bool = True  # register the model
     model: str | None = None  # name of the registered model; null: <data>-classifier
@@ -216,7 +222,7 @@ class ExportConfig(Strict):
 
 @dataclass
 class RemoveConfig(Strict):
-    """`make remove`: which study; what is recorded of opened test sets stays."""
+    """`make remove`: which study; records of opened test sets are kept."""
 
     study: str | None = None  # must be named
     storage: str | None = None  # as study.storage of the sweep, where it was given

@@ -1,4 +1,4 @@
-"""What can go wrong because of the user or the surroundings; each is one sentence, shown without a traceback.
+"""Errors that the user or the surroundings cause; each is one sentence, shown without a traceback.
 
     UserError
     ├── ConfigError     a configuration value, by field, rule and value
@@ -7,7 +7,7 @@
     ├── TrackingError   a tracking store that cannot be reached, read or written
     └── RecordError     a recorded run that is missing, damaged, foreign or hostile
 
-Code in `pipeline.nn` and `pipeline.training` raises plain `ValueError`: there the caller is a programmer.
+Code in `pipeline.nn` and `pipeline.training` raises plain `ValueError`, because its callers are programmers.
 """
 
 import errno
@@ -16,7 +16,7 @@ from pipeline.config.text import printable
 
 
 class UserError(Exception):
-    """A mistake or a trouble outside the program; the message is one sentence for the person at the terminal."""
+    """A user's mistake or an external failure; the message is one sentence for the person at the terminal."""
 
     def __init__(self, message: str = ""):
         super().__init__(printable(message))
@@ -39,14 +39,14 @@ class TrackingError(UserError):
 
 
 class RecordError(UserError):
-    """A record is missing, damaged, or asks for what a record may not."""
+    """A record is missing, damaged, or holds something that records must not hold."""
 
 
 _REFUSED = ("can't start new thread", "failed to map segment", "cannot allocate memory")
 
 
 def exhaustion(error: BaseException) -> str:
-    """A sentence if the system refused memory, a thread or a process; empty for any other error."""
+    """Return a sentence if the system refused memory, a thread or a process; empty for any other error."""
     refused = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
     if not refused and not any(words in str(error).lower() for words in _REFUSED):
         return ""

@@ -1,4 +1,4 @@
-"""What each field of the schema means: the comment beside it in the source, which `--help` prints."""
+"""Reads what each field of the schema means from the comment beside it in the source; `--help` prints it."""
 
 import ast
 import inspect
@@ -9,7 +9,7 @@ from pipeline.config.trial import Strict
 
 
 def sentences(schema: type[Strict]) -> dict[str, str]:
-    """The comment of each field of a section, inherited ones too: on the field's own lines, or on those above it."""
+    """Return the comment of each field of a section, inherited fields included: on the field's lines or above them."""
     found: dict[str, str] = {}
     for base in reversed(schema.__mro__[:-1]):
         found |= _own(base)

@@ -2,7 +2,7 @@
 
 Every field carries its rule in its type (`Annotated[float, Ge(0)]`), so that `pipeline.config.validation` can check a
 value from YAML, the command line or a record and name the field, the rule and the value. The defaults here are
-those of the files under `conf/`; a test holds the two equal.
+those of the files under `conf/`; a test compares the two.
 """
 
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ def spelled(field: str) -> str:
 
 @dataclass
 class Strict:
-    """Base of every section: an unknown name and a value of another type are refused, never coerced."""
+    """Base of every section: unknown names and values of another type are refused, never coerced."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {
         "extra": "forbid",
@@ -45,21 +45,23 @@ class DataConfig(Strict):
     path: str | None = None  # of the user's file, for source=file
     target: str | None = None  # name of the target column (file, openml)
     version: int | str = "active"  # OpenML version of the data set
-    given: str | None = None  # a second file that dev and test are drawn from; `path` is then training data only
+    given: str | None = None  # a second file for dev and test; `path` then holds training data only
     split_seed: Seed = 0  # governs the split and the folds, and nothing else
     train: Annotated[float, Gt(0), Lt(1)] | None = None  # explicit ratios; all null: the rule of the course
     dev: Annotated[float, Gt(0), Lt(1)] | None = None  # as `train`
     test: Annotated[float, Gt(0), Lt(1)] | Literal["none", "auto"] = "auto"  # none: no test part; auto: by the rule
     folds: Annotated[int, Ge(2)] | None = None  # k-fold cross-validation instead of a fixed dev part
-    standardize: bool | Literal["pixels"] = True  # pixels: one mean and deviation for all, as augmentation wants it
-    missing: Literal["refuse", "median"] = "refuse"  # median: fill holes with the training part's median
+    standardize: bool | Literal["pixels"] = True  # pixels: one mean and deviation for all pixels, as augmentation needs
+    missing: Literal["refuse", "median"] = "refuse"  # median: replace missing values by the training part's median
     image_shape: Annotated[list[Count], Len(2, 3)] | None = None  # rows, columns[, channels]
     optimal_error: Annotated[float, Ge(0), Le(1)] = 0.0  # Bayes or human error, for the diagnosis
     examples: Count | None = None  # circles, moons: how many to draw; other sources: a stratified sample of that size
     noise: NonNegative = 0.2  # circles, moons: standard deviation of the points about their curves
     drop: list[str] = field(default_factory=list)  # columns to leave out, such as identifiers (file, openml)
-    group: str | None = None  # column whose equal values stay in one part and in one fold (patients); no feature
-    deduplicate: bool = False  # equal rows stay in one part and in one fold
+    group: str | None = (
+        None  # column of groups, such as patients, that stay in one part and one fold; not used as a feature
+    )
+    deduplicate: bool = False  # keep equal rows in one part and one fold
     max_categories: Count = 100  # a text column with more distinct values is refused
 
 
@@ -103,8 +105,8 @@ class TrainingConfig(Strict):
     epsilon: Positive = 1e-8  # of RMSProp and Adam
     decay: Literal["none", "inverse", "exponential", "cosine"] = "none"  # of the learning rate by epoch
     decay_rate: NonNegative = 0.0  # inverse: alpha / (1 + rate * epoch); exponential: alpha * exp(-rate * epoch)
-    num_epochs: Count = 150  # the most that is trained
-    batch_size: Count | Literal["full"] = 64  # a smaller training part is one batch
+    num_epochs: Count = 150  # at most; early stopping may end before
+    batch_size: Count | Literal["full"] = 64  # a training part smaller than this is one batch
     monitor: Literal["auto", "dev_cost", "dev_error", "balanced_error"] = (
         "auto"  # decides on the kept epoch; auto: as study.objective
     )
@@ -135,7 +137,7 @@ class GradcheckConfig(Strict):
     enabled: bool = True  # check before and after training
     examples: Count = 10  # size of the stratified batch that is checked
     epsilon: Positive = 1e-5  # the step of the two-sided difference
-    max_coordinates: Count = 20_000  # above it: a seeded sample per tensor plus directional derivatives
+    max_coordinates: Count = 20_000  # with more parameters: a seeded sample per tensor plus directional derivatives
     directions: Annotated[int, Ge(0)] = 8  # random directions that are checked besides a sample
     max_kink_share: Annotated[float, Ge(0), Le(1)] = 0.1  # more kinks than this: inconclusive
     allow_wrong: bool = False  # train although the check says wrong
@@ -146,15 +148,15 @@ class GradcheckConfig(Strict):
 class DiagnosisConfig(Strict):
     """When bias and variance count as high."""
 
-    threshold: Positive = 0.02  # avoidable bias or variance above it is high
+    threshold: Positive = 0.02  # avoidable bias or variance above this is high
 
 
 @dataclass
 class TrialConfig(Strict):
-    """All that decides a trial's bits, together with the arrays."""
+    """Everything that determines a trial's bits, together with the arrays."""
 
     seed: Seed = 0  # initial weights, shuffling, dropout and augmentation; never the split
-    repeats: Count = 1  # how often it is trained, each time with its own seed and division; the means count
+    repeats: Count = 1  # trainings of the configuration, each with its own seed and division; means are compared
     first_repeat: Annotated[int, Ge(0)] = 0  # number of the first; 0 is `seed` and the division of data.split_seed
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)

@@ -1,7 +1,7 @@
 """Checks plain values against the schema in `pipeline.config`; it alone decides what a valid configuration is.
 
-Values arrive from Hydra, from a record or from Python, and are refused in one sentence that names the field, the rule
-and the value. Workers never import this module: they receive configurations that have passed it.
+Values come from Hydra, a record or Python; an invalid one is refused in one sentence that names field, rule and value.
+Workers never import this module: they receive validated configurations.
 """
 
 import difflib
@@ -37,7 +37,7 @@ def parse(schema: type[Schema], plain: Mapping[str, Any]) -> Schema:
 
 
 def as_plain(config: Strict) -> dict[str, Any]:
-    """The configuration as nested plain values, spelled as `parse` takes them."""
+    """Return the configuration as nested plain values, spelled as `parse` takes them."""
     plain: dict[str, Any] = asdict(config, dict_factory=_spelled)
     return plain
 
@@ -56,7 +56,7 @@ def _adapter(schema: type[Strict]) -> TypeAdapter[Any]:
 
 
 def _sentence(errors: Sequence[ErrorDetails], schema: type) -> str:
-    """One sentence for the first refused field; of a union's branches, the one that fits the value's type."""
+    """Return a sentence for the first refused field; of a union's branches, for the one that fits the value's type."""
     first = _path(errors[0])
     same_field = [error for error in errors if _path(error)[:1] == first[:1] and _path(error)[:2] == first[:2]]
     error = next((e for e in same_field if not e["type"].endswith("_type")), same_field[0])
@@ -68,7 +68,7 @@ def _sentence(errors: Sequence[ErrorDetails], schema: type) -> str:
 
 
 def _path(error: ErrorDetails) -> tuple[str | int, ...]:
-    """The field's path without the names pydantic gives to the branches of a union."""
+    """Return the field's path without the names that pydantic gives to the branches of a union."""
     return tuple(part for part in error["loc"] if isinstance(part, int) or part.isidentifier())
 
 
@@ -84,7 +84,7 @@ def _rule(error: ErrorDetails) -> str:
 
 
 def did_you_mean(name: str, known: Sequence[str]) -> str:
-    """A hint at the nearest known paths, comparing the whole path first and its last word second."""
+    """Return a hint at the nearest known path, comparing the whole path first and its last word second."""
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
     leaf = name.rsplit(".", 1)[-1]
     close = close or [path for path in known if path.rsplit(".", 1)[-1] == leaf][:1]
@@ -92,7 +92,7 @@ def did_you_mean(name: str, known: Sequence[str]) -> str:
 
 
 def known_paths(schema: type[Strict]) -> tuple[str, ...]:
-    """Every path of the schema, sections and leaves, dotted."""
+    """Return every dotted path of the schema, sections and leaves."""
 
     def walk(value: Any, prefix: str) -> list[str]:
         fields = getattr(value, "__dataclass_fields__", None)

@@ -1,4 +1,4 @@
-"""Writes files so that a crash leaves the old content, the new one or none, never a part."""
+"""Writes files atomically: a crash leaves the old content or the new, never a part."""
 
 import os
 import threading
@@ -10,11 +10,11 @@ from typing import IO
 
 @contextmanager
 def replacing(path: Path, *, durable: bool = False) -> Iterator[IO[bytes]]:
-    """A file that takes the place of `path` when the block ends without an error, and leaves nothing behind otherwise.
+    """Open a draft that replaces `path` when the block ends without an error, and is deleted otherwise.
 
     Parameters
     ----------
-    durable : the content is on the disk before it takes its place, and so survives a power cut.
+    durable : flush the content to disk first, so that it survives a power cut.
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
     try:

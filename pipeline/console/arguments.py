@@ -1,4 +1,4 @@
-"""The words of a command line, before Hydra reads them: flags, texts to be taken as they are, and grids of values."""
+"""Prepares a command line for Hydra: flags, texts that are taken literally, and grids of values."""
 
 import itertools
 import re
@@ -17,7 +17,7 @@ CONFIGURATION = ("--cfg", "-c")
 
 
 def split_flags(arguments: Sequence[str]) -> tuple[set[str], list[str]]:
-    """Separate `--help`, `--multirun` and `--cfg job`, by their first spelling, from the values.
+    """Separate `--help`, `--multirun` and `--cfg job` from the values.
 
     Raises
     ------
@@ -39,8 +39,8 @@ def split_flags(arguments: Sequence[str]) -> tuple[set[str], list[str]]:
 def set_aside(schema: type[Strict], arguments: Sequence[str]) -> tuple[list[str], dict[str, str | None]]:
     """Take out the values of a command's own text fields, such as `study=` of runs and `input=` of predict.
 
-    They are taken as they are, null for None and one pair of quotes around them left out: Hydra would read `study=` as
-    the choice of a file in `conf/study/`, and stumble over file names with a comma or brackets.
+    They are taken literally, except that null means None and one pair of quotes is removed. Hydra would read `study=`
+    as the choice of a file in `conf/study/`, and reject file names with a comma or brackets.
     """
     hints = get_type_hints(schema)
     names = {name for name, hint in hints.items() if str in (hint, *get_args(hint))}
@@ -61,7 +61,7 @@ _READ_AS_IT_IS = re.compile(
 
 
 def quoted(argument: str, *, several: bool) -> str:
-    """Put a path or a column's name in quotes if Hydra would stumble over it, or read it as a number.
+    """Quote a path or a column's name that Hydra would reject, or read as a number.
 
     If there may be `several`, for `--multirun`, a list with commas is left as it is.
     """
@@ -73,7 +73,7 @@ def quoted(argument: str, *, several: bool) -> str:
 
 
 def grid(arguments: Sequence[str]) -> list[list[str]]:
-    """The command lines of every point of the grid that values such as `seed=0,1,2` span; the last varies fastest."""
+    """Return a command line for each point of the grid that `seed=0,1,2` and the like span; the last varies fastest."""
     parsed = OverridesParser.create().parse_overrides(list(arguments))
     return [list(point) for point in itertools.product(*(_values(override) for override in parsed))]
 

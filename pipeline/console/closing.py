@@ -22,7 +22,7 @@ SHOWN = 5
 
 
 def standing(study: optuna.Study, config: SweepConfig) -> str:
-    """Where the study stands: "20 of 50 trials done, 9 stopped early by the pruner or diverged, 0 failed"."""
+    """Return the state of the study: "20 of 50 trials done, 9 stopped early by the pruner or diverged, 0 failed"."""
     states = [trial.state for trial in asked(study)]
     done = sum(state.is_finished() for state in states)
     wanted = config.study.trials
@@ -47,11 +47,11 @@ def print_end(
     conclusion: Recommendation | None = None,
     beside: str = "",
 ) -> int:
-    """Say what was found and what to do next; 0 when the sweep came to its end, or to one that was asked for.
+    """Print the result and what to do next; return 0 when the sweep ended as planned or by a rule of the user's.
 
     Parameters
     ----------
-    beside : a sentence on what every dev error is to be compared with.
+    beside : a sentence on the error to compare every dev error with.
     """
     complete = [t for t in asked(study) if t.state == TrialState.COMPLETE]
     console.print(f"\nStudy {name}: {standing(study, config)}.")

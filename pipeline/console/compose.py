@@ -1,6 +1,6 @@
 """Composes a command's configuration from `conf/` and the command line, and checks it before the command runs.
 
-Whatever Hydra refuses is told in one sentence, as everything else is. Only this room knows Hydra and OmegaConf.
+Hydra's own errors become one sentence too. Only this folder imports Hydra and OmegaConf.
 """
 
 import sys
@@ -70,7 +70,7 @@ def run(name: str, schema: type[Schema], command: Callable[[Schema], int | None]
 
 
 def _call(command: Callable[[Schema], int | None], config: Schema, point: list[str], *, alone: bool) -> int:
-    """The exit code of one call; one failed point of a grid does not stop the others."""
+    """Call the command once and return its exit code; one failed point of a grid does not stop the others."""
     _given[:] = point
     try:
         return command(config) or 0
@@ -92,19 +92,19 @@ def _compose(name: str, values: list[str]) -> DictConfig:
 
 
 def plain(config: DictConfig, *, whole: bool = True) -> dict[str, Any]:
-    """The configuration as nested plain values, its interpolations resolved; if `whole`, none may be missing."""
+    """Return the configuration as nested plain values with interpolations resolved; if `whole`, none may be missing."""
     values = OmegaConf.to_container(config, resolve=True, throw_on_missing=whole)
     assert isinstance(values, dict)
     return {str(key): value for key, value in values.items()}
 
 
 def overrides() -> list[str]:
-    """What was given on the command line of the command under way, without credentials; nothing from Python."""
+    """Return the overrides of the running command, without credentials; empty when called from Python."""
     return [mask(text) for text in _given]
 
 
 def refuse_searched(given: Sequence[str], config: dict[str, Any]) -> None:
-    """Refuse a plain value on the command line for something that the sweep searches.
+    """Refuse a plain value on the command line for a searched key.
 
     Raises
     ------
@@ -124,7 +124,7 @@ def refuse_searched(given: Sequence[str], config: dict[str, Any]) -> None:
 
 
 def _is_searched(space: Any) -> bool:
-    """Whether this is a range, a choice, or one of them for each layer, and not a branch that holds some below it."""
+    """Return whether this is a range, a choice, or one of these for each layer, and not a branch above some."""
     if not isinstance(space, dict):
         return True
     return bool({"low", "high", "choices"} & space.keys()) or all(str(key).isdigit() for key in space)

@@ -1,4 +1,4 @@
-"""What a command says of its data before it trains on them."""
+"""Describes the data before a command trains on them."""
 
 from pipeline.config.commands import TrainConfig
 from pipeline.console.display import console
@@ -8,7 +8,7 @@ from pipeline.data.summary import summary
 
 
 def say_data(config: TrainConfig, prepared: PreparedData) -> None:
-    """Print what is about to be trained on, and warn where augmentation and normalisation do not fit together."""
+    """Print a description of the data, and warn if augmentation and normalisation do not fit together."""
     console.print(summary(prepared.description))
     if config.repeats > 1 and is_fixed(config.data):
         console.print(
@@ -17,6 +17,6 @@ def say_data(config: TrainConfig, prepared: PreparedData) -> None:
     a = config.augmentation
     if (a.shift or a.rotation or a.zoom or a.distortion) and config.data.standardize is True:
         console.print(
-            "warning: augmentation moves things into pixels that hardly vary; data.standardize=true blows those up, "
-            "data.standardize=pixels treats all pixels alike"
+            "warning: augmentation moves strokes into pixels that hardly vary, and data.standardize=true magnifies "
+            "those; data.standardize=pixels treats all pixels alike"
         )

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 
 class _Console(Console):
-    """A console that no text can steer, and whose reader may go away, as in `make runs | head`."""
+    """A console that strips control characters, and survives a reader that goes away, as in `make runs | head`."""
 
     def print(self, *objects: Any, **options: Any) -> None:
-        """Print without the control characters of names and values that a record or a server gave."""
+        """Print without control characters, which names and values of a record or a server may contain."""
         super().print(*(printable(o) if isinstance(o, str) else o for o in objects), **options)
 
     def on_broken_pipe(self) -> None:
-        """Write the rest to nowhere."""
+        """Discard all further output."""
         del self._buffer[:]
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -36,7 +36,7 @@ console = _Console(highlight=False, markup=False, width=None if sys.stdout.isatt
 
 
 WIDE = 120
-"""Columns from which on a terminal has room for run ids."""
+"""Terminals at least this wide show run ids."""
 
 LINE_EVERY_S = 10.0
 """Seconds between two lines of progress in a file."""
@@ -55,13 +55,13 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str = ""
 
 
 def short_name(path: str) -> str:
-    """The last word of a dotted path, with the one before if it is a layer's number: "scale", "keep_prob.0"."""
+    """Return the last word of a dotted path, with the one before if it is a layer's number: "scale", "keep_prob.0"."""
     words = path.split(".")
     return ".".join(words[-2:]) if words[-1].isdigit() else words[-1]
 
 
 def values_text(values: Mapping[str, Any]) -> str:
-    """Searched values with their short names: "lambd 3.1, keep_prob 0.82, scale 0.4"."""
+    """Return searched values with their short names: "lambd 3.1, keep_prob 0.82, scale 0.4"."""
     return ", ".join(f"{short_name(path)} {short(value)}" for path, value in values.items())
 
 

@@ -1,4 +1,4 @@
-"""The text of `<command> --help`: every key with its sentence, its default and what it may be, grouped by section."""
+"""The text of `<command> --help`: every key with its meaning, default and type, grouped by section."""
 
 import json
 import textwrap
@@ -23,7 +23,7 @@ _RULES = {Ge: ("≥", "ge"), Gt: (">", "gt"), Le: ("≤", "le"), Lt: ("<", "lt")
 
 
 def help_text(name: str, schema: type[Strict], defaults: Mapping[str, Any], conf: Path, width: int = 80) -> str:
-    """What a command takes, for a terminal of at least `width` columns; `defaults` are its composed values."""
+    """Return the help text of a command for a terminal of `width` columns; `defaults` are its composed values."""
     sections = {key for key, value in defaults.items() if isinstance(value, Mapping)}
     groups = sections | {"experiment"} if "data" in sections else sections
     options = {group: sorted(path.stem for path in (conf / group).glob("*.yaml")) for group in sorted(groups)}
@@ -75,7 +75,7 @@ def _shown(value: Any) -> str:
 
 
 def _kind(hint: Any) -> str:
-    """What a type allows, in words: "integer ≥ 1 or null"."""
+    """Return in words what a type allows: "integer ≥ 1 or null"."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Annotated:
         return f"{_kind(inner[0])}{_rules(hint.__metadata__)}"

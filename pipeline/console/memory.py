@@ -1,6 +1,6 @@
-"""Refuses a limit of memory under which the libraries cannot be loaded.
+"""Refuses a memory limit under which the libraries cannot be loaded.
 
-OpenBLAS that gets no memory for its threads while it is loaded asks again for ever, and heeds no signal but SIGKILL.
+If OpenBLAS gets no memory for its threads while it is loaded, it retries forever and only SIGKILL ends it.
 """
 
 import os
@@ -36,7 +36,7 @@ def check_memory() -> None:
 
 
 def blas_threads() -> int:
-    """How many threads OpenBLAS makes when it is loaded: as its variables say, or one for each processor."""
+    """Return how many threads OpenBLAS starts when loaded: what its variables say, or one for each processor."""
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
         if (given := os.environ.get(name, "")).isdecimal() and int(given) > 0:
             return min(int(given), _MOST_THREADS)

@@ -1,4 +1,4 @@
-"""The commands that a command offers at its end, without the credentials that it was given."""
+"""The follow-up commands that a command prints at its end, without credentials."""
 
 import shlex
 from collections.abc import Sequence
@@ -8,13 +8,13 @@ from pipeline.console.display import console
 
 
 def same_store() -> str:
-    """What a further `make` command has to be given to find the same tracking store: "" or ` ARGS="…"`."""
+    """Return what a further `make` command needs to find the same tracking store: "" or ` ARGS="…"`."""
     store = [text for text in overrides() if text.startswith("tracking")]
     return f' ARGS="{shlex.join(store)}"' if store else ""
 
 
 def print_next(lines: Sequence[tuple[str, str]]) -> None:
-    """Print what one may do next: a few words and the command of each."""
+    """Print the possible next steps: a few words and a command for each."""
     console.print("\nNext:")
     for what, command in lines:
         console.print(f"  {what:30} {command}", soft_wrap=True)

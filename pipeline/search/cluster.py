@@ -26,7 +26,7 @@ CONNECT_S = 10.0
 
 @contextmanager
 def cluster(config: WorkersConfig, arrays: Sequence[Path], arithmetic: Arithmetic) -> Iterator[Executor]:
-    """The executor of the cluster at `config.address`, whose workers have or get the arrays.
+    """Open an executor on the cluster at `config.address`, whose workers see the arrays or receive them.
 
     Raises
     ------
@@ -35,7 +35,7 @@ def cluster(config: WorkersConfig, arrays: Sequence[Path], arithmetic: Arithmeti
     """
     assert config.address is not None, "check_workers refuses this"
     for name in ("distributed", "distributed.client"):  # both have levels of their own
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # what they lose is told here, in sentences
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # losses are reported here, in sentences
     inner = Cluster(config.address, config.count, arrays, arithmetic, patience=config.patience)
     inner.begin()
     with closing(GivenOutAgain(inner)) as executor:
@@ -45,8 +45,8 @@ def cluster(config: WorkersConfig, arrays: Sequence[Path], arithmetic: Arithmeti
 class Cluster(Served):
     """The workers of a Dask scheduler, `count` tasks at a time.
 
-    Dask replaces dead workers itself and gives their tasks to others; a task that saw several die is told as lost. A
-    scheduler that goes away is waited for.
+    Dask replaces dead workers itself and gives their tasks to others; a task under which several died is reported as
+    lost. If the scheduler goes away, the executor waits for it.
     """
 
     def __init__(self, address: str, count: int, arrays: Sequence[Path], arithmetic: Arithmetic, *, patience: float):
@@ -66,7 +66,7 @@ class Cluster(Served):
             require(arithmetic, f"the Dask worker {worker}", found)
 
     def carry_out(self, slot: int, call: Callable[[], Any]) -> Any:
-        """Have a worker do the call."""
+        """Run the call on a worker."""
         client, future = self._client, None
         try:
             arrays = self._bring(client)
@@ -74,26 +74,26 @@ class Cluster(Served):
             return future.result()
         except ArraysAway:
             with self._lock:
-                self._brought = {}  # so that everything is sent again
-            raise LostWorker("a Dask worker has not all of the arrays") from None
+                self._brought = {}  # so that all files are sent again
+            raise LostWorker("a Dask worker lacks some of the arrays") from None
         except OtherArithmetic as error:
             raise WorkersGone(f"{error} Nothing is lost: the same command continues.") from None
         except KilledWorker as error:
             raise LostWorker(f"several Dask workers died, {error.last_worker.address} last", own=True) from None
-        except (Exception, CancelledError) as error:  # asyncio's is no Exception
+        except (Exception, CancelledError) as error:  # asyncio's is not an Exception
             if lacks_code(error):
                 raise WorkersGone(f"{without_code(error)} Nothing is lost: the same command continues.") from None
             if future is not None and future.status == "error":
-                raise  # the call's own
+                raise  # raised by the call itself
             self._replace(client)
             raise LostWorker("the Dask scheduler was lost") from None
 
     def interrupt(self) -> None:
-        """Give up what is under way."""
+        """Abandon the tasks under way."""
         self._client.close(timeout=2.0)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Let the cluster finish what was submitted, or with `wait=False` give it up."""
+        """Let the cluster finish the submitted tasks, or with `wait=False` abandon them."""
         super().shutdown(wait, cancel_futures=cancel_futures)
         self._client.close(timeout=2.0)
 
@@ -104,7 +104,7 @@ class Cluster(Served):
         return client
 
     def _bring(self, client: Client) -> dict[Path, frozenset[Path]]:
-        """Share what was written since, as the divisions that a race asks for; the files that workers now have."""
+        """Share files written since, such as divisions for a race; return all files that workers now have."""
         with self._lock:
             if client is self._client:
                 self._share(client)
@@ -118,7 +118,7 @@ class Cluster(Served):
                 self._brought[path] = there
 
     def _replace(self, lost: Client) -> None:
-        """Connect anew, once for all tasks that lost this connection.
+        """Reconnect, once for all tasks that lost this connection.
 
         Raises
         ------
@@ -152,11 +152,11 @@ def without_code(error: BaseException) -> str:
 
 
 class ArraysAway(Exception):
-    """A worker has not all files of the arrays; one that joined later, for instance, when the others saw them."""
+    """A worker lacks files of the arrays, for instance because it joined later."""
 
 
 def _under(arithmetic: Arithmetic, arrays: dict[Path, frozenset[Path]], call: Callable[[], Any]) -> Any:
-    """Do the call on a worker, also one that joined later, if it computes as it should and has the arrays."""
+    """Run the call on this worker, provided that it has the right arithmetic and the arrays."""
     require(arithmetic, f"the Dask worker on {platform.node()}")
     if not all(_sees(path, names) for path, names in arrays.items()):
         raise ArraysAway
@@ -164,13 +164,13 @@ def _under(arithmetic: Arithmetic, arrays: dict[Path, frozenset[Path]], call: Ca
 
 
 def files_in(path: Path) -> frozenset[Path]:
-    """Every file of a folder of arrays, relative to it."""
+    """Return every file of a folder of arrays, relative to it."""
     names = (file.relative_to(path) for file in path.rglob("*") if file.is_file())
     return frozenset(name for name in names if not name.name.startswith("."))  # those are drafts
 
 
 def share(client: Client, path: Path, names: frozenset[Path]) -> None:
-    """Send these files of the arrays to every worker once, those that join later too, unless all see them already."""
+    """Send these files to every worker once, also to later ones, unless all workers see them already."""
     if not all(client.run(_sees, path, names).values()):
         client.register_plugin(CarryArrays(path, names))
 
@@ -181,9 +181,9 @@ def _sees(path: Path, names: frozenset[Path]) -> bool:
 
 
 class CarryArrays(WorkerPlugin):  # type: ignore[misc]
-    """Brings files of one folder of arrays to a worker's own disk, where the worker maps them into memory.
+    """Copies files of one folder of arrays to a worker's own disk, where the worker maps them into memory.
 
-    What is written later comes by a plugin of another name, which a worker that joins gets after the first.
+    Later files come with a plugin of another name, which a joining worker runs after the first.
     """
 
     def __init__(self, path: Path, names: frozenset[Path]):
@@ -192,7 +192,7 @@ class CarryArrays(WorkerPlugin):  # type: ignore[misc]
         self.name = f"arrays-{path.name}-{hashlib.sha256(repr(sorted(names)).encode()).hexdigest()[:8]}"
 
     def setup(self, worker: Any) -> None:
-        """Write the files that this worker does not have, and tell the trials where."""
+        """Write the files that this worker lacks, and register their place."""
         if _sees(self.path, frozenset(self._files)):
             return
         folder = trial.MOVED.get(self.path) or Path(tempfile.mkdtemp(dir=worker.local_directory, prefix=self.name))

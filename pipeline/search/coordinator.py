@@ -1,9 +1,9 @@
-"""Runs a study: hands the trials that the search proposes to workers, segment by segment, and tells their ends.
+"""Runs a study: gives the proposed trials to workers, segment by segment, and records their results.
 
 It alone writes to the study. A finished trial is first written whole to the outbox, which is the commit point, then
-told to the study, then handed to the tracker. So whatever is killed, and whenever, a trial that the study still calls
-running either waits in the outbox, and is told, or is trained again to the same bits. What was proposed and pruned
-needs no protection: `pipeline.search.search` computes it again.
+told to the study, then handed to the tracker. So after a kill at any moment, each trial that the study still calls
+running is either in the outbox, and is told from there, or is trained again to the same bits. Proposals and pruning
+decisions need no protection: `pipeline.search.search` computes them again.
 """
 
 import time
@@ -30,14 +30,14 @@ from pipeline.trials.record import TrialRecord
 from pipeline.trials.trial import Segment, WrongGradient, failed_record, work
 
 BASELINE = "baseline"
-"""Name of the run without regularisation, which is no trial of the study."""
+"""Name of the run without regularisation, which is not a trial of the study."""
 
 SEGMENT_S = 2.0
-"""Longest time between two reports of a running trial; where a segment ends changes no bit."""
+"""Longest time between two reports of a running trial, in seconds; the cut changes no bit of the result."""
 
 
 class Tracker(Protocol):
-    """What the coordinator tells the tracking side; nothing here may block training."""
+    """Receives the coordinator's reports for tracking; its methods must not block."""
 
     def finished(self, name: str) -> None:
         """A run's record waits in the outbox."""
@@ -70,8 +70,8 @@ class Plan:
     objectives : summary values that are minimised.
     pruner : decides at the rungs.
     slots : runs under way at once; the search's lag may allow fewer.
-    minutes : budget of time for this call; the clock ends it, so where it ends does not repeat.
-    max_failures, stall : trials in a row that failed, or brought no improvement, that end it; by trial numbers.
+    minutes : time budget of this call; the clock decides where it ends, so that does not repeat.
+    max_failures, stall : so many failures, or trials without improvement, in a row by trial number end the sweep.
     """
 
     trials: int
@@ -86,7 +86,7 @@ class Plan:
 
 @dataclass
 class Progress:
-    """Where a sweep stands, for people."""
+    """The state of a sweep, for display."""
 
     done: int = 0
     pruned: int = 0
@@ -96,7 +96,7 @@ class Progress:
 
 
 class Coordinator:
-    """Carries one study to its planned end; see the module's text for what survives what."""
+    """Brings one study to its planned end; the module's docstring says how it survives kills."""
 
     def __init__(
         self,
@@ -119,7 +119,7 @@ class Coordinator:
         self._told: list[str] = []  # runs told to the study, waiting to be handed to the tracker
         self._reasons: dict[int, str] = {}  # why trials failed
         self.stopped = ""  # why the sweep ended before its number of trials
-        self.gave_up = False  # and whether that was for trouble, not for a rule that the user set
+        self.gave_up = False  # whether it ended because of failures, not by a rule of the user's
         self._began = time.monotonic()
 
     # The loop ---------------------------------------------------------------------------------------------------------
@@ -161,7 +161,7 @@ class Coordinator:
             self._open(self.study.get_trials(deepcopy=False)[proposed.number])
 
     def _is_over(self) -> bool:
-        """Whether the next trial is not to be proposed, and why; but for the clock, that follows from what it knows."""
+        """Return whether the sweep ends before the next trial; all rules but the clock repeat."""
         plan, number = self.plan, len(self.search.trials)
         if self.stopped or number >= plan.trials:
             return True
@@ -184,7 +184,7 @@ class Coordinator:
     # One trial --------------------------------------------------------------------------------------------------------
 
     def _send_told(self, recorded: Sequence[FrozenTrial]) -> None:
-        """Hand over records that a killed coordinator had told to the study, but perhaps not sent."""
+        """Hand over records that a killed coordinator had told to the study but perhaps not sent."""
         told = {run_name(trial.number) for trial in recorded if trial.state.is_finished()}
         told |= {BASELINE} & self.study.user_attrs.keys()
         for name in self.outbox.waiting():
@@ -192,7 +192,7 @@ class Coordinator:
                 self.tracker.finished(name)
 
     def _open(self, proposed: FrozenTrial) -> None:
-        """Begin a trial of the study; a configuration that the schema refuses is failed at once."""
+        """Begin a trial of the study, or mark it FAILED immediately if its configuration is invalid."""
         trial = optuna.Trial(self.study, proposed._trial_id)
         plain = self.search.space.apply(self.search.space.values(proposed.params))
         name = run_name(proposed.number)
@@ -243,7 +243,7 @@ class Coordinator:
         self._submit(flight)
 
     def _climb(self, flight: Flight, segment: Segment) -> None:
-        """At a rung, report the best value so far and let the search decide whether the trial goes on."""
+        """At a rung, report the best value so far and ask the search whether the trial goes on."""
         rungs = self._rungs(flight)
         if flight.trial is None or flight.rung == len(rungs) or segment.position < rungs[flight.rung]:
             return
@@ -255,7 +255,7 @@ class Coordinator:
             trial, rivals = self.search.trials[number], self.search.rivals(number)
             flight.pruned = why(self.plan.pruner, self.plan.objectives[0], trial, rivals).as_dict()
         if rung not in self.study.get_trials(deepcopy=False)[number].intermediate_values:
-            flight.trial.report(value, rung)  # one that was trained before a crash has reported already
+            flight.trial.report(value, rung)  # a trial that is trained again after a crash has reported already
 
     def _fail(self, flight: Flight, error: Exception) -> None:
         self._finish(flight, failed_record(asdict(flight.config), error))
@@ -263,7 +263,7 @@ class Coordinator:
     # The end of a trial -----------------------------------------------------------------------------------------------
 
     def _finish(self, flight: Flight, record: TrialRecord) -> None:
-        """Save the record, then tell the study and the search, then the tracker; all of this may be repeated."""
+        """Save the record, tell the study and the search, then the tracker; every step may be repeated."""
         self._describe(record)
         if record.outcome == "pruned" and flight.pruned:  # else it comes from the outbox, and says why itself
             record.pruned = flight.pruned
@@ -286,7 +286,7 @@ class Coordinator:
         self.search.end(trial.number, state, values)
 
     def _hand_over(self) -> None:
-        """Let the tracker send what was told; now that the workers have tasks, since it takes this process's time."""
+        """Hand finished runs to the tracker; done once the workers have tasks, because it takes this process's time."""
         while self._told:
             self.tracker.finished(self._told.pop(0))
 

@@ -1,6 +1,6 @@
 """Where trials run: worker processes on this machine, or a Dask cluster, behind one `concurrent.futures.Executor`.
 
-Workers that are lost are replaced, and their trials given out again by the rule in `losses`.
+Lost workers are replaced, and their trials run again by the rule in `losses`.
 """
 
 import os
@@ -19,21 +19,21 @@ from pipeline.search.serving import closing
 from pipeline.trials.kernels import Arithmetic, current, prepare_worker, variables
 
 PER_PROCESSOR = 32
-"""Worker processes for each processor beyond which a count is a slip of the hand."""
+"""A larger number of worker processes per processor counts as a typing mistake."""
 
 FILES_OF_ITS_OWN, FILES_PER_WORKER = 128, 4
-"""Files that the coordinator keeps open, and those it needs for each worker process."""
+"""Files that the coordinator keeps open, and files for each worker process."""
 
 _ONE_THREAD = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
 def check_workers(config: WorkersConfig) -> None:
-    """Refuse at once what `open_executor` could not open.
+    """Refuse a configuration that `open_executor` could not open.
 
     Raises
     ------
     ConfigError
-        No address of a cluster is given, or its package is not installed; or more processes than this machine can have.
+        The cluster's address or its package is missing, or there are more processes than this machine allows.
     """
     if config.backend == "dask":
         if config.address is None:
@@ -56,7 +56,7 @@ def check_workers(config: WorkersConfig) -> None:
 
 
 def _open_files() -> int:
-    """How many files this process may have open; no limit is known on Windows."""
+    """Return how many files this process may have open."""
     try:
         import resource
     except ImportError:
@@ -69,17 +69,17 @@ def _open_files() -> int:
 def open_executor(
     config: WorkersConfig, arrays: Sequence[Path] = (), arithmetic: Arithmetic | None = None
 ) -> Iterator[Executor]:
-    """The executor that `config.backend` names; if the block is left by an exception, its tasks end at once.
+    """Open the executor that `config.backend` names; an exception in the block ends its tasks immediately.
 
     Parameters
     ----------
     arrays : absolute paths of the arrays that trials will map, for workers that do not share this file system.
-    arithmetic : what the workers compute with; None: with what this process does.
+    arithmetic : of the workers; None: that of this process.
 
     Raises
     ------
     ConfigError
-        No cluster at the address, or its package is not installed; or the processes cannot be started.
+        There is no cluster at the address, its package is missing, or the processes cannot be started.
     """
     check_workers(config)
     arithmetic = arithmetic or current()
@@ -89,8 +89,8 @@ def open_executor(
 
 @contextmanager
 def _local(config: WorkersConfig, arithmetic: Arithmetic) -> Iterator[Executor]:
-    # NumPy reads these when a worker first loads it. Trials pin their threads themselves, too; this saves the start-up
-    # of threads that would never be used.
+    # NumPy reads these when a worker first loads it. Trials limit their threads themselves, too; this avoids starting
+    # threads that would never be used.
     environment = dict.fromkeys(_ONE_THREAD, "1")
     if arithmetic != current():
         environment |= variables(arithmetic)

@@ -1,4 +1,4 @@
-"""What makes a study the same study: the part of its configuration that its trials follow from, and its name."""
+"""A study's identity: the part of the configuration that determines its trials, and the study's name."""
 
 import hashlib
 import json
@@ -18,11 +18,11 @@ _NOT_IN_DIGEST = {
 
 
 def identity(config: SweepConfig) -> dict[str, Any]:
-    """The part of the configuration that makes a study what it is, as plain values."""
+    """Return the part of the configuration that determines the study's trials, as plain values."""
     plain = as_plain(config)
     if plain["study"]["from"] is None:
         del plain["study"]["from"]
-    if plain["training"]["class_weight"] == "none":  # studies of before there was the key keep their names
+    if plain["training"]["class_weight"] == "none":  # so that studies from before this key keep their names
         del plain["training"]["class_weight"]
     for section, names in _NOT_IN_DIGEST.items():
         if names is None:
@@ -33,12 +33,12 @@ def identity(config: SweepConfig) -> dict[str, Any]:
 
 
 def study_name(config: SweepConfig) -> str:
-    """The name given, or `<data>-<8 hex digits of the configuration's digest>`.
+    """Return the given name, or `<data>-<8 hex digits of the configuration's digest>`.
 
     Raises
     ------
     ConfigError
-        A given name that could not be a file's name.
+        The given name cannot be a file's name.
     """
     if config.study.name is not None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", config.study.name):

@@ -1,4 +1,4 @@
-"""Holds a study for one coordinator at a time, with a lock that ends with its holder wherever there is one."""
+"""Reserves a study for one coordinator at a time, by a lock that ends with its holder where the storage has one."""
 
 import fcntl
 import hashlib
@@ -26,10 +26,10 @@ Check = Callable[[], None]
 
 
 def hold_study(storage: str | None, journal: Path, name: str) -> AbstractContextManager[Check]:
-    """Hold the study while the block runs: by a file lock, or in PostgreSQL by an advisory lock of a connection.
+    """Hold the study while the block runs: by a file lock, or in PostgreSQL by a connection's advisory lock.
 
-    Other databases have no lock that ends with its holder: see `claim`. The block gets a check that the lock is still
-    held, which a connection can lose.
+    Other databases have no such lock: see `claim`. Yields a check that the lock is still held, because a connection can
+    lose it.
 
     Parameters
     ----------

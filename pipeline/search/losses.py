@@ -1,7 +1,7 @@
-"""The one rule on lost workers: only a task that ends its worker by itself, also when it runs alone, fails for it.
+"""The rule on lost workers: a task fails only if it ends its worker by itself twice, the second time running alone.
 
-A task whose worker was killed, stopped or cut off from outside is given out again. One whose worker ended by itself
-may be the victim of its neighbours, which share the memory, so it is given out once more with no other beside it.
+A task whose worker was killed, stopped or cut off from outside runs again. If the worker ended by itself, the task may
+be a victim of its neighbours, which share the memory, so it runs once more with no other task beside it.
 """
 
 import threading
@@ -17,16 +17,16 @@ from pipeline.search.serving import LostWorker, Task, WorkersGone
 T = TypeVar("T")
 
 ALONE_AFTER = 3
-"""Losses from outside after which a task runs alone: where the memory is watched by another program than the kernel,
-its kills look like anybody's."""
+"""Losses from outside after which a task runs alone: if a program other than the kernel guards the memory, its kills
+cannot be told from others."""
 
 MOST = 12
-"""Losses from outside of one task that end the command, which can be repeated; the task is not to blame."""
+"""So many losses of one task from outside end the command, which can be repeated; the task does not fail."""
 
 
 @dataclass(eq=False)
 class _Given:
-    """A task that is given out until it has a result; `alone` says that no other may run beside it."""
+    """A task that is repeated until it has a result; `alone` says that no other may run beside it."""
 
     task: Task
     lost: int = 0
@@ -34,10 +34,10 @@ class _Given:
 
 
 class GivenOutAgain(Executor):
-    """An executor without losses, over one that has them.
+    """An executor that repeats tasks lost by the one below it.
 
     A future holds `LostWorker` only if the task ended its worker by itself twice, the second time alone; it holds
-    `WorkersGone` if the workers are gone altogether.
+    `WorkersGone` if no workers are left.
     """
 
     def __init__(self, inner: Executor):
@@ -49,7 +49,7 @@ class GivenOutAgain(Executor):
         self._lonely = deque[_Given]()
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> "Future[T]":
-        """Give the task out; while another waits to run alone, or does, this one waits too."""
+        """Submit the task, or hold it back while another runs alone or waits to."""
         given = _Given(Task.of(fn, args, kwargs))
         with self._lock:
             self._held.append(given)
@@ -57,12 +57,12 @@ class GivenOutAgain(Executor):
         return given.task.future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """End the executor below; what it then loses is lost."""
+        """End the executor below; tasks that it then loses are not repeated."""
         self._closed = not wait
         self.inner.shutdown(wait=wait, cancel_futures=cancel_futures)
 
     def _go_on(self) -> None:
-        """Give out what may run now: first, once nothing else runs, a task that is to run alone."""
+        """Submit the tasks that may run now: first a task that must run alone, once nothing else runs."""
         if self._lonely:
             if self._under_way == 0:
                 self._give_out(self._lonely[0])
@@ -75,7 +75,7 @@ class GivenOutAgain(Executor):
         self.inner.submit(given.task.call).add_done_callback(partial(self._take_back, given))
 
     def _take_back(self, given: _Given, done: "Future[Any]") -> None:
-        """Pass a result on, or decide about a loss."""
+        """Pass a result on, or apply the rule to a loss."""
         error = done.exception()
         with self._lock:
             self._under_way -= 1
@@ -87,7 +87,7 @@ class GivenOutAgain(Executor):
             self._go_on()
 
     def _after_loss(self, given: _Given, loss: LostWorker) -> Exception | None:
-        """Put the task back among those to be given out, or return the exception that ends it."""
+        """Queue the task again, or return the exception that ends it."""
         if self._closed:
             return loss
         if loss.own and given.alone:

@@ -1,4 +1,4 @@
-"""Makes the search that a configuration describes, and refuses configurations without one."""
+"""Builds the search that a configuration describes, and refuses configurations that describe none."""
 
 import json
 import math
@@ -18,19 +18,19 @@ _LEARNING = ("tpe", "gp", "random")
 
 
 def trials_possible(config: SweepConfig, space: Space) -> float:
-    """How many trials the study can have: no end of them, or the points of the grid beside the queued ones."""
+    """Return how many trials the study can have: infinite, or the grid's points plus the enqueued trials."""
     if config.sampler.name != "grid":
         return math.inf
     return space.grid_size() + len(config.study.enqueue)
 
 
 def make_search(config: SweepConfig, space: Space, before: Sequence[FrozenTrial] = ()) -> Search:
-    """The search that `config` describes, before its first trial; `before` are the trials that it took over.
+    """Return the search that `config` describes, before its first trial; `before` are trials taken over.
 
     Raises
     ------
     ConfigError
-        Objectives, a sampler, a pruner or queued configurations that cannot be, alone or together.
+        Objectives, sampler, pruner or enqueued configurations are invalid or do not fit together.
     """
     objectives = objective_names(config)
     _check_objectives(config, objectives)
@@ -39,7 +39,7 @@ def make_search(config: SweepConfig, space: Space, before: Sequence[FrozenTrial]
         _check_whole(queue, space)
     if config.study.from_ is not None and config.sampler.name not in _LEARNING:
         raise ConfigError(
-            f"study.from needs a sampler that can use trials which it did not propose ({', '.join(_LEARNING)}), "
+            f"study.from needs a sampler that can learn from foreign trials ({', '.join(_LEARNING)}), "
             f"but sampler is {config.sampler.name}."
         )
     return Search(
@@ -56,8 +56,8 @@ def make_search(config: SweepConfig, space: Space, before: Sequence[FrozenTrial]
 def _check_objectives(config: SweepConfig, objectives: Sequence[str]) -> None:
     if len(set(objectives)) < max(1, len(objectives)) or objectives == ["parameters"]:
         raise ConfigError(
-            "study.objective must be dev_cost, dev_error or balanced_error, or a list of different ones of these "
-            f"and parameters, but is {json.dumps(config.study.objective)}."
+            "study.objective must be dev_cost, dev_error or balanced_error, or a list without "
+            f"repetition of these and parameters, but is {json.dumps(config.study.objective)}."
         )
     if len(objectives) > 1 and config.pruner.name != "none":
         raise ConfigError(
@@ -78,7 +78,7 @@ def _check_whole(queue: Sequence[Mapping[str, Any]], space: Space) -> None:
 
 
 def check_slots(config: SweepConfig) -> None:
-    """Refuse more workers than trials that the lag lets run at once.
+    """Refuse more workers than the lag allows trials at once.
 
     Raises
     ------

@@ -7,13 +7,13 @@ from pipeline.trials.record import TrialRecord
 
 
 class Outbox:
-    """One study's folder of finished records, a file each."""
+    """The folder of one study's finished records, one file each."""
 
     def __init__(self, folder: Path):
         self.folder = folder
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            for torn in folder.glob(".*"):  # what a crash left of a record that was being written
+            for torn in folder.glob(".*"):  # left by a crash during a write
                 torn.unlink()
         except OSError as error:
             raise StudyError(f"{folder} must be writable for finished trials, but: {error.strerror}.") from None
@@ -23,12 +23,12 @@ class Outbox:
         return self.folder / f"{name}.npz"
 
     def put(self, name: str, record: TrialRecord) -> None:
-        """Write a record, unless it waits here already, whole."""
+        """Write a record, unless a whole one waits here already."""
         if self.load(name) is None:
             record.save(self.path(name))
 
     def load(self, name: str) -> TrialRecord | None:
-        """The record of a run, if it waits here whole; a damaged one is removed, to be trained again alike."""
+        """Return the record of a run, if it waits here; remove a damaged one, whose trial will be trained again."""
         path = self.path(name)
         try:
             return TrialRecord.load(path) if path.exists() else None

@@ -1,7 +1,7 @@
 """Worker processes on this machine, behind one `concurrent.futures.Executor`; dead and silent ones are replaced.
 
-Between the coordinator and a worker is one pipe. The coordinator sends calls; the worker answers each with its result,
-and sends an empty message, its heartbeat, from a thread of its own, so that a long calculation is no silence.
+One pipe connects the coordinator and a worker. The coordinator sends calls; the worker answers each with its result.
+A thread of the worker sends heartbeats (empty messages), so that a long calculation does not count as silence.
 """
 
 import multiprocessing
@@ -30,22 +30,22 @@ _FROM_OUTSIDE = {signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT}
 
 
 class LocalProcesses(Served):
-    """A fixed number of worker processes, of which a loss is told on the task under way and on no other.
+    """A fixed number of worker processes; the loss of one fails only the task that it was running.
 
-    Workers ignore Ctrl-C, which is the coordinator's to handle, and end at once when the coordinator closes the
-    executor or dies, also by kill -9.
+    Workers ignore Ctrl-C, which the coordinator handles, and end immediately when the coordinator closes the executor
+    or dies, even by kill -9.
 
     Parameters
     ----------
     count : number of processes.
     patience : seconds without a heartbeat after which a worker that has a task is killed and replaced.
     prepare : called in each worker before its first task.
-    environment : variables of the workers beside those of this process.
+    environment : variables for the workers, in addition to those of this process.
 
     Raises
     ------
     ConfigError
-        So many processes cannot be started.
+        The processes cannot be started.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class LocalProcesses(Served):
             ) from None
 
     def carry_out(self, slot: int, call: Callable[[], Any]) -> Any:
-        """Have the slot's worker do the call; a worker that died before, or while it started, is replaced first."""
+        """Run the call on the slot's worker, replacing it first if it has died."""
         for _ in range(STARTS):
             worker = self._alive(slot)
             answer = worker.ask(call)
@@ -92,12 +92,12 @@ class LocalProcesses(Served):
         )
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Let the workers finish what was submitted, or with `wait=False` end them now."""
+        """Let the workers finish the submitted tasks, or with `wait=False` end them now."""
         super().shutdown(wait, cancel_futures=cancel_futures)
         self._ended.set()
 
     def interrupt(self) -> None:
-        """Kill every worker, also stopped ones."""
+        """Kill every worker, including stopped ones."""
         for worker in self._workers:
             if worker is not None:
                 worker.process.kill()
@@ -132,7 +132,7 @@ class LocalProcesses(Served):
     def _watch_silence(self) -> None:
         """Kill each worker that has a task and missed all its heartbeats.
 
-        Counted in looks, not by the clock: while this process is stopped itself it hears nothing, and looks at nothing.
+        Missed heartbeats are counted by looks, not by the clock, because this process may have been stopped itself.
         """
         while not self._ended.wait(self._interval):
             for worker in filter(None, self._workers):
@@ -171,10 +171,10 @@ class _Worker:
 
     Attributes
     ----------
-    heard : whether it has said that it is ready; before that it is starting.
-    trouble : why it could not start, if it said so.
-    missed : how often the watch has looked since the last message.
-    silent : whether it was killed for that.
+    heard : whether it has reported that it is ready.
+    trouble : why it could not start, if it reported that.
+    missed : looks since its last message.
+    silent : whether it was killed for its silence.
     """
 
     def __init__(self, process: SpawnProcess, pipe: "Connection[Any, Any]"):
@@ -185,7 +185,7 @@ class _Worker:
         self._killed_before = 0
 
     def ask(self, call: Callable[[], Any]) -> tuple[bool, Any] | None:
-        """Whether the call succeeded, with its result or exception; None if the worker was lost."""
+        """Return whether the call succeeded, with its result or exception; None if the worker was lost."""
         message = pickle.dumps(call)
         self.missed, self.busy = 0, True
         self._killed_before = _out_of_memory_kills()
@@ -204,7 +204,7 @@ class _Worker:
         return good, value
 
     def loss(self) -> LostWorker:
-        """What became of the worker, which has ended."""
+        """Return the loss of the ended worker, as an exception."""
         return LostWorker(f"the worker process {self.end()}", own=self._ended_by_itself())
 
     def end(self) -> str:
@@ -220,14 +220,14 @@ class _Worker:
         return f"ended with exit code {code}"
 
     def close(self, patience: float) -> None:
-        """Let the idle process end, or end it."""
+        """Let the idle process end by itself, else kill it."""
         self.pipe.close()
         self.process.join(patience)
         self.process.kill()
         self.process.join()
 
     def _ended_by_itself(self) -> bool:
-        """Whether the process crashed, left, or was killed by the kernel because the memory ran out."""
+        """Return whether the process crashed, exited, or was killed by the kernel because memory ran out."""
         if self.silent or self.process.exitcode is None:
             return False
         if self.process.exitcode == -signal.SIGKILL:
@@ -236,7 +236,7 @@ class _Worker:
 
 
 def _out_of_memory_kills() -> int:
-    """How many processes Linux has killed so far because the memory ran out; 0 where that is not told."""
+    """Return how many processes Linux has killed because memory ran out; 0 where that is unknown."""
     try:
         lines = Path("/proc/vmstat").read_text().splitlines()
     except OSError:
@@ -248,7 +248,7 @@ def _out_of_memory_kills() -> int:
 
 
 def _work(pipe: "Connection[Any, Any]", interval: float, prepare: Callable[[], object] | None) -> None:
-    """Say that the process is ready, by a first message, or why not; then answer calls until the pipe closes."""
+    """Report that the process is ready, or why not; then answer calls until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     lock = threading.Lock()
     try:
@@ -286,12 +286,12 @@ def _beat(pipe: "Connection[Any, Any]", lock: threading.Lock, interval: float) -
 
 
 def _answer(message: bytes) -> bytes:
-    """Pickled (True, result) of the call, or (False, exception)."""
+    """Run the call and return the pickled (True, result) or (False, exception)."""
     try:
         return pickle.dumps((True, pickle.loads(message)()))
     except Exception as error:
         try:
             pickle.loads(told := pickle.dumps((False, error)))
-        except Exception:  # an exception that cannot be sent is told by its text
+        except Exception:  # send only the text of an exception that cannot be pickled
             return pickle.dumps((False, RuntimeError(f"{type(error).__name__}: {error}")))
         return told

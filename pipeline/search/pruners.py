@@ -14,12 +14,12 @@ from pipeline.config.errors import ConfigError
 
 
 def rungs(config: PrunerConfig, last: int) -> tuple[int, ...]:
-    """Epochs first, first·f, first·f², … below `last`, f the reduction factor; none without pruning.
+    """Return the epochs first, first·f, first·f², … below `last`, f the reduction factor; none without pruning.
 
-    `first` is a tenth of `last` if the configuration does not say: looking earlier, the median pruner stops
-    configurations that start slowly and would have been the best.
+    By default `first` is a tenth of `last`: earlier looks make the median pruner stop configurations that start slowly
+    and would end best.
 
-    They are successive halving's own grid (Li et al. 2020, "A system for massively parallel hyperparameter tuning"),
+    They are the rungs of successive halving (Li et al. 2020, "A system for massively parallel hyperparameter tuning"),
     and the same for every trial of a study, so that trials are compared at equal epochs.
     """
     if config.name == "none":
@@ -33,17 +33,17 @@ def rungs(config: PrunerConfig, last: int) -> tuple[int, ...]:
 
 
 def first_rung(config: PrunerConfig, last: int) -> int:
-    """The epoch of the first look at trials of `last` epochs."""
+    """Return the epoch of the first look at trials of `last` epochs."""
     return config.first_rung or max(1, last // 10)
 
 
 def make_pruner(config: PrunerConfig, last: int) -> BasePruner:
-    """The pruner that `config.name` names, for trials of `last` epochs.
+    """Return the pruner that `config.name` names, for trials of `last` epochs.
 
     Raises
     ------
     ConfigError
-        A first rung that no trial reaches, or a threshold that is not given.
+        No trial reaches the first rung, or the threshold is missing.
     """
     first = first_rung(config, last)
     if config.name != "none" and config.first_rung is not None and first >= last:

@@ -28,7 +28,7 @@ FILE = "trials.json"
 
 @dataclass
 class Ended:
-    """One trial of a history.
+    """One recorded trial.
 
     Attributes
     ----------
@@ -54,14 +54,14 @@ class Ended:
 
 @dataclass
 class History:
-    """All that a search follows from, and what it proposed and decided.
+    """Everything that determines a search, and what it proposed and decided.
 
     Attributes
     ----------
-    config : the part of the sweep's configuration that makes the study what it is.
+    config : the part of the sweep's configuration that determines the trials.
     before : trials that were taken over from an earlier study.
-    versions : of what computes proposals.
-    arithmetic : kernel and feature level that the study began with; proposals depend on it in their last digits.
+    versions : of the packages that compute proposals.
+    arithmetic : kernel and feature level of the study's start; the last digits of proposals depend on them.
     """
 
     config: dict[str, Any]
@@ -73,7 +73,7 @@ class History:
 
 @dataclass(frozen=True)
 class Replay:
-    """How much of a search was as recorded, and where it parts from the record."""
+    """How far a replayed search agrees with the record."""
 
     trials: int
     proposals: int = 0
@@ -90,7 +90,7 @@ class Replay:
 
 
 def history(study: optuna.Study, config: SweepConfig) -> dict[str, Any]:
-    """The study's history as a plain value."""
+    """Return the study's history as a plain value."""
     trials = [
         Ended(
             trial.number,
@@ -107,7 +107,7 @@ def history(study: optuna.Study, config: SweepConfig) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of the packages that compute proposals."""
+    """Return the versions of the packages that compute proposals."""
     import numpy
     import scipy
 
@@ -115,12 +115,12 @@ def versions() -> dict[str, str]:
 
 
 def read(value: Any) -> History:
-    """A history from a plain value.
+    """Read a history from a plain value.
 
     Raises
     ------
     RecordError
-        It is none.
+        The value is not a history.
     """
     try:
         found: History = TypeAdapter(History).validate_python(value)
@@ -136,16 +136,16 @@ def read(value: Any) -> History:
 
 
 def replay(recorded: History, rtol: float = 0.0) -> Replay:
-    """Propose and prune every trial again, up to the first that parts.
+    """Propose and prune every trial again, up to the first difference.
 
     Parameters
     ----------
-    rtol : relative difference in a proposed number that is none; processors differ in their last digits.
+    rtol : relative difference of proposed numbers that is accepted, because processors differ in the last digits.
 
     Raises
     ------
     RecordError
-        The history's configuration is none of this version's, or the search was free.
+        The configuration does not fit this version, or the search ran without a lag.
     """
     try:
         config = parse(SweepConfig, recorded.config)
@@ -171,7 +171,7 @@ def replay(recorded: History, rtol: float = 0.0) -> Replay:
 
 
 def _proposed_otherwise(search: Search, trial: Ended, rtol: float) -> str:
-    """How the next proposal differs from a trial on record; empty if it does not."""
+    """Return how the next proposal differs from the recorded trial; empty if it does not."""
     if not search.may_propose():
         return f"trial {trial.number} was proposed before a trial that it depends on had ended"
     proposed = search.propose().params
@@ -184,7 +184,7 @@ def _proposed_otherwise(search: Search, trial: Ended, rtol: float) -> str:
 
 
 def _decided_otherwise(search: Search, trial: Ended, epoch: int, value: float) -> str:
-    """How the decision at a rung differs from the record; empty if it does not."""
+    """Return how the decision at a rung differs from the record; empty if it does not."""
     went_on = trial.outcome != "pruned" or epoch != max(trial.reports)
     goes_on = search.go_on(trial.number, epoch, value)
     if went_on == goes_on:
@@ -194,7 +194,7 @@ def _decided_otherwise(search: Search, trial: Ended, epoch: int, value: float) -
 
 
 def changed_versions(recorded: Mapping[str, str]) -> str:
-    """Which of the packages that compute proposals are others than on record: "Optuna 4.9.0 → 5.0.0"."""
+    """Return which packages that compute proposals have changed since the record: "Optuna 4.9.0 → 5.0.0"."""
     here = versions()
     return ", ".join(
         f"{name} {recorded[name]} → {here[name]}" for name in here if name in recorded and recorded[name] != here[name]

@@ -1,4 +1,4 @@
-"""Optuna's samplers by name, seeded so that a proposal depends on the trials before it and on its number alone."""
+"""Optuna's samplers by name, seeded so that a proposal depends only on the trials before it and its number."""
 
 import warnings
 import zlib
@@ -21,7 +21,7 @@ _NEEDS = {"cmaes": "cmaes", "gp": "torch"}
 
 
 def make_sampler(config: SamplerConfig, space: Space, objectives: int = 1) -> BaseSampler:
-    """The sampler that `config.name` names.
+    """Return the sampler that `config.name` names.
 
     Raises
     ------
@@ -46,15 +46,14 @@ def make_sampler(config: SamplerConfig, space: Space, objectives: int = 1) -> Ba
     }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        makers[config.name](0)  # refuses what it cannot be made of before a study exists
+        makers[config.name](0)  # refuses an unsuitable space before a study exists
     return PerTrialSampler(makers[config.name], config.seed)
 
 
 class _Sobol(QMCSampler):
-    """Point n of a scrambled Sobol sequence over the space's unconditional leaves for trial n, from the first trial on.
+    """Gives trial n the point n of a scrambled Sobol sequence over the space's unconditional leaves.
 
-    Optuna takes the space from the first finished trial and counts the points in the study; behind a lag several
-    trials would be drawn at random before there is one.
+    Optuna takes the space from the first finished trial; behind a lag, several trials would be drawn at random before.
     """
 
     def __init__(self, seed: int, space: Space, independent: BaseSampler):
@@ -67,7 +66,7 @@ class _Sobol(QMCSampler):
         self._point = trial.number
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """All leaves that have no condition; those that can take one value alone need no coordinate."""
+        """Return all leaves without a condition, except those with a single possible value."""
         return {path: each for path, each in self._distributions.items() if not each.single()}
 
     def _find_sample_id(self, study: Study, search_space: dict[str, BaseDistribution]) -> int:
@@ -77,8 +76,8 @@ class _Sobol(QMCSampler):
 class PerTrialSampler(BaseSampler):
     """Gives every trial a fresh sampler whose seed depends on `seed` and the trial's number alone.
 
-    A plain seeded sampler starts its stream again when a study is resumed, and then proposes trials twice. With a seed
-    of its own for each trial, what is proposed depends only on what the study already holds.
+    A plain seeded sampler restarts its stream when a study is resumed, and proposes trials twice. With one seed for
+    each trial, a proposal depends only on what the study already holds.
     """
 
     def __init__(self, make: Callable[[int], BaseSampler], seed: int):
@@ -97,7 +96,7 @@ class PerTrialSampler(BaseSampler):
             return self._make(int(np.random.SeedSequence([self._seed, *words]).generate_state(1)[0]))
 
     def reseed_rng(self) -> None:
-        """Do nothing: the seed is the trial's."""
+        """Do nothing: each trial has its own seed."""
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Delegate to the trial's sampler."""
@@ -116,7 +115,7 @@ class PerTrialSampler(BaseSampler):
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """Delegate to a sampler of this parameter's own: with one seed, all parameters would be drawn alike."""
+        """Delegate to a sampler for this parameter: with one seed, all parameters would be drawn alike."""
         sampler = self._seeded(trial.number, zlib.crc32(param_name.encode()))
         return sampler.sample_independent(study, trial, param_name, param_distribution)
 

@@ -1,12 +1,12 @@
 """The search as a function of its history: what is proposed, and which trials go on, behind a fixed lag.
 
 Trial n is proposed from trials 0 … n − 1 − lag as they ended. The trials within the lag are shown to the sampler as
-running, with their parameters alone, and later ones not at all. Whether trial n goes on at a rung is decided from the
-same trials and its own reports. So neither the clock, nor the number of workers, nor who finishes first has any part
-in it, and a search that was interrupted goes on from its records as if it had not been.
+running, with their parameters only, and later ones not at all. Whether trial n goes on at a rung is decided from the
+same trials and its own reports. So the clock, the number of workers and the order of finishing have no influence, and
+an interrupted search goes on from its records as if it had not been interrupted.
 
-Trials of an earlier study may precede trial 0. They have ended, so every trial knows them; inside they come first, so
-a sampler sees trial n as number `len(before) + n` and does not draw again what it drew for the earlier study.
+Trials of an earlier study may precede trial 0. They have ended, so every trial knows them. A sampler sees trial n as
+number `len(before) + n`, and so does not repeat the random numbers of the earlier study.
 
 It trains nothing and writes nothing.
 """
@@ -35,7 +35,7 @@ class Search:
     Parameters
     ----------
     sampler, pruner : made by `make_sampler` and `make_pruner`.
-    lag : how many trials before it a proposal may not know; None: it knows all that has ended, whenever that was.
+    lag : how many trials before it a proposal does not know; None: it knows every ended trial.
     queue : parameters of the first trials, which the sampler completes.
     objectives : how many values a trial has; all are minimised.
     before : ended trials of an earlier study, which every trial of this one knows.
@@ -70,16 +70,16 @@ class Search:
         return [self._numbered(trial) for trial in self._memory.trials[self._memory.before :]]
 
     def ended(self, number: int) -> list[FrozenTrial]:
-        """The trials whose ends trial `number` may know, in the order of their numbers."""
+        """Return the trials whose results trial `number` may know, by number."""
         known = self.trials if self.lag is None else self.trials[: max(0, number - self.lag)]
         return [trial for trial in known if trial.state.is_finished()]
 
     def may_propose(self) -> bool:
-        """Whether every trial that the next proposal needs has ended."""
+        """Return whether every trial that the next proposal needs has ended."""
         return self.lag is None or len(self.ended(len(self.trials))) == max(0, len(self.trials) - self.lag)
 
     def propose(self) -> FrozenTrial:
-        """The next trial: its number, parameters and the sampler's own attributes."""
+        """Propose the next trial; return its number, parameters and the sampler's own attributes."""
         number = len(self.trials)
         assert self.may_propose(), f"trial {number} needs the end of every trial before the lag"
         if number < len(self._queue):
@@ -90,7 +90,7 @@ class Search:
         return self.trials[number]
 
     def go_on(self, number: int, rung: int, value: float) -> bool:
-        """Whether a trial that reports `value` at epoch `rung` goes on; its earlier reports must have been given."""
+        """Return whether a trial that reports `value` at epoch `rung` goes on; earlier reports must have been given."""
         return self._go_on(self._memory.before + number, rung, value)
 
     def rivals(self, number: int) -> list[FrozenTrial]:
@@ -100,21 +100,21 @@ class Search:
             return [trial for trial in self._study.get_trials(deepcopy=False) if trial.number != place]
 
     def end(self, number: int, state: TrialState, values: Sequence[float] | None) -> None:
-        """Let later trials know how one ended."""
+        """Record how a trial ended, for later ones."""
         self._end(self._memory.before + number, state, values)
 
     def recall(self, trial: FrozenTrial) -> None:
-        """Take over the next trial from a study's record: proposed again it would be the same.
+        """Take over the next trial from a study's record instead of proposing it again.
 
-        A trial that has not ended will report again; of one that has, the pruner is asked again, because some pruners
-        remember what they answered.
+        A trial that has not ended will report again. For an ended one the pruner is asked again, because some pruners
+        remember their answers.
         """
         self._recall(trial)
 
-    # Below, trials are numbered as in memory: those of an earlier study come first.
+    # Below, trials are numbered as in memory, where those of an earlier study come first.
 
     def _numbered(self, trial: FrozenTrial) -> FrozenTrial:
-        """A trial in memory with its number in this study."""
+        """Return a trial in memory with its number in this study."""
         if not self._memory.before:
             return trial
         found = copy.copy(trial)
@@ -145,7 +145,7 @@ class Search:
 def as_proposed(
     params: Mapping[str, Any], distributions: Mapping[str, BaseDistribution], attributes: Mapping[str, Any]
 ) -> FrozenTrial:
-    """A trial that has been proposed and nothing more."""
+    """Return a trial that has only been proposed."""
     return create_trial(
         state=TrialState.RUNNING,
         params=dict(params),
@@ -155,7 +155,7 @@ def as_proposed(
 
 
 class _Memory(InMemoryStorage):
-    """A study in memory that shows samplers and pruners no more than one trial may know.
+    """A study in memory that shows samplers and pruners only what one trial may know.
 
     Its first `before` trials are of an earlier study, and known to all.
     """
@@ -163,7 +163,7 @@ class _Memory(InMemoryStorage):
     def __init__(self, before: int) -> None:
         super().__init__()
         self.before = before
-        self.proposed: list[FrozenTrial] = []  # every trial as it was when it had just been proposed
+        self.proposed: list[FrozenTrial] = []  # every trial as it was proposed
         self._seen_by: tuple[int, int] | None = None
 
     @property
@@ -172,7 +172,7 @@ class _Memory(InMemoryStorage):
 
     @contextmanager
     def seen_by(self, number: int, lag: int | None) -> Iterator[None]:
-        """Show what trial `number` may know while the block runs; with no lag, everything."""
+        """Show only what trial `number` may know while the block runs; without a lag, everything."""
         self._seen_by = None if lag is None else (number, max(min(number, self.before), number - lag))
         try:
             yield

@@ -1,4 +1,4 @@
-"""An executor as threads that each carry out one task at a time, and the two ways in which workers are lost."""
+"""An executor of threads that run one task each at a time, and the two ways in which workers are lost."""
 
 import threading
 from abc import abstractmethod
@@ -20,8 +20,8 @@ class LostWorker(Exception):
 
     Attributes
     ----------
-    own : whether the worker ended by itself, by a crash or for want of memory; false if it was killed, stopped or cut
-        off from outside, which says nothing about the task.
+    own : whether the worker ended by itself, by a crash or out of memory; false if it was killed, stopped or cut off
+        from outside, which says nothing about the task.
     """
 
     def __init__(self, message: str, *, own: bool = False):
@@ -30,7 +30,7 @@ class LostWorker(Exception):
 
 
 class WorkersGone(UserError):
-    """There are no workers any more, and none can be had; whoever submits tasks has to end."""
+    """No workers are left and none can be started, so the command must end."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Task:
 
     @classmethod
     def of(cls, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> "Task":
-        """The task of a call, whose future counts as running from now on: nothing cancels a single task."""
+        """Return the task of a call; its future counts as running, since tasks are never cancelled."""
         future: Future[Any] = Future()
         future.set_running_or_notify_cancel()
         return cls(partial(fn, *args, **kwargs), future)
@@ -51,7 +51,7 @@ class Task:
 class Served(Executor):
     """Gives tasks, in the order of their submission, to a fixed number of threads.
 
-    The threads are daemons, so that nothing that a worker does or fails to do keeps the command from ending.
+    The threads are daemons, so that no worker can keep the command from ending.
     """
 
     def __init__(self, count: int, name: str):
@@ -74,7 +74,7 @@ class Served(Executor):
         return task.future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Finish what was submitted, or with `wait=False` end now; tasks under way are then lost."""
+        """Finish the submitted tasks, or with `wait=False` end now and lose the tasks under way."""
         self._closed = not wait
         for _ in self._threads:
             self._tasks.put(None)
@@ -93,7 +93,7 @@ class Served(Executor):
         """Make every `carry_out` under way raise soon."""
 
     def leave(self, slot: int) -> None:
-        """Release what belongs to the thread, which ends."""
+        """Release the resources of a thread that ends."""
 
     def _serve(self, slot: int) -> None:
         while (task := self._tasks.get()) is not None:
@@ -108,7 +108,7 @@ class Served(Executor):
 
 @contextmanager
 def closing(executor: Executor) -> Iterator[Executor]:
-    """Shut the executor down at the end of the block, at once if it is left by an exception."""
+    """Shut the executor down at the end of the block, immediately after an exception."""
     try:
         yield executor
     except BaseException:

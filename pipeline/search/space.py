@@ -31,7 +31,7 @@ class Leaf:
     distribution : what Optuna draws from.
     values : what a choice's label stands for; empty for ranges.
     points : how many points a grid takes from a range.
-    when : paths and values under which this leaf is searched at all.
+    when : values of other paths under which this leaf is searched.
     """
 
     path: str
@@ -41,16 +41,16 @@ class Leaf:
     when: Mapping[str, Any] = field(default_factory=dict)
 
     def value(self, drawn: Any) -> Any:
-        """The configuration value for what Optuna drew."""
+        """Return the configuration value for Optuna's value."""
         return self.values[drawn] if self.values else drawn
 
     def drawn(self, value: Any) -> Any:
-        """What Optuna would have drawn for a configuration value or for a choice's label.
+        """Return Optuna's value for a configuration value or a choice's label.
 
         Raises
         ------
         ValueError
-            The value lies outside what is searched.
+            The value is outside the searched range or choices.
         """
         label = next((name for name, meant in self.values.items() if meant == value or name == value), value)
         try:
@@ -62,7 +62,7 @@ class Leaf:
         return label
 
     def grid(self) -> list[Any]:
-        """The points of a grid over this leaf.
+        """Return the points of a grid over this leaf.
 
         Raises
         ------
@@ -85,7 +85,7 @@ class Leaf:
 
 
 class Space:
-    """All leaves of a search space, checked against the configuration they are laid over."""
+    """All leaves of a search space, checked against the configuration that they vary."""
 
     def __init__(self, tree: Mapping[str, Any], base: Mapping[str, Any]):
         """Read `tree` (the value of `search.space`) over the plain configuration `base`.
@@ -93,13 +93,13 @@ class Space:
         Raises
         ------
         ConfigError
-            A path that is no configuration value or cannot be searched, or a bound that the value's own rule refuses.
+            A path is unknown or cannot be searched, or a bound breaks the rule of its value.
         """
         self.base = copy.deepcopy(dict(base))
         leaves = [self._leaf(path, spec) for path, spec in _walk(tree, "")]
         self.leaves = sorted(
             leaves, key=lambda leaf: bool(leaf.when)
-        )  # a condition's value is drawn before it is asked
+        )  # the value of a condition is drawn before the condition is checked
         if not leaves:
             raise ConfigError("search.space must have at least one leaf, but is empty.")
         for leaf in leaves:
@@ -114,26 +114,26 @@ class Space:
         return values
 
     def values(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """The configuration values, by path, that a trial's recorded parameters stand for."""
+        """Return the configuration values, by path, of a trial's recorded parameters."""
         return {leaf.path: leaf.value(params[leaf.path]) for leaf in self.leaves if leaf.path in params}
 
     def apply(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """The plain configuration with `values` (by dotted path) laid over the base."""
+        """Return the plain base configuration with `values` (by dotted path) replaced."""
         config = copy.deepcopy(self.base)
         for path, value in sorted(values.items(), key=lambda item: item[0] != "model.hidden_units"):
             _set(config, path, value)
         return config
 
     def grid(self) -> dict[str, list[Any]]:
-        """The points of every leaf, for a grid search."""
+        """Return the grid points of every leaf."""
         return {leaf.path: leaf.grid() for leaf in self.leaves}
 
     def grid_size(self) -> int:
-        """How many points the grid has."""
+        """Return how many points the grid has."""
         return math.prod(len(points) for points in self.grid().values())
 
     def encode(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Study parameters for configuration values given by path, as `study.enqueue` has them.
+        """Return study parameters for configuration values by path, as in `study.enqueue`.
 
         Raises
         ------
@@ -153,7 +153,7 @@ class Space:
         return drawn
 
     def locate(self, config: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Study parameters that stand for a whole plain configuration; None if it lies outside this space."""
+        """Return the study parameters of a whole plain configuration; None if it is outside this space."""
         drawn = {}
         try:
             for leaf in self.leaves:
@@ -164,7 +164,7 @@ class Space:
         return drawn if self.apply(self.values(drawn)) == config else None
 
     def largest(self, path: str) -> Any:
-        """The largest value that `path` can take: its base value, or the end of its range."""
+        """Return the largest value that `path` can take: its base value, or the end of its range."""
         for leaf in self.leaves:
             if leaf.path == path:
                 if isinstance(leaf.distribution, CategoricalDistribution):
@@ -233,7 +233,7 @@ class Space:
         return Leaf(path, distribution, points=points, when=when)
 
     def _is_whole(self, path: str, low: float, high: float) -> bool:
-        """Whether the value at `path` is a whole number: as its base value is, or as both bounds are."""
+        """Return whether the value at `path` is an integer: by its base value, or by both bounds."""
         base = _get(self.base, path)
         return isinstance(low, int) and isinstance(high, int) and not isinstance(base, float)
 
@@ -260,7 +260,7 @@ class Space:
 
 
 def _walk(tree: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-    """Every leaf of the tree with its dotted path; a mapping with low, high or choices is a leaf, an empty one none."""
+    """Yield every leaf with its dotted path; a mapping with low, high or choices is a leaf, an empty mapping is not."""
     for key, value in tree.items():
         path = f"{prefix}{key}"
         if isinstance(value, Mapping) and not ({"low", "high", "choices"} & value.keys()):
@@ -298,7 +298,7 @@ def _get(config: Mapping[str, Any], path: str) -> Any:
 
 
 def _set(config: dict[str, Any], path: str, value: Any) -> None:
-    """Set a dotted path in place; an index into a scalar (`keep_prob.0`) first makes it one value for each layer."""
+    """Set a dotted path in place; an index into a scalar (`keep_prob.0`) first expands it to one value per layer."""
     *parents, last = path.split(".")
     section = config
     if last.isdigit():
@@ -308,7 +308,7 @@ def _set(config: dict[str, Any], path: str, value: Any) -> None:
         if not isinstance(section[name], list):
             section[name] = [section[name]] * len(config["model"]["hidden_units"])
         layers = section[name]
-        layers += layers[-1:] * (int(last) + 1 - len(layers))  # one too many for the layers is refused by its name
+        layers += layers[-1:] * (int(last) + 1 - len(layers))  # an index beyond the layers is refused by name later
         layers[int(last)] = value
         return
     for key in parents:

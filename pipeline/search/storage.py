@@ -1,4 +1,4 @@
-"""Opens a study's storage, a journal file or a database, after mending what a crash may have torn."""
+"""Opens a study's storage, a journal file or a database, and repairs a journal torn by a crash."""
 
 from pathlib import Path
 
@@ -13,12 +13,12 @@ from pipeline.search.lock import unusable
 
 
 def journal_path(config: SweepConfig, name: str) -> Path:
-    """Where the study's journal is, if it is kept in one: the path in `study.storage`, or one of its own."""
+    """Return the path of the study's journal, if it has one: `study.storage`, or the default."""
     return Path(config.study.storage or Path(config.tracking.store) / "studies" / f"{name}.journal")
 
 
 def open_storage(config: SweepConfig, name: str) -> BaseStorage:
-    """The study's storage: a journal file of its own, or what `study.storage` names.
+    """Open the study's storage: its own journal file, or what `study.storage` names.
 
     Raises
     ------
@@ -41,12 +41,12 @@ def open_storage(config: SweepConfig, name: str) -> BaseStorage:
 
 
 def open_journal(path: Path) -> JournalStorage:
-    """A journal file as Optuna's storage; one that another coordinator may be writing to is left as it is."""
+    """Open a journal file as Optuna's storage, without repairing it: another coordinator may be writing to it."""
     try:
         return JournalStorage(JournalFileBackend(str(path), lock_obj=_AlreadyHeld(str(path))))
     except OSError as error:
         raise _not_opened(path, error) from None
-    except Exception:  # Optuna replays the journal without looking: what it stumbles over can be anything
+    except Exception:  # Optuna replays the journal unchecked, so damage can raise any exception
         raise StudyError(f"the study's journal {path} is damaged and cannot be read.") from None
 
 
@@ -75,7 +75,7 @@ def check_storage(config: SweepConfig) -> None:
 
 
 def _cut_torn_line(path: Path) -> None:
-    """Cut a journal back to its last whole line; a crash may have torn the one after it, which then says nothing."""
+    """Cut a journal back to its last whole line; a crash may have torn the line after it."""
     if not path.exists():
         return
     with path.open("rb+") as file:

@@ -1,4 +1,4 @@
-"""Opens a study: its name, its storage, and the refusal of another configuration under the same name."""
+"""Opens a study, and refuses another configuration, other data or another arithmetic under its name."""
 
 import uuid
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ _CONFIG = "config"
 
 
 def find_study(config: SweepConfig, name: str) -> optuna.Study | None:
-    """A study where `config` keeps its own, to be looked at alone, since another coordinator may be writing to it."""
+    """Open a study of the storage in `config` read-only; return None if it does not exist."""
     if not _exists(config, name):
         return None
     in_database = "://" in (config.study.storage or "")
@@ -38,9 +38,9 @@ def find_study(config: SweepConfig, name: str) -> optuna.Study | None:
 
 @contextmanager
 def held(config: SweepConfig) -> Iterator[tuple[str, Check]]:
-    """Hold the study that `config` means while the block runs; trouble with its storage is told.
+    """Hold the study of `config` while the block runs; explain failures of its storage.
 
-    Gives the study's name, and a check that it is still held.
+    Yields the study's name, and a check that it is still held.
 
     Raises
     ------
@@ -63,7 +63,7 @@ def held(config: SweepConfig) -> Iterator[tuple[str, Check]]:
 def open_study(config: SweepConfig, name: str, storage: BaseStorage) -> optuna.Study:
     """Create the study, or load it after checking that it was made with this configuration.
 
-    Its own sampler and pruner are never asked: `make_search` has those.
+    The study's own sampler and pruner are never used; `make_search` makes those.
 
     Raises
     ------
@@ -101,14 +101,14 @@ def open_study(config: SweepConfig, name: str, storage: BaseStorage) -> optuna.S
 
 
 def study_id(study: optuna.Study) -> str:
-    """A random name that no other study has, kept in the study: others may be called the same."""
+    """Return a random id, kept in the study, because other studies may have the same name."""
     if "id" not in study.user_attrs:
         study.set_user_attr("id", uuid.uuid4().hex)
     return str(study.user_attrs["id"])
 
 
 def check_data(study: optuna.Study, digest: str) -> None:
-    """Hold a study to the data it began with.
+    """Refuse data that are not those of the study's start.
 
     Raises
     ------
@@ -126,9 +126,9 @@ def check_data(study: optuna.Study, digest: str) -> None:
 
 
 def check_arithmetic(study: optuna.Study) -> None:
-    """Hold a study to the arithmetic it began with: bits of trials depend on it, and what samplers propose.
+    """Continue a study under the arithmetic of its start, on which trials and proposals depend.
 
-    If this machine can, the command is started again under that arithmetic, and does not return from here.
+    If this machine can, the command restarts under that arithmetic, and this call does not return.
 
     Raises
     ------

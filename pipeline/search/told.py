@@ -1,4 +1,4 @@
-"""What a study is told of a finished record."""
+"""What a study stores about a finished record."""
 
 import math
 from collections.abc import Sequence
@@ -12,21 +12,21 @@ from pipeline.trials.record import TrialRecord
 
 
 def objective_value(name: str, record: TrialRecord) -> float:
-    """The value of one objective: best dev cost, best dev error, or the number of parameters (of one fit)."""
+    """Return the value of one objective: best dev cost, best dev error, or the number of parameters (of one fit)."""
     if name == "parameters":
         return float(record.num_parameters)
     return record.summary[f"best_{name}"]
 
 
 def end_of(record: TrialRecord, objectives: Sequence[str]) -> tuple[TrialState, list[float] | None]:
-    """How the study calls a trial's outcome, and its values if it has any."""
+    """Return the study's word for a trial's outcome, and its values if it has any."""
     if record.outcome in ("completed", "early_stopped"):
         return TrialState.COMPLETE, [objective_value(name, record) for name in objectives]
     return (TrialState.FAIL if record.outcome == "failed" else TrialState.PRUNED), None
 
 
 def summary_of(record: TrialRecord) -> dict[str, Any]:
-    """The outcome, the epochs and every finite value of the summary."""
+    """Return the outcome, the epochs and every finite value of the summary."""
     brief: dict[str, Any] = {"outcome": record.outcome, "epochs": record.stop_epoch, **record.summary}
     if distrust(record.gradient_checks):
         brief["distrusted"] = True
@@ -34,6 +34,6 @@ def summary_of(record: TrialRecord) -> dict[str, Any]:
 
 
 def values_of(record: TrialRecord) -> dict[str, list[float]]:
-    """The best dev cost, dev error and balanced error of each repeat; records of format 1 lack the last."""
+    """Return the best dev cost, dev error and balanced error of each repeat; format 1 lacks the last."""
     known = MEASURES if record.format > 1 else ("dev_cost", "dev_error")
     return {measure: list(record.values(measure).values()) for measure in known}

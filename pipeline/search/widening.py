@@ -1,7 +1,7 @@
-"""Takes trials of an earlier study over into a new one: those that lie in its space, without training them again.
+"""Copies the trials of an earlier study that lie in a new study's space, so that they are not trained again.
 
-They are copied when the new study is made, and kept in it with a digest. From then on the copies alone count, so an
-earlier study that grows or is removed later changes nothing.
+The copies are made when the new study begins, and kept in it with a digest. From then on only the copies are read, so
+it does not matter if the earlier study grows or is removed.
 """
 
 import copy
@@ -26,10 +26,10 @@ from pipeline.trials.differences import differences
 from pipeline.trials.kernels import current
 
 _SUMMARY, _PART = "before", "before/{:04d}"
-"""Attributes of a study that holds copies: what they are together, written last, and each of them."""
+"""Attributes of a study with copies: one for each, and one about all of them, written last."""
 
 RunIds = Callable[[str], Mapping[str, str]]
-"""The ids of a study's runs by name; empty where the tracking store cannot be asked."""
+"""Gives the ids of a study's runs by name; empty where the tracking store does not answer."""
 
 
 @dataclass
@@ -38,8 +38,8 @@ class Copy:
 
     Attributes
     ----------
-    study, number, run_id : which trial it was, and its run; the id is empty if the store could not be asked.
-    params : what the new study's sampler would have had to propose, by path; a choice by its label.
+    study, number, run_id : which trial it was, and its run; the id is empty if the store did not answer.
+    params : its values as parameters of the new study, by path; a choice by its label.
     config : digest of the whole configuration.
     values : of the objectives, if it completed.
     reports : best value so far at each rung, by epoch.
@@ -75,11 +75,11 @@ class Copy:
 
 @dataclass
 class TakenOver:
-    """What a study took over from another.
+    """All copies of a study from another.
 
     Attributes
     ----------
-    outside, failed, other_rungs : how many were left out: they lie outside the space; they failed; they were pruned
+    outside, failed, other_rungs : how many were left out, because they are outside the space, failed, or were pruned
         by reports at other epochs than this study's.
     """
 
@@ -91,7 +91,7 @@ class TakenOver:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of all that the search and the race follow from."""
+        """SHA-256 of everything in the copies that the search and the race depend on."""
         plain = [{key: value for key, value in asdict(each).items() if key != "run_id"} for each in self.copies]
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
@@ -108,7 +108,7 @@ class TakenOver:
 
 
 def digest_of(config: Mapping[str, Any]) -> str:
-    """SHA-256 of a trial's plain configuration."""
+    """Return the SHA-256 of a trial's plain configuration."""
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
 
 
@@ -116,12 +116,12 @@ def digest_of(config: Mapping[str, Any]) -> str:
 
 
 def look(config: SweepConfig, space: Space, name: str, data_digest: str, run_ids: RunIds) -> TakenOver | None:
-    """What a new study of this name takes over; None if it has its copies already, or `study.from` names no study.
+    """Return what a new study copies; None if it has its copies already, or `study.from` names no study.
 
     Raises
     ------
     StudyError
-        The earlier study is not there, cannot be compared with this one, or has no trial in this one's space.
+        The earlier study does not exist, is not comparable, or has no trial in this one's space.
     """
     if config.study.from_ is None:
         return None
@@ -161,7 +161,7 @@ def _check_alike(
     theirs: SweepConfig,
     their_space: Space,
 ) -> None:
-    """Refuse a study whose values mean something else than this one's."""
+    """Refuse a study whose values are not comparable with this one's."""
     searched = [leaf.path for leaf in (*space.leaves, *their_space.leaves)]
     here = _fixed(config, searched) | {"data digest": data_digest, "arithmetic": current().as_dict()}
     there = _fixed(theirs, searched) | {
@@ -176,7 +176,7 @@ def _check_alike(
 
 
 def _fixed(config: SweepConfig, searched: Sequence[str]) -> dict[str, Any]:
-    """All that must be the same for values to compare; the data's digest stands for the path of their file."""
+    """Return the configuration that must be equal for comparable values; the data's digest replaces their path."""
     plain = copy.deepcopy(asdict(config.trial))
     for path in [*searched, "data.path"]:
         _drop(plain, path.split("."))
@@ -184,7 +184,7 @@ def _fixed(config: SweepConfig, searched: Sequence[str]) -> dict[str, Any]:
 
 
 def _drop(plain: dict[str, Any], keys: Sequence[str]) -> None:
-    """Take a dotted path out; of a value for one layer, the values for all layers."""
+    """Remove a dotted path; if it is one layer's value, remove the values of all layers."""
     *parents, last = [key for key in keys if not key.isdigit()]
     for key in parents:
         plain = plain[key]
@@ -196,7 +196,7 @@ def _rungs(config: SweepConfig, space: Space) -> tuple[int, ...]:
 
 
 def _select(source: optuna.Study, space: Space, their_space: Space, run_ids: RunIds, *, same_rungs: bool) -> TakenOver:
-    """Copies of the trials that can be used; those that the earlier study had itself taken over come first."""
+    """Return copies of the usable trials; those that the earlier study had itself copied come first."""
     found = TakenOver(source.study_name)
     for trial in _ended(source, run_ids):
         if trial.outcome == "failed":
@@ -216,7 +216,7 @@ def _select(source: optuna.Study, space: Space, their_space: Space, run_ids: Run
 
 
 def _ended(source: optuna.Study, run_ids: RunIds) -> Iterator[Copy]:
-    """Every ended trial that a study knows, with its parameters as that study has them."""
+    """Return every ended trial that a study knows, with its parameters as that study has them."""
     earlier = kept(source)
     yield from earlier.copies if earlier else ()
     ids = run_ids(source.study_name)
@@ -239,9 +239,9 @@ def _ended(source: optuna.Study, run_ids: RunIds) -> Iterator[Copy]:
 
 
 def keep(study: optuna.Study, found: TakenOver) -> None:
-    """Write the copies into a new study; one that was killed before the end of this has none and begins again."""
+    """Write the copies into a new study; after a kill before the end it counts as having none and begins again."""
     for number, each in enumerate(found.copies):
-        # As text, because Optuna copies every attribute whenever one is read.
+        # as text, because Optuna copies all attributes whenever one is read
         study.set_user_attr(_PART.format(number), json.dumps(asdict(each)))
     counts = {"outside": found.outside, "failed": found.failed, "other_rungs": found.other_rungs}
     summary = {"study": found.study, "copies": len(found.copies), "digest": found.digest, **counts}
@@ -249,7 +249,7 @@ def keep(study: optuna.Study, found: TakenOver) -> None:
 
 
 def kept(study: optuna.Study) -> TakenOver | None:
-    """What a study took over when it was made; None if nothing.
+    """Return the copies of a study; None if it has none.
 
     Raises
     ------
@@ -276,6 +276,6 @@ def kept(study: optuna.Study) -> TakenOver | None:
 
 
 def before(study: optuna.Study, space: Space) -> list[FrozenTrial]:
-    """The trials that precede trial 0 of a study."""
+    """Return the trials that precede trial 0 of a study."""
     taken = kept(study)
     return [each.frozen(space) for each in taken.copies] if taken else []

@@ -1,4 +1,4 @@
-"""Compares what the tracking store shows of a run with the run's own record, from which all of it was derived.
+"""Compares what the tracking store shows of a run with the run's record, from which it was derived.
 
 A metric or a param can be changed in the store; a rerun alone would not notice, since it repeats the record.
 """
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 SHOWN = "shown"
-"""Entry of `record.json`: what was shown beside the facts that the record gives again."""
+"""Entry of `record.json`: the shown values that cannot be derived from the record."""
 
 _LARGEST = sys.float_info.max
-"""MLflow's databases hold this in place of an infinity."""
+"""MLflow's databases store this for an infinity."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Page:
 
     Attributes
     ----------
-    points : of each metric (step, value, time in ms), in the order in which they are stored.
+    points : of each metric (step, value, time in ms), in stored order.
     """
 
     status: str
@@ -41,18 +41,18 @@ class Page:
 
     @classmethod
     def of(cls, run: "Run", points: Mapping[str, list[tuple[int, float, int]]]) -> "Page":
-        """The page of a run as MLflow's client returns it."""
+        """Make the page of a run from what MLflow's client returns."""
         info = run.info
         return cls(str(info.status), info.start_time, info.end_time or 0, run.data.params, run.data.tags, points)
 
 
 def shown(note: str, started_ms: int, ended_ms: int) -> dict[str, Any]:
-    """What `record.json` notes of a run's page: its times, and the digest of its description."""
+    """Return what `record.json` notes of a run's page: its times, and the digest of its description."""
     return {"started_ms": started_ms, "ended_ms": ended_ms, "description_sha256": _sha256(note)}
 
 
 def disagreements(page: Page, record: TrialRecord, meta: Mapping[str, Any]) -> list[str]:
-    """Return a sentence for everything that the store shows otherwise than the record says; none if they agree.
+    """Return a sentence for each difference between the store and the record.
 
     Tags that the record does not give, such as a person's own, are left alone.
 
@@ -73,9 +73,9 @@ def disagreements(page: Page, record: TrialRecord, meta: Mapping[str, Any]) -> l
 
 
 def _redefined(record: TrialRecord) -> tuple[str, ...]:
-    """Facts of an older record that were derived otherwise, and so are not compared.
+    """Return names of facts that older versions derived differently, so that they are not compared.
 
-    With folds, format 1 counted the parameters of all folds, and the curves shown while training were the first fold's.
+    With folds, format 1 counted the parameters of all folds, and showed the first fold's curves while training.
     """
     if record.format == 1 and record.fit_curves:
         return ("num_parameters", *facts.MAIN_CURVES)
@@ -85,7 +85,7 @@ def _redefined(record: TrialRecord) -> tuple[str, ...]:
 def _texts(
     what: str, there: Mapping[str, str], given: Mapping[str, Any], *, missing: bool, more: bool = False
 ) -> Iterator[str]:
-    """Differences of named texts; `missing` ones count where the store has none, `more` where the record has none."""
+    """Return differences of named texts; names that only one side has count if `missing` or `more` say so."""
     for name, value in given.items():
         if value and (name in there or missing) and there.get(name) != value:
             yield _sentence(f"the {what} {name}", there.get(name), value)
@@ -97,7 +97,7 @@ def _texts(
 def _points(
     there: Mapping[str, list[tuple[int, float, int]]], given: Mapping[str, Mapping[int, float]], old: tuple[str, ...]
 ) -> Iterator[str]:
-    """One difference for each metric: the first step at which it is another."""
+    """Return one difference for each metric: the first step with another value."""
     for name in {**given, **there}:
         stored = [(step, value) for step, value, _ in there.get(name, ())]
         wanted = sorted(given.get(name, {}).items())
@@ -120,7 +120,7 @@ def _same(shown: tuple[int, float | None], recorded: tuple[int, float | None]) -
 
 
 def _page(page: Page, noted: Any) -> Iterator[str]:
-    """Differences of times and description; records before 0.3 do not have them."""
+    """Return differences of times and description; records before 0.3 lack these."""
     if not isinstance(noted, Mapping):
         return
     for what, ms in (("started", page.started_ms), ("ended", page.ended_ms)):

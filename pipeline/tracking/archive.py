@@ -26,12 +26,12 @@ class Archive(RunFiles):
     # --- agreement -----------------------------------------------------------------------------------------------
 
     def disagreements(self, run: Found, record: TrialRecord) -> list[str]:
-        """Sentences on what the store shows of a run otherwise than its record says: params, metrics, tags, times."""
+        """Return a sentence for each difference between the store and a run's record: params, metrics, tags, times."""
         page = Page.of(self._guarded(self._client.get_run, run.run_id), self._points(run))
         return disagreements(page, record, self._meta(run))
 
     def _points(self, run: Found) -> dict[str, list[tuple[int, float, int]]]:
-        """Every stored point of every metric of a run."""
+        """Return every stored point of every metric of a run."""
         return {
             name: [
                 (point.step, point.value, point.timestamp)
@@ -46,7 +46,7 @@ class Archive(RunFiles):
         return meta if isinstance(meta, dict) else {}
 
     def _refuse_edited(self, runs: Sequence[Found], best: Found, metric: str) -> None:
-        """Refuse to choose by values that are not those of the records; of uploaded files, the best run's alone."""
+        """Refuse to choose by values that differ from the records; for uploaded files, check only the best run's."""
         for run in runs if self.is_local(best) else [best]:
             summary = self._meta(run).get("summary")
             recorded = summary.get(metric) if isinstance(summary, dict) else None
@@ -62,12 +62,12 @@ class Archive(RunFiles):
     # --- finding ---------------------------------------------------------------------------------------------------
 
     def find(self, run: str, study: str | None = None) -> Found:
-        """The run that a person means by `run`.
+        """Return the run that a user means by `run`.
 
         Parameters
         ----------
         run : a run id, `<study>/trial-0007`, `trial-0007` of `study`, `best` of `study`, or `models:/<name>@<alias>`.
-        study : the latest sweep's when not given.
+        study : by default the latest sweep's.
 
         Raises
         ------
@@ -90,7 +90,7 @@ class Archive(RunFiles):
         )
 
     def best(self, study: str | None = None) -> Found:
-        """The run with repeat 0 of what the study recommends; without a recommendation its best completed trial."""
+        """Return repeat 0 of the recommended configuration; without a recommendation the best completed trial."""
         name = study or self.latest_study()
         parent = self.parent(name)
         if "recommended" in parent.tags:
@@ -105,7 +105,7 @@ class Archive(RunFiles):
         return best
 
     def _recommended(self, parent: Found) -> Found:
-        """The run that the sweep's conclusion names, if it still is what its record says."""
+        """Return the run that the sweep's conclusion names, if it still agrees with its record."""
         named = self.read_json(parent, CONCLUSION).get("run")
         for run in self.children(parent.study):
             if run.name == named and run.status == "FINISHED":
@@ -115,24 +115,24 @@ class Archive(RunFiles):
         raise RecordError(f"The study {parent.study} recommends {named}, which is not in the tracking store.")
 
     def studies(self) -> list[Found]:
-        """The parent runs of all sweeps, the newest first."""
+        """Return the parent runs of all sweeps, newest first."""
         return self._search("tags.kind = 'sweep'")
 
     def latest_study(self) -> str:
-        """The name of the sweep that was started last."""
+        """Return the name of the sweep that was started last."""
         for run in self.studies():
             return run.study
         raise RecordError(f"The store {self.store.shown} holds no sweep yet; `make sweep` makes one.")
 
     def parent(self, study: str) -> Found:
-        """The parent run of a study."""
+        """Return the parent run of a study."""
         if found := self._search(f"tags.kind = 'sweep' and tags.study = {quoted(study)}"):
-            return found[-1]  # the oldest, as the recorder takes
+            return found[-1]  # the oldest, as in the recorder
         known = ", ".join(run.study for run in self.studies()[:10]) or "none"
         raise RecordError(f"STUDY must be one of those in the store ({known}), but is {study}.")
 
     def children(self, study: str, kind: str | None = None) -> list[Found]:
-        """The runs of a study of a kind, or its trials, baseline and confirmations, by name."""
+        """Return a study's runs of one kind, or its trials, baseline and confirmations, by name."""
         condition = f"tags.`{PARENT}` = {quoted(self.parent(study).run_id)}"
         condition += f" and tags.kind = {quoted(kind)}" if kind else ""
         return sorted(self._search(condition), key=lambda run: run.name)
@@ -150,13 +150,13 @@ class Archive(RunFiles):
         return self._search(f"tags.kind = {quoted(kind)}" if kind else "")
 
     def page(self, condition: str, size: int, number: int = 1, order: str = NEWEST_FIRST) -> tuple[list[Found], bool]:
-        """One page of the runs that fit a condition, counted from 1, and whether there are more."""
+        """Return one page (counted from 1) of the runs that satisfy a condition, and whether there are more."""
         asked = pages(self._client, self.experiment_id, condition, size, order)
         found = self._guarded(lambda: next(itertools.islice(asked, number - 1, None), None))
         return ([], False) if found is None else ([found_of(run) for run in found], bool(found.token))
 
     def page_of(self, parent: Found, size: int, number: int = 1) -> tuple[list[Found], bool]:
-        """One page of the children of a run by name, counted from 1, and whether there are more."""
+        """Return one page (counted from 1) of a run's children by name, and whether there are more."""
         return self.page(f"tags.`{PARENT}` = {quoted(parent.run_id)}", size, number, BY_NAME)
 
     def _by_id(self, run_id: str) -> Found:

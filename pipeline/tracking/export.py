@@ -20,7 +20,7 @@ def export(record: TrialRecord, folder: Path, *, kind: str, name: str, run_id: s
     Raises
     ------
     RecordError
-        The folder holds something else than an earlier export, or cannot be written.
+        The folder holds something other than an earlier export, or cannot be written.
     """
     try:
         if folder.exists() and any(folder.iterdir()) and not (folder / files.RECORD).is_file():
@@ -36,7 +36,7 @@ def export(record: TrialRecord, folder: Path, *, kind: str, name: str, run_id: s
 
 
 def rerun_command(record: TrialRecord, folder: Path) -> str:
-    """The command that repeats an exported run; data that are not built in have to be allowed."""
+    """Return the command that repeats an exported run; data that are not built in must be allowed."""
     allowed = "" if _is_built_in(record) else " ARGS=allow_path=true"
     return f"make rerun RUN={shlex.quote(str(folder))}{allowed}"
 
@@ -47,11 +47,11 @@ def _is_built_in(record: TrialRecord) -> bool:
 
 
 def metrics_table(record: TrialRecord) -> tuple[list[str], np.ndarray]:
-    """The curves as a table, one row an epoch.
+    """Return the curves as a table, one row per epoch.
 
     Returns
     -------
-    names : epoch and the names of the curves; of several fits, "repeat 0/dev_cost" and so on beside the means.
+    names : epoch and the names of the curves; with several fits also "repeat 0/dev_cost" and so on.
     rows : (epochs + 1, len(names)); NaN where a curve has no value.
     """
     curves = dict(record.curves)
@@ -66,7 +66,7 @@ def metrics_table(record: TrialRecord) -> tuple[list[str], np.ndarray]:
 
 
 def _write_csv(path: Path, names: list[str], rows: np.ndarray) -> None:
-    """Numbers as Python writes them, so that reading gives the same bits back; an empty cell is no value."""
+    """Write numbers as Python does, so that reading gives the same bits; an empty cell is a missing value."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(names)
@@ -83,7 +83,7 @@ def _write_parquet(path: Path, names: list[str], rows: np.ndarray) -> None:
 
 
 def report(record: TrialRecord, folder: Path, *, kind: str, name: str, run_id: str) -> str:
-    """A Markdown page: what was trained, how it went, in which surroundings, what each file is."""
+    """Return a Markdown page: configuration, result, environment, and the meaning of each file."""
     where = record.environment
     blas = ", ".join(
         f"{library.get('name')} {library.get('version')} ({library.get('kernel')}, {library.get('threads')} threads)"
@@ -117,7 +117,7 @@ def report(record: TrialRecord, folder: Path, *, kind: str, name: str, run_id: s
 
 
 def _how_to_repeat(record: TrialRecord, folder: Path) -> list[str]:
-    """How a stranger repeats the run, and what of this folder that proves."""
+    """Return how anybody can repeat the run, and what that proves about the folder."""
     allowed = "" if _is_built_in(record) else " allow_path=true"
     data = (
         []

@@ -1,4 +1,4 @@
-"""What of a record goes where MLflow can show, chart and filter it: params, metrics, tags and a description.
+"""The part of a record that MLflow shows, charts and filters: params, metrics, tags and a description.
 
 Few names, the same for every run; everything else is in the run's files.
 """
@@ -18,10 +18,10 @@ from pipeline.trials.record import TrialRecord
 
 MAIN_CURVES = ("train_cost", "dev_cost", "train_error", "dev_error", "train_cost_penalized", "balanced_error")
 SPREADS = ("dev_cost_sd", "dev_error_sd", "balanced_error_sd")
-"""Curves that only a trial of several fits has."""
+"""Curves that only trials of several fits have."""
 
 NORM_STEPS = 5
-"""Per-layer norms go to MLflow at so many epochs; `curves.npz` has them all."""
+"""Number of epochs at which per-layer norms go to MLflow; `curves.npz` has all of them."""
 
 COMMONEST = "beside_dev_error"
 """Tag that says what always answering the commonest class would err."""
@@ -30,7 +30,7 @@ PRUNED = "pruned_because"
 """Tag of a pruned trial: its value, what that was compared with, and at which epoch."""
 
 SUMMARY = "summary"
-"""Tag that says in one column of the run list what was tried."""
+"""Tag that shows in one column of the run list which values were tried."""
 
 MAX_PARAM, MAX_TAG = 6000, 5000
 TERMINAL = {"failed": "FAILED"}
@@ -38,7 +38,7 @@ TERMINAL = {"failed": "FAILED"}
 
 
 def params(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """The configuration flattened to dotted names; numbers as Python writes them, lists as JSON."""
+    """Flatten a configuration to dotted names; numbers as Python writes them, lists as JSON."""
     flat: dict[str, str] = {}
     for key, value in masked(config).items():
         if isinstance(value, Mapping):
@@ -50,7 +50,7 @@ def params(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def curve_points(curves: Mapping[str, np.ndarray], *, norms: bool) -> dict[str, dict[int, float]]:
-    """The points of each curve that MLflow gets, by step: every epoch of the main curves, few of the norms.
+    """Return the points of each curve for MLflow, by step: every epoch of the main curves, few of the norms.
 
     `train_cost_penalized` has no value at step 0, before the first epoch.
     """
@@ -69,7 +69,7 @@ def _steps(values: np.ndarray, *, every: bool) -> list[int]:
 
 
 def points(record: TrialRecord) -> dict[str, dict[int, float]]:
-    """Every metric point of a record, by name and step: its curves, and at step 0 the numbers that sum it up."""
+    """Return every metric point of a record, by name and step: its curves, and its summary at step 0."""
     return curve_points(record.curves, norms=True) | {name: {0: value} for name, value in metrics(record).items()}
 
 
@@ -117,13 +117,13 @@ NAMED = ("trial", "baseline")
 
 
 def handle(kind: str, study: str, name: str, run_id: str) -> str:
-    """What a person types as RUN: `<study>/trial-0007`, or the id of a run whose name is not unique."""
+    """Return what a user types as RUN: `<study>/trial-0007`, or the id of a run whose name is not unique."""
     unique = kind in NAMED or name.startswith("confirm-")
     return f"{study}/{name}" if study and unique else run_id
 
 
 def description(record: TrialRecord, kind: str, name: str, handle: str) -> str:
-    """A short Markdown summary: what it was, how it went, what to do about it, how to repeat it by its `handle`."""
+    """Return a short Markdown summary: configuration, result, advice, and how to repeat it by its `handle`."""
     checks = [f"{moment} {report.get('verdict')}" for moment, report in record.gradient_checks.items() if report]
     paragraphs = [
         f"**{markdown(f'{kind} {name}')}**: {_what(record.config)}",
@@ -166,7 +166,7 @@ def _diagnosis(diagnosis: Mapping[str, Any]) -> str:
 
 
 def regularisation(config: Mapping[str, Any]) -> str:
-    """The values that a sweep searches most often: "λ 2.5, keep_prob 0.85, scale 0.4"."""
+    """Return the most commonly searched values: "λ 2.5, keep_prob 0.85, scale 0.4"."""
     named = {"λ": "regularization.lambd", "keep_prob": "regularization.keep_prob", "scale": "model.init.scale"}
     values = {name: _at(config, path) for name, path in named.items()}
     return ", ".join(f"{name} {_short(value)}" for name, value in values.items() if value is not None)

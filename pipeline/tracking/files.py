@@ -1,4 +1,4 @@
-"""Writes a record as a folder of plain files, which is what a run's artifacts and an export are made of.
+"""Writes a record as a folder of plain files, the content of a run's artifacts and of an export.
 
 `pipeline.tracking.reading` reads it back.
 """
@@ -27,7 +27,7 @@ REQUIRED = (RECORD, CONFIG, ENVIRONMENT, CHECKS, CURVES, PARAMETERS)
 OPTIONAL = (DIFF, CHECKS_TEXT, *FIT_CURVES.values())
 
 TEXTS = (CONFIG, ENVIRONMENT, CHECKS, CHECKS_TEXT, DIFF)
-"""Files whose SHA-256 is in `record.json`; of the text of the gradient checks since 0.3."""
+"""Files whose SHA-256 is in `record.json`; the text of the gradient checks only since 0.3."""
 IN_RECORD = (
     "data",
     "outcome",
@@ -44,7 +44,7 @@ _Dumper = yaml.CSafeDumper if yaml.__with_libyaml__ else yaml.SafeDumper
 
 
 def digest(arrays: Mapping[str, np.ndarray]) -> str:
-    """SHA-256 over names, types, shapes and bytes, whatever file the arrays are in."""
+    """Return the SHA-256 over names, types, shapes and bytes of arrays, independent of their file."""
     sha = hashlib.sha256()
     for name in sorted(arrays):
         values = np.ascontiguousarray(arrays[name])
@@ -60,12 +60,12 @@ def digests(record: TrialRecord) -> dict[str, str]:
 
 
 def _by_fit(record: TrialRecord) -> dict[str, np.ndarray]:
-    """The curves of each fit as "0/dev_cost" and so on."""
+    """Return the curves of each fit as "0/dev_cost" and so on."""
     return {f"{n}/{name}": values for n, curves in enumerate(record.fit_curves) for name, values in curves.items()}
 
 
 def masked(value: Any) -> Any:
-    """A copy of nested plain values with the credentials in every text replaced."""
+    """Return a copy of nested plain values with the credentials in every text masked."""
     if isinstance(value, Mapping):
         return {key: masked(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -76,7 +76,7 @@ def masked(value: Any) -> Any:
 def write_folder(
     record: TrialRecord, folder: Path, *, kind: str = "trial", name: str = "", more: Mapping[str, Any] | None = None
 ) -> None:
-    """Write every file of `record`; a file that exists is replaced in one step, so writing again is harmless.
+    """Write every file of `record`, each in one step, so that writing again is harmless.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ def _texts(record: TrialRecord) -> dict[str, str]:
 
 
 def checks_text(checks: Mapping[str, Mapping[str, Any]]) -> str:
-    """The gradient checks for a person to read."""
+    """Return the gradient checks as readable text."""
     return "\n\n\n".join(f"{moment}\n{_check_text(report)}" for moment, report in checks.items() if report) + "\n"
 
 
@@ -145,5 +145,5 @@ def _json(value: Any) -> str:
 
 
 def sha256(content: bytes) -> str:
-    """Of a file's content, in hexadecimal."""
+    """Return the SHA-256 of a file's content, in hexadecimal."""
     return hashlib.sha256(content).hexdigest()

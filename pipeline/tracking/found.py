@@ -1,4 +1,4 @@
-"""What the tracking store says of a run, without its files."""
+"""What the tracking store says about a run, without the run's files."""
 
 import json
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ MEASURES = ("dev_cost", "dev_error", "balanced_error")
 
 @dataclass(frozen=True)
 class Found:
-    """What the store says of a run without opening its files."""
+    """A run as the store shows it."""
 
     run_id: str
     name: str
@@ -34,12 +34,12 @@ class Found:
 
     @property
     def handle(self) -> str:
-        """The name a person can type: `<study>/trial-0007`, or the id where there is no study."""
+        """The name that a user types: `<study>/trial-0007`, or the id where there is no study."""
         return facts.handle(self.kind, self.study, self.name, self.run_id)
 
 
 def objective(parent: Found) -> str:
-    """The measure by which the study chose: its objective, or of several the first that is a measure on dev."""
+    """Return the measure by which the study chose: its objective, or the first of several that is a dev measure."""
     text = parent.params.get("study.objective", "dev_cost")
     try:
         given = json.loads(text) if text.startswith("[") else [text]
@@ -51,7 +51,7 @@ def objective(parent: Found) -> str:
 
 
 def found_of(run: "Run") -> Found:
-    """What the store says, made safe to print."""
+    """Read MLflow's run, with all texts safe to print."""
     tags = _safe(run.data.tags)
     return Found(
         run_id=printable(str(run.info.run_id)),

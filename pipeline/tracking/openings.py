@@ -1,7 +1,7 @@
-"""The register of opened test sets: a run of kind `final` in the tracking store for each.
+"""The register of opened test sets: each opening is a run of kind `final` in the tracking store.
 
-An opening concerns a data set if it was made of the same source, or if it showed rows that are held out now. Every
-experiment of the store is searched, and deleted runs too: what has been seen stays seen.
+An opening concerns a data set if it had the same source, or if it showed rows that are held out now. All experiments
+of the store and deleted runs are searched too, since deleting a run does not undo the opening.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 REGISTER = "test-set-openings"
-"""A registered model without a model: its versions, which the server numbers, put the openings in order."""
+"""A registered model without files: the server numbers its versions, and the numbers order the openings."""
 ROWS = "test_rows.npz"
 _NAMES = re.compile("columns|cells")
 _MAX_BYTES = 2**30
@@ -35,14 +35,14 @@ _MAX_BYTES = 2**30
 
 @dataclass(frozen=True)
 class Opening:
-    """One time that somebody looked at a test set.
+    """One opening of a test set.
 
     Attributes
     ----------
-    order : the server's number; None for those that were recorded before there were numbers.
-    opened_at : by the clock of whoever opened it, in ISO 8601, UTC.
-    test_error : what was seen; None when the evaluation did not come to its end.
-    overlap : how many of the rows held out now it showed; None when it was recognised by the source alone.
+    order : the server's number; None for openings recorded before there were numbers.
+    opened_at : by the clock of the machine that opened it, in ISO 8601, UTC.
+    test_error : the result; None if the evaluation did not finish.
+    overlap : how many of the rows held out now it showed; None if only the source was compared.
     trouble : why its rows cannot be compared; empty when they can.
     """
 
@@ -80,21 +80,21 @@ class Opening:
 
 @dataclass(frozen=True)
 class History:
-    """The openings that concern a data set, in order, and those of which that cannot be told."""
+    """The openings that concern a data set, in order, and those for which that is unknown."""
 
     counted: list[Opening] = field(default_factory=list)
     doubtful: list[Opening] = field(default_factory=list)
 
 
 def openings(store: Store, source_digest: str, rows: Callable[[], PresentRows] | None = None) -> History:
-    """Every opening of a test set that was drawn from this source, or that held 10 % of the rows held out now.
+    """Return every opening of a test set from this source, or with at least 10 % of the rows held out now.
 
-    An announcement under way that has no number yet does not count: it will find the present one before it looks.
+    An announcement without a number does not count: it will find the present one before it reads any row.
 
     Parameters
     ----------
-    rows : gives the present rows, if there are others to compare them with; without it the source alone counts, and
-        of every other opening it cannot be told.
+    rows : called for the present rows if there are others to compare with; without it only the source is compared,
+        and every other opening is doubtful.
     """
     client = connect(store)
     try:
@@ -115,7 +115,7 @@ def openings(store: Store, source_digest: str, rows: Callable[[], PresentRows] |
 
 
 def test_set_sentence(found: History) -> str:
-    """Whether anybody has looked at a test set, what they saw, and what of that cannot be told."""
+    """Say whether a test set was opened, with which results, and which openings are doubtful."""
     doubts = " ".join(["", *(opening.doubt for opening in found.doubtful)])
     if not found.counted:
         known = " as far as can be told" if doubts else ""
@@ -126,13 +126,13 @@ def test_set_sentence(found: History) -> str:
 
 
 def take_number(store: Store, run_id: str) -> int:
-    """The place of an announced opening among all of the store, given by the server whatever the clocks say."""
+    """Register an announced opening and return its number, which the server assigns independently of clocks."""
     from mlflow.exceptions import MlflowException
 
     client = connect(store)
     about = "Not a model: its versions put the openings of test sets in order. Leave them as they are."
     try:
-        with suppress(MlflowException):  # made before, or by somebody else just now; if neither, the version fails
+        with suppress(MlflowException):  # it exists already; any other failure recurs when the version is made
             client.create_registered_model(REGISTER, description=about)
         return int(client.create_model_version(REGISTER, f"runs:/{run_id}/{ROWS}", run_id).version)
     except Exception as error:
@@ -140,13 +140,13 @@ def take_number(store: Store, run_id: str) -> int:
 
 
 def whose(store: Store) -> str:
-    """Names this machine and folder, without showing either: the tag `opened_from` of what is announced here."""
+    """Return a hash of this machine and folder: the tag `opened_from` of openings announced here."""
     return hashlib.sha256(f"{socket.gethostname()} {store.root}".encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
 class Unended:
-    """An opening whose run is still RUNNING; without a number, it cannot have looked."""
+    """An opening whose run is still RUNNING; without a number it has read no row."""
 
     run_id: str
     source_digest: str
@@ -154,7 +154,7 @@ class Unended:
 
 
 def left_running(store: Store) -> list[Unended]:
-    """Openings announced from this folder that have not ended, those of earlier versions included."""
+    """Return the openings announced from this folder that have not ended, including those of earlier versions."""
     client = connect(store)
     try:
         order = _numbers(client)
@@ -221,7 +221,7 @@ def _has_yet_to_be_numbered(run: "Run", opening: Opening) -> bool:
 
 
 def _compared(client: "MlflowClient", store: Store, run: "Run", opening: Opening, rows: PresentRows | None) -> Opening:
-    """The opening with what its rows and the present ones share."""
+    """Return the opening with the overlap of its rows and the present ones."""
     if rows is None:
         return replace(opening, trouble="the present rows are no longer prepared in this store.")
     try:
@@ -249,5 +249,5 @@ def _opened_rows(client: "MlflowClient", store: Store, run: "Run") -> HashedRows
 
 
 def write_rows(path: Path, rows: HashedRows) -> None:
-    """Write the hashes of the rows that are about to be opened, for `openings` to compare with later ones."""
+    """Write the hashes of the rows that are about to be opened, for later comparisons."""
     files.write_arrays(path, {"columns": rows.columns, "cells": rows.cells})

@@ -46,7 +46,7 @@ def save(classifier: Classifier, example: "pd.DataFrame", folder: Path, **named:
 
 
 def signature(classifier: Classifier) -> "ModelSignature":
-    """Columns of numbers are doubles, columns of categories text; the answer is a text and a double for each class."""
+    """Return the signature: numbers are doubles, categories strings; the output is a string and a double per class."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema, TensorSpec
 
@@ -61,7 +61,7 @@ def signature(classifier: Classifier) -> "ModelSignature":
 
 
 def _copy_code(place: Path) -> Path:
-    """Copy what a model needs; it then works in a process that has never heard of this project."""
+    """Copy the modules that a model needs, so that it works without this project."""
     for source in needed(ROOT / "models" / "inference.py"):
         target = place / source.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -70,7 +70,7 @@ def _copy_code(place: Path) -> Path:
 
 
 def needed(module: Path, found: frozenset[Path] = frozenset()) -> frozenset[Path]:
-    """The file of a module, those of this project's modules that it imports, and so on, with their packages."""
+    """Return the file of a module and, recursively, of this project's modules that it imports, with their packages."""
     found |= {module, *(folder / "__init__.py" for folder in module.parents if folder.is_relative_to(ROOT))}
     for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
         for imported in _imported(node):
@@ -79,7 +79,7 @@ def needed(module: Path, found: frozenset[Path] = frozenset()) -> frozenset[Path
 
 
 def _imported(node: ast.AST) -> list[Path]:
-    """The files of this project that a statement imports, `from pipeline.nn import costs` and the like."""
+    """Return the files of this project that an import statement such as `from pipeline.nn import costs` loads."""
     if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith(f"{ROOT.name}."):
         return []
     place = ROOT.parent.joinpath(*(node.module or "").split("."))
@@ -88,7 +88,7 @@ def _imported(node: ast.AST) -> list[Path]:
 
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
-    """MLflow warns of its own code, and tries out a model that it saves: undo what that leaves in `sys.path`."""
+    """Silence MLflow's warnings about its own code, and restore `sys.path`, which it changes when saving a model."""
     path = list(sys.path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -1,7 +1,7 @@
-"""Where the files of an experiment's runs are: under the store that was given, wherever it was made.
+"""Finds the files of an experiment's runs below the configured store, wherever the store was made.
 
-MLflow keeps absolute addresses in its database. An experiment of a store that was moved, or that somebody else made,
-would have files written to another place than the store; that is either mended here or refused.
+MLflow keeps absolute addresses in its database. If the store was moved, or made by somebody else, new files would be
+written to another place; this module corrects such addresses or refuses them.
 """
 
 import sqlite3
@@ -22,7 +22,7 @@ UPLOADED = "mlflow-artifacts:"
 """Scheme of files that a tracking server keeps itself."""
 
 MOVED_AT = "moved_at"
-"""Tag of an experiment whose store has been moved: since when it is here, in ms; earlier runs were made elsewhere."""
+"""Tag of an experiment whose store was moved here: the time in ms; earlier runs were made elsewhere."""
 
 _ADDRESSES = (
     ("experiments", "artifact_location"),
@@ -33,14 +33,14 @@ _ADDRESSES = (
 
 
 def files_folder(client: "MlflowClient", store: Store, experiment: "Experiment") -> Path | None:
-    """The local folder for the files of an experiment's runs; None where they are uploaded.
+    """Return the local folder for the files of an experiment's runs; None if they are uploaded.
 
-    An embedded store that was moved is told so in its database, so that the UI finds the files too.
+    The database of a moved embedded store is updated, so that the UI finds the files too.
 
     Raises
     ------
     TrackingError
-        The experiment keeps its files in a place that the configuration does not name.
+        The experiment keeps its files in a place outside the configuration.
     """
     location = str(experiment.artifact_location)
     if store.kind == "server" and location.startswith(UPLOADED):
@@ -64,7 +64,7 @@ def _same_place(location: str, wanted: str | None) -> bool:
 
 
 def _has_moved(store: Store, location: str, experiment_id: str) -> bool:
-    """Whether the experiment's files lie under the store itself, though its database names another place."""
+    """Return whether the experiment's files are below the store although its database names another place."""
     if as_folder(location) is None or store.artifacts != str(store.root / "artifacts"):
         return False
     with closing(sqlite3.connect(store.database)) as connection:

@@ -18,7 +18,7 @@ Curves = Mapping[str, Mapping[int, float]]
 class Span:
     """When step 0 and the last of `steps` steps happened, in seconds since 1970-01-01 UTC.
 
-    Both times are by the clock of whoever trains, so that they fit together on any machine.
+    Both times are by the clock of the training process, so that they are consistent on any machine.
     """
 
     began: float
@@ -27,16 +27,16 @@ class Span:
 
     @classmethod
     def of(cls, curves: Mapping[str, np.ndarray], started_at: float, elapsed_s: float) -> "Span":
-        """The span of a trial that has worked for `elapsed_s` seconds and has these curves to show."""
+        """Return the span of a trial that has worked for `elapsed_s` seconds and has these curves."""
         steps = max((len(values) - 1 for values in curves.values()), default=0)
         return cls(started_at, started_at + elapsed_s, steps)
 
     def times(self, stored: Mapping[int, int], not_before: int = 0) -> dict[int, int]:
-        """Times in ms of the steps 0 to `steps`, spread evenly between those of the stored steps.
+        """Return times in ms of the steps 0 to `steps`, spread evenly between those of the stored steps.
 
         Parameters
         ----------
-        stored : times in ms of steps that are in the store already; they stay.
+        stored : times in ms of steps that are already in the store; they are kept.
         not_before : the run's start in ms.
         """
         known = {0: round(1000 * self.began), self.steps: round(1000 * self.ended)} | dict(stored)
@@ -47,18 +47,18 @@ class Span:
 
 
 class Points:
-    """What is known of the metric points that runs have in the store."""
+    """A cache of the metric points that runs have in the store."""
 
     def __init__(self, client: "MlflowClient") -> None:
         self._client = client
         self._stored: dict[str, dict[str, dict[int, int]]] = {}  # run id → metric → step → time in ms
 
     def begin(self, run_id: str) -> None:
-        """Note that a run has just been created, so that the store need not be asked for its points."""
+        """Note that a run has just been created and has no points in the store."""
         self._stored[run_id] = _Empty()
 
     def missing(self, run_id: str, curves: Curves, span: Span, not_before: int = 0) -> list["Metric"]:
-        """The points that the run does not have yet, with their times."""
+        """Return the points that the run does not have yet, with their times."""
         from mlflow.entities import Metric
 
         known = self._known(run_id, curves)
@@ -76,18 +76,18 @@ class Points:
             self._stored[run_id].setdefault(metric.key, {})[metric.step] = metric.timestamp
 
     def latest(self, run_id: str) -> int:
-        """The latest time in ms of a run's points, as far as they are known."""
+        """Return the latest known time in ms of a run's points."""
         return max((time for steps in self._stored.get(run_id, {}).values() for time in steps.values()), default=0)
 
     def forget(self, run_id: str | None = None) -> None:
-        """Forget what is known of a run, or of all, so that the store is asked again."""
+        """Clear the cache of a run, or of all runs, so that the store is read again."""
         if run_id is None:
             self._stored.clear()
         else:
             self._stored.pop(run_id, None)
 
     def _known(self, run_id: str, names: Iterable[str]) -> dict[str, dict[int, int]]:
-        """The stored points of each metric named; the store is asked once for a run that was not begun here."""
+        """Return the stored points of each named metric, reading the store once for runs of earlier processes."""
         known = self._stored.setdefault(run_id, {})
         unknown = [name for name in names if name not in known]
         there = self._client.get_run(run_id).data.metrics if unknown and not isinstance(known, _Empty) else {}
@@ -98,4 +98,4 @@ class Points:
 
 
 class _Empty(dict[str, dict[int, int]]):
-    """The points of a run that was created here: metrics that it lacks are not in the store either."""
+    """The points of a run created by this process: a metric without an entry is not in the store either."""

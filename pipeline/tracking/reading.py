@@ -39,7 +39,7 @@ def read_folder(folder: Path) -> TrialRecord:
     Raises
     ------
     RecordError
-        A file is missing, too large, of another format, not what was recorded, or holds what a record may not.
+        A file is missing, too large, of another format, altered, or has invalid content.
     """
     meta = _mapping(read_json(folder / RECORD), RECORD)
     if meta.get("format") not in FORMATS:
@@ -63,12 +63,12 @@ def read_folder(folder: Path) -> TrialRecord:
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
-    """The text part of a record alone: its kind, name, outcome and digests."""
+    """Read only the text part of a record: its kind, name, outcome and digests."""
     return _mapping(read_json(folder / RECORD), RECORD)
 
 
 def _read_fits(path: Path) -> list[dict[str, np.ndarray]]:
-    """The curves of each fit, by its place in the record."""
+    """Read the curves of each fit, in the record's order."""
     if not path.exists():
         return []
     fits: dict[int, dict[str, np.ndarray]] = {}
@@ -106,7 +106,7 @@ def _check_fields(record: TrialRecord) -> None:
 
 
 def _check_environment(environment: Mapping[str, Any]) -> None:
-    """Refuse an environment whose sections are not what `pipeline.trials.environment` writes."""
+    """Refuse an environment whose sections differ in type from what `pipeline.trials.environment` writes."""
     blas = environment.get("blas", [])
     rules = {
         "code": isinstance(environment.get("code", {}), dict),
@@ -131,7 +131,7 @@ def _all_numbers(value: Any) -> bool:
 
 
 def _are_fits(fits: Any) -> bool:
-    """Whether a record's fits have the fields and types that `TrialRecord` says."""
+    """Return whether a record's fits have the fields and types of `TrialRecord`."""
     return isinstance(fits, list) and len(fits) <= MAX_FITS and all(_is_fit(fit) for fit in fits)
 
 

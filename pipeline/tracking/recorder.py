@@ -1,7 +1,7 @@
-"""Writes runs to MLflow; one process owns a `Recorder`, and it alone writes.
+"""Writes runs to MLflow; only one process has a `Recorder` at a time.
 
-Every write may be repeated after a crash: what is there already is neither doubled nor lost, and a run that was cut off
-is continued in place.
+Every write may be repeated after a crash: nothing is stored twice or lost, and an interrupted run is continued in
+place.
 """
 
 import json
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
 NOTE = "mlflow.note.content"
 ENDED = ("FINISHED", "FAILED")
-"""Status of a run whose record is stored whole; a KILLED one was cut off."""
+"""Status of a run whose record is stored completely; a KILLED run was interrupted."""
 
 
 @dataclass
 class Child:
-    """What is known of a run in the store; `started_ms` since 1970-01-01 UTC."""
+    """What this process knows of a run; `started_ms` is in ms since 1970-01-01 UTC."""
 
     run_id: str
     status: str
@@ -47,13 +47,13 @@ class Recorder(Connected):
 
     def __init__(self, tracking: TrackingConfig) -> None:
         super().__init__(tracking, to_write=True)
-        self._runs: dict[str, dict[str, Child]] = {}  # those known, by parent and name
-        self._new: set[str] = set()  # sweeps without a run that is not known here
+        self._runs: dict[str, dict[str, Child]] = {}  # the known ones, by parent and name
+        self._new: set[str] = set()  # sweeps all of whose runs are known here
         self._points = Points(self._client)
         self._experiment_id, self._files = self._guarded(self._open_experiment, tracking.experiment)
 
     def _open_experiment(self, name: str) -> tuple[str, Path | None]:
-        """The experiment's id, and the folder of its runs' files if that is on this machine."""
+        """Return the experiment's id, and the folder of its runs' files if it is on this machine."""
         found = self._client.get_experiment_by_name(name)
         if found is None:
             made = self._client.create_experiment(name, artifact_location=self.store.artifacts)
@@ -68,7 +68,7 @@ class Recorder(Connected):
         return self._experiment_id
 
     def ping(self) -> None:
-        """Ask the store for something small; raises if it cannot answer."""
+        """Make a small request; raise if the store does not answer."""
         self._guarded(self._client.get_experiment, self._experiment_id)
 
     # --- sweeps ----------------------------------------------------------------------------------------------------
@@ -76,11 +76,11 @@ class Recorder(Connected):
     def open_sweep(
         self, study: str, config: Mapping[str, Any], tags: Mapping[str, str] | None = None, *, tracked: int = 0
     ) -> str:
-        """The parent run of `study`: found by its tag and set back to running, or created.
+        """Find the parent run of `study` by its tag and set it to running, or create it; return its id.
 
         Parameters
         ----------
-        tracked : how many trials of the study earlier calls have tracked; if any, the run must exist.
+        tracked : how many trials of the study were tracked before; if any, the run must exist.
         """
         return self._guarded(self._open_sweep, study, config, tags or {}, tracked)
 
@@ -100,13 +100,13 @@ class Recorder(Connected):
             self._new.add(str(run.info.run_id))
         run_id = str(run.info.run_id)
         params = facts.params(config)
-        there = {*run.data.params, *views.searched(params)}  # a searched value is the trials' own
+        there = {*run.data.params, *views.searched(params)}  # searched values are params of the trials
         self._log(run_id, params={key: value for key, value in params.items() if key not in there}, tags=words)
         self.write_json(run_id, "sweep.json", config)
         return run_id
 
     def _find_sweep(self, study: str, study_id: str | None) -> "Run | None":
-        """The oldest run of a sweep of this name, unless it is of another study."""
+        """Return the oldest run of a sweep of this name, if there is one; refuse another study's."""
         found = self._search(f"tags.kind = 'sweep' and tags.study = {quoted(study)}")
         if found and found[-1].data.tags.get("study_id", study_id) != study_id:
             raise TrackingError(
@@ -116,12 +116,12 @@ class Recorder(Connected):
         return found[-1] if found else None
 
     def child(self, parent: str, name: str) -> str | None:
-        """The id of the run called `name` below a run; None if there is none."""
+        """Return the id of the child `name` of a run; None if there is none."""
         run = self._guarded(self._child, parent, name)
         return run.run_id if run else None
 
     def _child(self, parent: str, name: str) -> Child | None:
-        """What is known of a child, asking the store for it if need be; of two with one name the older counts."""
+        """Return a child, looking it up in the store if unknown; of two with one name, the older."""
         known = self._runs.setdefault(parent, {})
         if name not in known and parent not in self._new:
             condition = f"tags.`{PARENT}` = {quoted(parent)} and attributes.run_name = {quoted(name)}"
@@ -141,7 +141,7 @@ class Recorder(Connected):
         parent: str | None = None,
         started_at: float | None = None,
     ) -> str:
-        """A running run: the child `name` of `parent` if it exists, else a new one, started now if not told."""
+        """Set the child `name` of `parent` to running, or create a run, by default started now; return its id."""
         return self._guarded(self._open, kind, name, tags or {}, params or {}, parent, started_at or time.time())
 
     def _open(
@@ -178,7 +178,7 @@ class Recorder(Connected):
         return self._client.create_run(self._experiment_id, round(started_at * 1000), words, name)
 
     def progress(self, run_id: str, curves: Mapping[str, np.ndarray], span: Span, already: int = 0) -> None:
-        """Append the points of growing curves from step `already` on; those that are stored are left out."""
+        """Append the points of growing curves from step `already` on, except stored ones."""
         points = {
             name: {step: value for step, value in steps.items() if step >= already}
             for name, steps in facts.curve_points(curves, norms=False).items()
@@ -195,12 +195,12 @@ class Recorder(Connected):
         tags: Mapping[str, str] | None = None,
         key: str | None = None,
     ) -> str:
-        """Write a finished record and return its run id; terminal status comes last, so a run that has it is whole.
+        """Write a finished record and return its run id; the status is set last, so an ended run is complete.
 
         Parameters
         ----------
         name : the run's name; under a parent it identifies the run, and writing it again changes nothing.
-        key : for a run without parent, what tells it from others if the write must be repeated.
+        key : identifies a run without parent, in case the write must be repeated.
         """
         words = {**(tags or {}), **({"record_key": key} if key else {})}
         return self._guarded(self._write, record, kind, name, parent, words)
@@ -230,7 +230,7 @@ class Recorder(Connected):
         self._points.forget(run.run_id)
 
     def _with_key(self, key: str | None) -> Child | None:
-        """The run that an earlier try wrote under this key, whatever it is called now."""
+        """Return the run that an earlier attempt wrote under this key, even if it was renamed."""
         runs = self._search(f"tags.record_key = {quoted(key)}") if key else []
         return _child(runs[0]) if runs else None
 
@@ -239,7 +239,7 @@ class Recorder(Connected):
         self._guarded(self._client.set_terminated, run_id, status)
 
     def end_cut_off(self, parent: str) -> None:
-        """Mark every child of a sweep that is still running as KILLED; writing its record later continues it."""
+        """Mark every running child of a sweep as KILLED; writing its record later continues it."""
         running = f"tags.`{PARENT}` = {quoted(parent)} and attributes.status = 'RUNNING'"
         for run in self._guarded(self._search, running):
             self.close(str(run.info.run_id), "KILLED")
@@ -252,24 +252,24 @@ class Recorder(Connected):
         metrics: Mapping[str, float] | None = None,
         step: int = 0,
     ) -> None:
-        """Set tags, and metrics at `step`, of a run that exists."""
+        """Set tags, and metrics at `step`, of an existing run."""
         points = {name: {step: value} for name, value in (metrics or {}).items()}
         now = time.time()
         self._guarded(self._write_points, run_id, points, Span(now, now, step), tags or {})
 
     def write_file(self, run_id: str, path: Path, folder: str = "") -> None:
-        """Keep a local file, a picture or a report, with a run."""
+        """Store a copy of a local file, such as a picture, with a run."""
         self._guarded(self._write_copy, run_id, path, folder)
 
     def write_json(self, run_id: str, name: str, value: Any) -> None:
-        """Keep plain values as a JSON file with a run."""
+        """Store plain values as a JSON file with a run."""
         self._guarded(self._write_text, run_id, name, json.dumps(files.masked(value), indent=1, ensure_ascii=False))
 
     def save_view(self, key: str, value: str) -> None:
-        """Offer a view of the run list in the UI; `pipeline.tracking.views` makes the value."""
+        """Save a view of the run list for the UI; `pipeline.tracking.views` makes the value."""
         self._guarded(self._client.set_experiment_tag, self._experiment_id, f"{views.TAG}{key}", value)
 
-    # --- the writes themselves -------------------------------------------------------------------------------------
+    # --- requests ------------------------------------------------------------------------------------------------
 
     def _write_points(self, run_id: str, points: Curves, span: Span, tags: Mapping[str, Any]) -> None:
         self._log(run_id, self._points.missing(run_id, points, span), {}, tags)
@@ -281,7 +281,7 @@ class Recorder(Connected):
         params: Mapping[str, str] | None = None,
         tags: Mapping[str, Any] | None = None,
     ) -> None:
-        """Send everything in as few requests as the limits allow; the client cuts it at 1,000."""
+        """Send metrics, params and tags in as few requests as the limits allow; the client splits at 1,000."""
         from mlflow.entities import Param, RunTag
 
         pairs = [Param(key, value) for key, value in (params or {}).items()]
@@ -304,7 +304,7 @@ class Recorder(Connected):
 
     @contextmanager
     def _folder(self, run_id: str) -> Iterator[Path]:
-        """Where to write a run's files: its own folder if that is local, else one that is uploaded at the end."""
+        """Yield the folder for a run's files: its own if it is local, else one that is uploaded at the end."""
         if self._files is not None:
             folder = self._files / run_id / "artifacts"
             folder.mkdir(parents=True, exist_ok=True)
@@ -315,7 +315,7 @@ class Recorder(Connected):
             self._client.log_artifacts(run_id, staging)
 
     def _write_data(self, run_id: str, data: Mapping[str, Any]) -> None:
-        """Name the data set as an input of the run, by our own digest of its exact arrays."""
+        """Log the data set as an input of the run, by our own digest of its exact arrays."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         if not data.get("digest"):
@@ -335,7 +335,7 @@ class Recorder(Connected):
         return every_run(self._client, self._experiment_id, condition)
 
     def _guarded(self, call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-        """Call MLflow; if it fails, forget what is known of the store, since a write may have arrived or not."""
+        """Call MLflow; after a failure clear the caches, because the write may or may not have arrived."""
         try:
             return super()._guarded(call, *arguments, **named)
         except TrackingError:

@@ -43,7 +43,7 @@ def test_a_study_goes_with_all_its_runs_and_files_but_not_its_opening_nor_a_mode
     assert not list(store.rglob("*opened*"))
     assert (store / "studies" / "mixed.journal").exists()
     assert "Kept: final, opened/trial-0000" in capsys.readouterr().out
-    with pytest.raises(StudyError, match="nothing of a study none"):
+    with pytest.raises(StudyError, match="no study none"):
         remove(settings(store, "none"))
 
 
