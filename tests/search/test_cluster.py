@@ -8,7 +8,11 @@ import pytest
 
 pytest.importorskip("distributed", reason="Dask is an optional extra")
 
+from pipeline.config.commands import WorkersConfig
+from pipeline.config.errors import ConfigError
+from pipeline.search import cluster
 from pipeline.search.cluster import ArraysAway, CarryArrays, _under, files_in, share
+from pipeline.search.executors import open_executor
 from pipeline.trials import trial
 from pipeline.trials.kernels import current
 
@@ -37,6 +41,13 @@ class Workers:
 
     def register_plugin(self, plugin: CarryArrays) -> None:
         self.plugins.append(plugin)
+
+
+def test_an_address_where_no_scheduler_answers_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "CONNECT_S", 0.2)
+    nowhere = WorkersConfig(backend="dask", address="tcp://127.0.0.1:1")
+    with pytest.raises(ConfigError, match="must be a Dask scheduler's, but tcp://127"), open_executor(nowhere):
+        pass
 
 
 @pytest.mark.parametrize(("see", "sent"), [((True, True), 0), ((True, False), 1), ((False, False), 1)])

@@ -22,6 +22,7 @@ from pipeline.data.prepare import prepare
 from pipeline.search import executors, processes
 from pipeline.search.processes import LocalProcesses
 from pipeline.search.serving import LostWorker, WorkersGone
+from pipeline.trials.kernels import current
 from pipeline.trials.trial import work
 
 
@@ -128,6 +129,13 @@ def test_a_process_that_may_start_no_thread_is_told_so_at_once(monkeypatch: pyte
     monkeypatch.setattr(threading.Thread, "start", refuse)
     with pytest.raises(ConfigError, match=r"workers\.count .*, but with 2 came: can't start new thread"):
         LocalProcesses(2)
+
+
+def test_workers_on_this_machine_compute_as_this_process_does_on_one_thread() -> None:
+    with executors.open_executor(WorkersConfig(count=1)) as executor:
+        assert executor.submit(os.getenv, "OPENBLAS_NUM_THREADS").result() == "1"
+        assert executor.submit(current).result() == current()
+        assert executor.submit(os.getpid).result() != os.getpid()
 
 
 @pytest.mark.parametrize(
