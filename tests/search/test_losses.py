@@ -125,3 +125,14 @@ def test_a_closed_executor_gives_nothing_out_again() -> None:
     futures = [executor.submit(__import__("time").sleep, 600) for _ in range(3)]
     executor.shutdown(wait=False)
     assert [type(future.exception()) for future in futures] == [LostWorker] * 3
+
+
+@pytest.mark.parametrize(("given", "waits"), [({}, True), ({"wait": False}, False)])
+def test_closing_it_closes_what_is_below_and_waits_unless_told_otherwise(given: dict[str, bool], waits: bool) -> None:
+    class Noting(ByHand):
+        def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+            self.waits = wait
+
+    below = Noting()
+    GivenOutAgain(below).shutdown(**given)
+    assert below.waits == waits
