@@ -64,6 +64,11 @@ def test_studies_in_one_journal_or_database_are_held_where_they_are_kept(tmp_pat
     one, other, again = (hold_study(sqlite, journal, name) for name in ("one", "two", "one"))
     with one, other, pytest.raises(StudyError), again:
         pass
+    assert {path.name for path in tmp_path.glob("*.lock")} == {
+        "shared.lock",
+        "studies.db.one.lock",
+        "studies.db.two.lock",
+    }
 
 
 @pytest.mark.postgresql

@@ -51,6 +51,15 @@ class TestLeaves:
         values = draw(per_layer, **{"regularization.keep_prob.1": 0.6})
         assert per_layer.apply(values)["regularization"]["keep_prob"] == [0.9, 0.6]
 
+    def test_an_index_counts_the_layers_of_the_network_that_is_searched_with_it(self) -> None:
+        tree = {
+            "model": {"hidden_units": {"choices": {"two": [8, 4], "three": [8, 4, 2]}}},
+            "regularization": {"keep_prob": {"1": {"low": 0.5, "high": 1.0}}},
+        }
+        values = {"regularization.keep_prob.1": 0.6, "model.hidden_units": [8, 4, 2]}
+        applied = space(tree, regularization__keep_prob=0.9).apply(values)
+        assert applied["regularization"]["keep_prob"] == [0.9, 0.6, 0.9]
+
     def test_a_conditional_leaf_is_drawn_only_when_its_condition_holds(self) -> None:
         tree = {
             "training": {
