@@ -13,7 +13,7 @@ from mlflow.tracking import MlflowClient
 from pipeline.config.commands import TrackingConfig
 from pipeline.config.errors import RecordError, TrackingError
 from pipeline.tracking import files
-from pipeline.tracking.archive import Archive
+from pipeline.tracking.archive import CONCLUSION, Archive
 from pipeline.tracking.found import Found
 from pipeline.tracking.recorder import Recorder
 from pipeline.trials.record import TrialRecord
@@ -85,6 +85,25 @@ def test_the_best_skips_what_has_no_cost(
     record = make_record(summary={"best_dev_cost": float("nan")})
     recorder.write(record, kind="trial", name="trial-0004", parent=parent, tags={"study": STUDY})
     assert archive.best(STUDY).name == "trial-0001"
+
+
+def test_the_best_is_the_finished_run_that_the_study_recommends_and_refused_if_it_was_changed(
+    recorder: Recorder, archive: Archive, make_record: MakeRecord
+) -> None:
+    parent = recorder.open_sweep("concluded", {})
+    for number, cost in enumerate((0.1, 0.2, 0.3)):
+        record, name = make_record(summary={"best_dev_cost": cost}), f"trial-000{number}"
+        run_id = recorder.write(record, kind="trial", name=name, parent=parent, tags={"study": "concluded"})
+    recorder.annotate(parent, {"recommended": "{}"})
+    recorder.write_json(parent, CONCLUSION, {"run": "trial-0002"})
+    assert archive.best("concluded").run_id == run_id
+    archive._client.log_metric(run_id, "best_dev_cost", 0.01, step=1)
+    with pytest.raises(RecordError, match=r"^concluded/trial-0002 has been changed in the tracking store: the metric"):
+        archive.best("concluded")
+    recorder.write_json(parent, CONCLUSION, {"run": "confirm-1-0-2"})
+    recorder.open_run("confirm", "confirm-1-0-2", {"study": "concluded"}, {}, parent)  # under way
+    with pytest.raises(RecordError, match="recommends confirm-1-0-2, which is not in the tracking store"):
+        archive.best("concluded")
 
 
 def test_studies_and_their_trials_are_listed(archive: Archive, run_ids: dict[str, str]) -> None:

@@ -86,3 +86,14 @@ def test_a_server_keeps_files_itself_or_where_the_user_said(tmp_path: Path, loca
             assert files_folder(None, store, experiment) is None  # type: ignore[arg-type]
     experiment.artifact_location = "mlflow-artifacts:/1"
     assert files_folder(None, resolve(TrackingConfig(uri="http://tracking")), experiment) is None  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("location", "artifacts"), [("s3://bucket/1", None), ("/home/ann/artifacts", "/data/files")])
+def test_only_a_local_folder_of_a_store_that_keeps_its_own_files_can_have_moved(
+    tmp_path: Path, location: str, artifacts: str | None
+) -> None:
+    experiment = SimpleNamespace(artifact_location=location, name="tests", experiment_id="1")
+    store = resolve(TrackingConfig(store=str(tmp_path), artifacts=artifacts))
+    with pytest.raises(TrackingError, match=r"keeps its files in .*; set tracking\.artifacts to that place"):
+        files_folder(None, store, experiment)  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []

@@ -143,7 +143,7 @@ def test_the_run_that_made_a_model_is_linked_with_it(register, registry: Registr
     assert champion is not None
     assert champion.run_id == run_id
     outputs = registry._client.get_run(run_id).outputs.model_outputs
-    assert [output.model_id for output in outputs] == [champion.source.removeprefix("models:/")]
+    assert [(output.model_id, output.step) for output in outputs] == [(champion.source.removeprefix("models:/"), 0)]
 
 
 def test_only_a_better_dev_cost_on_the_same_split_makes_a_new_champion(register, registry: Registry) -> None:
