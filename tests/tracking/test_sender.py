@@ -369,10 +369,7 @@ def test_memory_that_the_store_lacks_is_told_in_a_sentence(tmp_path: Path) -> No
     assert sender.close(0.05).names == ()
 
 
-def test_a_sender_whose_store_is_away_does_not_keep_a_command_alive(sender: Sender, flaky: Flaky) -> None:
-    flaky.away.set()
-    sender.start()
-    assert flaky.refused.wait(PATIENCE_S)
+def test_the_thread_that_sends_does_not_keep_a_command_alive(sender: Sender) -> None:
+    sender.opened(PATIENCE_S)
     (thread,) = (thread for thread in threading.enumerate() if thread.name == "sender")
     assert thread.daemon
-    flaky.away.clear()
