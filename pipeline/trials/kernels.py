@@ -85,10 +85,20 @@ def current() -> Arithmetic:
 
 def cpu_features() -> list[str]:
     """The instruction sets that NumPy found and may use."""
+    return _instruction_sets("baseline", "found")
+
+
+def _instruction_sets(*lists: str) -> list[str]:
+    """The names in these lists of NumPy's; "not found" are those it has code for, but may not use here."""
     import numpy as np
 
     simd = np.show_config(mode="dicts").get("SIMD Extensions", {})
-    return sorted({*simd.get("baseline", []), *simd.get("found", [])})
+    return sorted({name for each in lists for name in simd.get(each, [])})
+
+
+def built_level() -> str:
+    """The highest level that the installed NumPy has code for, whatever the processor has."""
+    return _level(_instruction_sets("baseline", "found", "not found"))
 
 
 def blas() -> list[dict[str, Any]]:
@@ -175,6 +185,8 @@ def obstacle(wanted: Arithmetic) -> str:
         return f"which needs a processor with {_spoken(wanted.level)}"
     if not _KERNEL_FLAGS[wanted.kernel] <= has:
         return f"which needs a processor for OpenBLAS's {wanted.kernel} kernel"
+    if LEVELS.index(wanted.level) > LEVELS.index(built := built_level()):
+        return f"which needs a NumPy with {wanted.level} code, and NumPy {_numpy_version()} has none above {built}"
     return ""
 
 

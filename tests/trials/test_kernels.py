@@ -101,6 +101,21 @@ def test_what_a_processor_lacks_is_named(
     assert bool(said) == bool(kernels.obstacle(wanted))
 
 
+def test_a_level_that_the_installed_numpy_has_no_code_for_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NumPy 2.2 has no code for Sapphire Rapids, so a record made there with NumPy 2.4 cannot be had again by it."""
+    wanted = Arithmetic("SkylakeX", "avx512_spr")
+    monkeypatch.setattr(kernels, "current", lambda: Arithmetic("SkylakeX", "avx512_icl"))
+    monkeypatch.setattr(kernels, "_flags", lambda: kernels._LEVEL_FLAGS["avx512_spr"])
+    monkeypatch.setattr(kernels, "built_level", lambda: "avx512_icl")
+    monkeypatch.setattr(kernels, "_numpy_version", lambda: "2.2.6")
+    assert kernels.obstacle(wanted) == (
+        "which needs a NumPy with avx512_spr code, and NumPy 2.2.6 has none above avx512_icl"
+    )
+    assert kernels.as_recorded({"arithmetic": wanted.as_dict()}) == Arithmetic("SkylakeX", "avx512_icl")
+    monkeypatch.setattr(kernels, "built_level", lambda: "avx512_spr")
+    assert kernels.obstacle(wanted) == ""
+
+
 @pytest.mark.parametrize("here", [Arithmetic("neoversen1", "aarch64"), Arithmetic("mkl", "avx2")])
 def test_portable_kernels_are_refused_in_a_sentence_on_arm_and_with_other_libraries(
     monkeypatch: pytest.MonkeyPatch, here: Arithmetic
@@ -252,6 +267,29 @@ def test_a_portable_trial_repeats_to_the_bit_on_an_emulated_processor_with_avx2(
     emulated = trained(tmp_path, config, "qemu-x86_64", "-cpu", "Haswell")
     assert kernels.recorded(emulated.environment) == PORTABLE
     assert compare(portable, emulated).verdict == "identical"
+
+
+@pytest.fixture(scope="module")
+def older_numpy(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The variables of a process that has the oldest NumPy of requirements.in, and everything else as it is here."""
+    folder = tmp_path_factory.mktemp("numpy")
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder), "numpy==2.2.6"]
+    if subprocess.run(install, capture_output=True, check=False).returncode != 0:
+        pytest.skip("needs NumPy 2.2.6, which cannot be installed here")
+    return {"PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"}
+
+
+@needs_portable
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_portable_trial_repeats_to_the_bit_with_numpy_2_2_and_back(
+    tmp_path: Path, older_numpy: dict[str, str], dtype: str
+) -> None:
+    newer = trained(tmp_path, small(dtype), **kernels.variables(PORTABLE))
+    older = trained(tmp_path, small(dtype), **older_numpy, **kernels.variables(PORTABLE, "2.2.6"))
+    assert older.environment["packages"]["numpy"] == "2.2.6"
+    assert [kernels.recorded(each.environment) for each in (newer, older)] == [PORTABLE, PORTABLE]
+    assert compare(newer, older).verdict == compare(older, newer).verdict == "identical"
 
 
 @needs_portable
