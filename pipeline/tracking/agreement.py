@@ -5,7 +5,7 @@ A metric or a param can be changed in the store; a rerun alone would not notice,
 
 import hashlib
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -30,25 +30,35 @@ class Page:
     Attributes
     ----------
     points : of each metric (step, value, time in ms), in stored order.
+    latest : the value of each metric that the run list has, which MLflow keeps beside the points.
+    datasets : the data sets that are its inputs.
     """
 
+    name: str
     status: str
     started_ms: int
     ended_ms: int
     params: Mapping[str, str]
     tags: Mapping[str, str]
     points: Mapping[str, list[tuple[int, float, int]]]
+    latest: Mapping[str, float]
+    datasets: Sequence[Mapping[str, str]]
 
     @classmethod
     def of(cls, run: "Run", points: Mapping[str, list[tuple[int, float, int]]]) -> "Page":
         """Make the page of a run from what MLflow's client returns."""
-        info = run.info
-        return cls(str(info.status), info.start_time, info.end_time or 0, run.data.params, run.data.tags, points)
+        info, data = run.info, run.data
+        inputs = run.inputs.dataset_inputs if run.inputs else []
+        datasets = [{key: getattr(each.dataset, key) for key in facts.DATASET} for each in inputs]
+        times = info.start_time, info.end_time or 0
+        name, status = str(info.run_name), str(info.status)
+        return cls(name, status, *times, data.params, data.tags, points, data.metrics, datasets)
 
 
-def shown(note: str, started_ms: int, ended_ms: int) -> dict[str, Any]:
-    """Return what `record.json` notes of a run's page: its times, and the digest of its description."""
-    return {"started_ms": started_ms, "ended_ms": ended_ms, "description_sha256": _sha256(note)}
+def shown(note: str, started_ms: int, ended_ms: int, tags: Mapping[str, str]) -> dict[str, Any]:
+    """Return what `record.json` notes of a run's page: its times, the digest of its description, and where it belongs."""
+    times = {"started_ms": started_ms, "ended_ms": ended_ms}
+    return {**times, "description_sha256": _sha256(note), "tags": dict(tags)}
 
 
 def disagreements(page: Page, record: TrialRecord, meta: Mapping[str, Any]) -> list[str]:
@@ -61,15 +71,20 @@ def disagreements(page: Page, record: TrialRecord, meta: Mapping[str, Any]) -> l
     meta : the content of `record.json`.
     """
     old = _redefined(record)
-    tags = {"kind": meta.get("kind"), "mlflow.runName": meta.get("name"), **facts.tags(record)}
+    kind, name, belongs = meta.get("kind"), meta.get("name"), _mapping(_mapping(meta.get(SHOWN)).get("tags"))
+    about = {"kind": kind, "mlflow.runName": name, "mlflow.source.name": f"pipeline {kind}"}
+    tags = {**belongs, **about, **facts.tags(record)}
     status = facts.TERMINAL.get(record.outcome, "FINISHED")
     found = [
         *_texts("param", page.params, facts.params(record.config), missing=True, more=True),
         *_texts("tag", page.tags, {k: v for k, v in tags.items() if k not in old}, missing=record.format > 1),
         *_points(page.points, {k: v for k, v in facts.points(record).items() if k not in old}, old),
+        *_latest(page),
+        *_datasets(page, record),
         *_page(page, meta.get(SHOWN)),
     ]
-    return found if page.status == status else [_sentence("the status", page.status, status), *found]
+    pairs = (("the status", page.status, status), ("the name", page.name, name))
+    return [_sentence(what, here, there) for what, here, there in pairs if here != there] + found
 
 
 def _redefined(record: TrialRecord) -> tuple[str, ...]:
@@ -112,6 +127,26 @@ def _points(
             yield _sentence(f"the metric {name} at step {step}", shown.get(step), recorded.get(step))
 
 
+def _latest(page: Page) -> Iterator[str]:
+    """One difference for each metric whose value in the run list is not its last point."""
+    for name, value in page.latest.items():
+        if points := page.points.get(name):
+            step, last, _ = max(points, key=lambda point: (point[0], point[2]))
+            if not _same((step, value), (step, last)):
+                yield f"the metric {printable(name)} is {value} in the run list, but its last point is {last}"
+
+
+def _datasets(page: Page, record: TrialRecord) -> Iterator[str]:
+    """Differences of the data set that is named as the run's input."""
+    wanted = facts.dataset(record.data)
+    found = page.datasets[0] if len(page.datasets) == 1 else {}
+    for key, value in (wanted or {}).items():
+        if found.get(key) != value and (page.datasets or record.format > 1):
+            yield _sentence(f"the {key} of the data set", found.get(key), value)
+    if len(page.datasets) > 1:
+        yield f"the run has {len(page.datasets)} data sets in the tracking store, but one in the record"
+
+
 def _same(shown: tuple[int, float | None], recorded: tuple[int, float | None]) -> bool:
     (step, value), (wanted, number) = shown, recorded
     if value is None or number is None or step != wanted:
@@ -132,6 +167,10 @@ def _page(page: Page, noted: Any) -> Iterator[str]:
         times = [time for _, _, time in sorted(points)]
         if times != sorted(times) or (times and not page.started_ms <= times[0] <= times[-1] <= page.ended_ms):
             yield f"the times of the metric {name} in the tracking store run backwards or leave those of the run"
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _sentence(what: str, shown: Any, recorded: Any) -> str:

@@ -112,6 +112,21 @@ def tag(value: Any) -> str:
     return shortened(text, MAX_TAG)
 
 
+DATASET = ("name", "digest", "source", "profile")
+"""What MLflow shows of a data set."""
+
+
+def dataset(data: Mapping[str, Any]) -> dict[str, str] | None:
+    """The data set that a run names as its input, by our own digest of its exact arrays; None if there is none."""
+    if not data.get("digest"):
+        return None
+    profile = json.dumps(masked({key: value for key, value in data.items() if key != "digest"}))
+    source = json.dumps({"source_digest": data.get("source_digest")})
+    return dict(
+        zip(DATASET, (str(data.get("name") or "data"), str(data["digest"])[:36], source, profile[:60_000]), strict=True)
+    )
+
+
 NAMED = ("trial", "baseline")
 """Kinds of runs whose name is unique in their study."""
 

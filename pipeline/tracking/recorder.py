@@ -212,7 +212,8 @@ class Recorder(Connected):
         run = self._open_run(kind, name, tags, there, parent, record.started_at)
         note = facts.description(record, kind, name, facts.handle(kind, tags.get("study", ""), name, run.run_id))
         ended_ms = self._write_values(run, record, tags | facts.tags(record) | {NOTE: note})
-        self._write_files(run.run_id, record, kind, name, shown(note, run.started_ms, ended_ms))
+        belongs = tags | ({PARENT: parent} if parent else {})
+        self._write_files(run.run_id, record, kind, name, shown(note, run.started_ms, ended_ms, belongs))
         self._write_data(run.run_id, record.data)
         self._end(run, facts.TERMINAL.get(record.outcome, "FINISHED"), ended_ms)
         return run.run_id
@@ -315,21 +316,12 @@ class Recorder(Connected):
             self._client.log_artifacts(run_id, staging)
 
     def _write_data(self, run_id: str, data: Mapping[str, Any]) -> None:
-        """Log the data set as an input of the run, by our own digest of its exact arrays."""
+        """Log the data set as an input of the run."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
-        if not data.get("digest"):
-            return
-        profile = json.dumps(files.masked({key: value for key, value in data.items() if key != "digest"}))
-        dataset = Dataset(
-            name=str(data.get("name") or "data"),
-            digest=str(data["digest"])[:36],
-            source_type="local",
-            source=json.dumps({"source_digest": data.get("source_digest")}),
-            profile=profile[:60_000],
-        )
-        tags = [InputTag("mlflow.data.context", "training")]
-        self._client.log_inputs(run_id, [DatasetInput(dataset, tags)])
+        if named := facts.dataset(data):
+            tags = [InputTag("mlflow.data.context", "training")]
+            self._client.log_inputs(run_id, [DatasetInput(Dataset(source_type="local", **named), tags)])
 
     def _search(self, condition: str) -> list["Run"]:
         return every_run(self._client, self._experiment_id, condition)

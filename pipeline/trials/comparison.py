@@ -3,6 +3,7 @@
 "identical" means the same bits. Otherwise it says where the two part ways, and what else about them differs.
 """
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from itertools import zip_longest
@@ -10,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pipeline.trials.differences import explain
+from pipeline.trials.differences import DIGESTS, differences, explain
 from pipeline.trials.record import TrialRecord
 
 Verdict = Literal["identical", "within_tolerance", "differs"]
@@ -33,6 +34,7 @@ class Comparison:
     explanations : what else differs, by section: outcome, config, data, code, environment.
     rtol : what counted as within tolerance.
     compared : what is the same if the verdict is "identical".
+    told : what the record says of its numbers otherwise than the repeated trial does, if the numbers are the same.
     """
 
     verdict: Verdict
@@ -42,6 +44,7 @@ class Comparison:
     explanations: dict[str, list[str]] = field(default_factory=dict)
     rtol: float = RTOL
     compared: str = "every metric at every epoch and every parameter has the same bits"
+    told: tuple[str, ...] = ()
 
     @property
     def sentence(self) -> str:
@@ -52,6 +55,11 @@ class Comparison:
             return (
                 f"within tolerance: the largest relative difference is {self.largest:.1e} ({self.largest_at}), "
                 f"at most {self.rtol:g} is allowed; they part ways first at {self.first}"
+            )
+        if self.told:
+            more = f" and {len(self.told) - 1} more" if len(self.told) > 1 else ""
+            return (
+                f"differs: the numbers have the same bits, but the record says otherwise of them: {self.told[0]}{more}"
             )
         return (
             f"differs: first at {self.first}; the largest relative difference is {self.largest:.1e} ({self.largest_at})"
@@ -90,6 +98,8 @@ def compare(recorded: TrialRecord, repeated: TrialRecord, rtol: float = RTOL) ->
     gaps = list(_gaps(recorded, repeated))
     explanations = explain(recorded, repeated)
     if not gaps:
+        if told := tuple(_told_otherwise(recorded, repeated)):
+            return Comparison("differs", first=told[0], explanations=explanations, rtol=rtol, told=told)
         same = Comparison("identical", explanations=explanations, rtol=rtol)
         failed = recorded.outcome == "failed"
         return replace(same, compared="it fails again, for the same reason") if failed else same
@@ -185,3 +195,29 @@ def _relative(a: np.ndarray, b: np.ndarray, scale: float | None = None) -> np.nd
         difference = np.abs(np.subtract(a, b, dtype=float)) / size
     equal = (a == b) | (np.isnan(a) & np.isnan(b))
     return np.where(equal, 0.0, np.where(np.isfinite(difference), difference, np.inf))
+
+
+def _told_otherwise(recorded: TrialRecord, repeated: TrialRecord) -> list[str]:
+    """What a record says of its numbers that does not follow from them: somebody has written it in.
+
+    The words may change with the code, so those of another version are compared in their verdicts alone. Records of
+    format 1 were diagnosed by another rule.
+    """
+    if recorded.format == 1 or recorded.outcome == "failed":
+        return []
+    digests = [record.environment.get("code", {}).get("digest") for record in (recorded, repeated)]
+    told = _told if digests[0] is not None and digests[0] == digests[1] else _verdicts
+    return differences(*(json.loads(json.dumps(told(each)), parse_constant=str) for each in (recorded, repeated)))
+
+
+def _told(record: TrialRecord) -> dict[str, Any]:
+    data = {key: value for key, value in record.data.items() if key not in DIGESTS}
+    words = {"reason": record.reason, "diagnosis": record.diagnosis, "gradcheck": record.gradient_checks}
+    return {"stop_epoch": record.stop_epoch, "fits": record.fits, "data": data, **words}
+
+
+def _verdicts(record: TrialRecord) -> dict[str, Any]:
+    fits = [{key: fit.get(key) for key in ("repeat", "fold", "outcome", "epochs", "summary")} for fit in record.fits]
+    checks = {moment: report.get("verdict") for moment, report in record.gradient_checks.items()}
+    diagnosis = {key: record.diagnosis.get(key) for key in ("verdict", "avoidable_bias", "variance")}
+    return {"stop_epoch": record.stop_epoch, "fits": fits, "diagnosis": diagnosis, "gradcheck": checks}

@@ -23,8 +23,12 @@ def explain(recorded: TrialRecord, repeated: TrialRecord) -> dict[str, list[str]
     return {name: items for name, items in sections.items() if items}
 
 
+DIGESTS = ("digest", "source_digest")
+"""What of a record's data says that they are the same."""
+
+
 def _identity(data: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: data[key] for key in ("digest", "source_digest") if key in data}
+    return {key: data[key] for key in DIGESTS if key in data}
 
 
 def environment_differences(recorded: Mapping[str, Any], present: Mapping[str, Any]) -> list[str]:

@@ -92,7 +92,7 @@ def _instruction_sets(*lists: str) -> list[str]:
     """The names in these lists of NumPy's; "not found" are those it has code for, but may not use here."""
     import numpy as np
 
-    simd = np.show_config(mode="dicts").get("SIMD Extensions", {})
+    simd: Any = np.show_config(mode="dicts").get("SIMD Extensions", {})
     return sorted({name for each in lists for name in simd.get(each, [])})
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -103,6 +104,64 @@ def test_every_part_of_a_record_is_compared(record: TrialRecord, repeated: Trial
     comparison = compare(record, repeated)
     assert comparison.verdict == "differs"
     assert where in comparison.first
+
+
+@pytest.fixture
+def judged(record: TrialRecord) -> TrialRecord:
+    """A record of this version's code, with all that it says of its numbers."""
+    record.environment["code"] = {"digest": "0" * 16}
+    record.reason = "it ran to its end"
+    record.diagnosis = {
+        "verdict": "high bias",
+        "avoidable_bias": 0.1,
+        "variance": math.nan,
+        "remedies": ["train longer"],
+    }
+    record.gradient_checks["init"] |= {"norms": {"W1": (1.0, 1.0)}, "notes": ["all is well"]}
+    record.fits = [{"repeat": 0, "fold": None, "outcome": "pruned", "reason": "a", "epochs": 9, "summary": {"x": 1.0}}]
+    return record
+
+
+@pytest.mark.parametrize("code", ["0" * 16, "1" * 16])
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        (lambda r: r.diagnosis.update(verdict="neither"), "diagnosis.verdict: neither then, high bias now"),
+        (lambda r: r.diagnosis.update(avoidable_bias=0.0), "diagnosis.avoidable_bias: 0.0 then, 0.1 now"),
+        (lambda r: r.gradient_checks["init"].update(verdict="wrong"), "wrong then, good now"),
+        (lambda r: r.fits[0]["summary"].update(x=0.5), "fits.0.summary.x: 0.5 then, 1.0 now"),
+        (lambda r: r.fits[0].update(outcome="completed"), "fits.0.outcome: completed then, pruned now"),
+        (lambda r: setattr(r, "stop_epoch", 8), "stop_epoch: 8 then, 9 now"),
+    ],
+)
+def test_what_a_record_says_of_its_numbers_is_compared_too(judged: TrialRecord, change, where: str, code: str) -> None:
+    """Whoever edits a record can edit its digests as well, so its words count only if they follow from the trial."""
+    claimed = copy.deepcopy(judged)
+    assert compare(claimed, judged).verdict == "identical"
+    change(claimed)
+    claimed.environment["code"]["digest"] = code
+    comparison = compare(claimed, judged)
+    assert comparison.verdict == "differs"
+    assert "the numbers have the same bits, but the record says otherwise of them" in comparison.sentence
+    assert where in comparison.sentence
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda r: setattr(r, "reason", "it was lucky"),
+        lambda r: r.diagnosis.update(remedies=[]),
+        lambda r: r.gradient_checks["init"].update(notes=["look at b1"]),
+        lambda r: r.data.update(examples={"train": 10**6}),
+    ],
+)
+def test_words_are_compared_if_the_same_code_wrote_them(judged: TrialRecord, change) -> None:
+    claimed = copy.deepcopy(judged)
+    change(claimed)
+    assert compare(claimed, judged).verdict == "differs"
+    claimed.environment["code"]["digest"] = "1" * 16
+    assert compare(claimed, judged).verdict == "identical"
+    assert "code" in compare(claimed, judged).explanations
 
 
 def test_a_failure_is_the_same_only_for_the_same_reason() -> None:
