@@ -4,6 +4,7 @@ Both libraries choose by the processor when they are loaded, and read environmen
 worker takes another arithmetic only by being started with other variables. NumPy is imported inside functions.
 """
 
+import itertools
 import os
 import platform
 import sys
@@ -133,17 +134,21 @@ def recorded(environment: Mapping[str, Any]) -> Arithmetic | None:
 
 
 def _level(features: Iterable[str]) -> str:
-    """The highest of `LEVELS` among the names that NumPy gives; they changed with version 2.4."""
+    """The highest of `LEVELS` up to which NumPy names all, since a user can disable one in between."""
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return platform.machine()
     has = set(features)
-    marks = {
-        "avx512_spr": {"AVX512_SPR"},
-        "avx512_icl": {"AVX512_ICL"},
-        "avx512_skx": {"X86_V4", "AVX512_SKX"},
-        "avx2": {"X86_V3", "AVX2"},
-    }
-    return next((level for level, names in marks.items() if names & has), "sse")
+    above = itertools.takewhile(lambda level: _MARKS[level] & has, LEVELS[1:])
+    return [LEVELS[0], *above][-1]
+
+
+_MARKS = {
+    "avx2": {"X86_V3", "AVX2"},
+    "avx512_skx": {"X86_V4", "AVX512_SKX"},
+    "avx512_icl": {"AVX512_ICL"},
+    "avx512_spr": {"AVX512_SPR"},
+}
+"""By which of NumPy's names a level is known; they changed with version 2.4."""
 
 
 def variables(wanted: Arithmetic, numpy_version: str | None = None) -> dict[str, str]:

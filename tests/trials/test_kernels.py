@@ -60,6 +60,7 @@ def test_a_record_names_the_arithmetic_of_its_process_and_old_records_name_it_ot
         (["AVX2", "AVX512F", "AVX512_SKX"], "avx512_skx"),
         (["X86_V2", "X86_V3", "X86_V4", "AVX512_ICL"], "avx512_icl"),
         (["X86_V2"], "sse"),
+        (["X86_V2", "X86_V3", "AVX512_SPR"], "avx2"),
     ],
 )
 def test_the_level_follows_from_numpys_names_of_all_versions(features: list[str], level: str) -> None:
