@@ -2,22 +2,29 @@
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from pipeline.config.commands import RerunConfig
 from pipeline.config.errors import RecordError
 from pipeline.console import compose
 from pipeline.console.display import console
+from pipeline.reporting.agreement import sweep_disagreements
 from pipeline.selection.audit import audit_search
 from pipeline.selection.repetition import Original, Repetition, find, repeat
+from pipeline.selection.winner import shipped_otherwise
 from pipeline.tracking.archive import Archive
 from pipeline.tracking.recorder import Recorder
+from pipeline.tracking.registry import Registry
 from pipeline.trials.comparison import Comparison, compare
 from pipeline.trials.differences import code_differences, environment_differences
 from pipeline.trials.environment import code_version
 from pipeline.trials.kernels import Arithmetic, current
 from pipeline.trials.record import TrialRecord
+
+SHOWN = 8
+"""Differences of the environment that are listed; those that change bits most often come first."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -36,6 +43,7 @@ def rerun(config: RerunConfig) -> int:
     if config.run == "search":
         return audit(config)
     good = config.run != "all" or audit(config) == 0
+    models = Models(config)
     wanted = find(config)
     code = code_version(diff=config.tracking.code_diff)
     recorder = Recorder(config.tracking) if config.track else None
@@ -50,7 +58,7 @@ def rerun(config: RerunConfig) -> int:
     for repetition in repeat(config, wanted, announce):
         comparison = conclude(config, repetition, code, recorder)
         ends.append(comparison.verdict.replace("_", " ") if comparison else "not repeated")
-        changed = repetition.original.changed if repetition.original else ()
+        changed = [*(repetition.original.changed if repetition.original else ()), *models.disagreements(repetition)]
         for sentence in changed:
             console.print(f"{repetition.name}: {sentence}")
         good &= comparison is not None and comparison.verdict in accepted and not changed
@@ -74,9 +82,42 @@ def audit(config: RerunConfig) -> int:
             raise
         console.print(str(error))
         return 0
-    for sentence in found.sentences:
+    otherwise = sweep_disagreements(archive, study) if config.run == "all" else []
+    for sentence in (*found.sentences, *(f"{each}." for each in otherwise)):
         console.print(sentence)
-    return 0 if found.whole else 1
+    return 0 if found.whole and not otherwise else 1
+
+
+class Models:
+    """The registered models, which are compared with the runs that they came from; read when the first run is."""
+
+    def __init__(self, config: RerunConfig):
+        self._config = config
+
+    @cached_property
+    def _registry(self) -> Registry:
+        return Registry(self._config.tracking)
+
+    @cached_property
+    def _of_runs(self) -> Mapping[str, Sequence[Any]]:
+        return self._registry.of_runs()
+
+    def disagreements(self, repetition: Repetition) -> list[str]:
+        """Sentences on what of the models of a repeated run is not that run's; an exported run has none."""
+        original, prepared = repetition.original, repetition.prepared
+        if original is None or prepared is None or not original.run_id:
+            return []
+        sentences = []
+        for version in self._of_runs.get(original.run_id, ()):
+            address = f"models:/{version.name}/{version.version}"
+            try:
+                shipped = self._registry.load(address)
+            except RecordError as error:
+                sentences.append(str(error))
+                continue
+            parts = shipped_otherwise(shipped, version.tags, original.record, prepared)
+            sentences += [f"the {part} of {address} are not those of the run that it names" for part in parts]
+        return sentences
 
 
 def conclude(
@@ -106,9 +147,8 @@ def say_differences(record: TrialRecord, here: dict[str, Any]) -> None:
         ("The code differs from the record's", code_differences(record.environment.get("code") or {}, here["code"])),
     ):
         if lines:
-            console.print(f"{what}:")
-            for line in lines:
-                console.print(f"  {line}")
+            more = [f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
+            console.print("\n".join([f"{what}:", *(f"  {line}" for line in [*lines[:SHOWN], *more])]))
 
 
 def write(recorder: Recorder, original: Original, repeated: TrialRecord, comparison: Comparison) -> None:

@@ -1,6 +1,7 @@
 """What is written to a sweep's own run when the sweep ends: pictures, description, diagnosis, and views of the UI."""
 
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.config.commands import TrackingConfig
@@ -12,6 +13,10 @@ from pipeline.reporting.results import Sweep, gather
 from pipeline.tracking.archive import Archive
 from pipeline.tracking.recorder import NOTE, Recorder
 from pipeline.tracking.views import views_of
+from pipeline.trials.environment import PACKAGE, code_digest
+
+WRITTEN_BY = "written_by"
+"""Tag of a sweep's run: the digest of the code that wrote its description and diagnosis, since words change with it."""
 
 
 def conclude(tracking: TrackingConfig, recorder: Recorder, study: str) -> list[Finding]:
@@ -26,13 +31,29 @@ def conclude(tracking: TrackingConfig, recorder: Recorder, study: str) -> list[F
     sweep = gather(archive, study)
     for key, value in views_of(archive.studies()).items():
         recorder.save_view(key, value)
-    findings = find_limits(sweep)
+    shown = summarize(sweep)
     if tracking.pictures:
         with tempfile.TemporaryDirectory() as folder:
             for path in draw_all(sweep, Path(folder)).values():
                 recorder.write_file(sweep.parent.run_id, path, "pictures")
-    recorder.annotate(sweep.parent.run_id, tags=_tags(sweep, findings), metrics=_metrics(sweep), step=len(sweep.trials))
-    return findings
+    tags = shown.tags | {WRITTEN_BY: code_digest(PACKAGE)}
+    recorder.annotate(sweep.parent.run_id, tags=tags, metrics=shown.metrics, step=len(sweep.trials))
+    return shown.findings
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a sweep's run shows beside its conclusion; all of it follows from its trials."""
+
+    findings: list[Finding]
+    tags: dict[str, str]
+    metrics: dict[str, float]
+
+
+def summarize(sweep: Sweep) -> Shown:
+    """What the sweep's run is to show."""
+    findings = find_limits(sweep)
+    return Shown(findings, _tags(sweep, findings), _metrics(sweep))
 
 
 def _tags(sweep: Sweep, findings: list[Finding]) -> dict[str, str]:

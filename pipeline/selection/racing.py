@@ -24,7 +24,7 @@ from pipeline.search.space import Space
 from pipeline.search.widening import kept
 from pipeline.selection import race
 from pipeline.selection.blocks import Block, blocks, digest_of, train_all
-from pipeline.selection.recommendation import Recommendation, recommend
+from pipeline.selection.recommendation import Recommendation, recommend, run_of
 from pipeline.training.means import MEASURES
 from pipeline.trials.record import TrialRecord
 
@@ -96,13 +96,13 @@ class Racing:
         A trial that was taken over has none until it is trained here, so that what is recommended can be rerun,
         confirmed and registered from this study alone.
         """
-        if entry.parts is None and "/" not in entry.name:
-            return entry.name
         first = blocks(self.config_of(entry), range(self.config.repeats))
+        if run_of(entry, first) == entry.name:
+            return entry.name
         self._train(
             [each for each in first if fit_name(each.config, each.config.first_repeat) not in self.study.user_attrs]
         )
-        return first[0].name
+        return run_of(entry, first)
 
     def _values(self, trial: FrozenTrial) -> dict[str, Any]:
         """The searched values of a trial, by dotted path."""

@@ -9,6 +9,7 @@ from optuna.distributions import CategoricalDistribution
 
 from pipeline.search.space import Leaf
 from pipeline.selection import parts, surrogate
+from pipeline.selection.blocks import Block
 from pipeline.selection.race import Entry, Outcome, process_of
 from pipeline.selection.statistics import Gain, Mean, gain_interval, mean_interval, standard_error
 
@@ -177,6 +178,14 @@ def recommend(outcome: Outcome, leaves: Sequence[Leaf], measure: str, *, trial_r
         trial_repeats=trial_repeats,
         fresh=outcome.fresh,
     )
+
+
+def run_of(entry: Entry, first: Sequence[Block]) -> str:
+    """The run of the study that has an entry's repeat 0: the trial's, or the one of its first repeats.
+
+    A trial that was taken over is named with its study, and has no run in this one until it is trained here.
+    """
+    return entry.name if entry.parts is None and "/" not in entry.name else first[0].name
 
 
 def _compared(outcome: Outcome) -> tuple[Compared, ...]:

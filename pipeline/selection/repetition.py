@@ -4,7 +4,7 @@ import json
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ from pipeline.search.serving import LostWorker, WorkersGone
 from pipeline.tracking.archive import Archive
 from pipeline.tracking.found import Found
 from pipeline.tracking.reading import read_folder, read_meta
-from pipeline.tracking.registry import Registry
 from pipeline.tracking.sizes import check_sizes
 from pipeline.trials.environment import environment
 from pipeline.trials.kernels import Arithmetic, current, obstacle, recorded
@@ -107,16 +106,7 @@ def find(config: RerunConfig) -> list[Wanted]:
         found = [archive.find(config.run, config.study)]
     if not found:
         raise RecordError(f"The study {config.study} has no finished run to rerun.")
-    if config.run.startswith("models:/"):
-        return [Wanted(found[0].handle, lambda: _load_of_model(archive, found[0], config))]
     return [Wanted(run.handle, lambda run=run: _load(archive, run)) for run in found]  # type: ignore[misc]
-
-
-def _load_of_model(archive: Archive, run: Found, config: RerunConfig) -> Original:
-    """The run that a registered model came from, after a look whether the model has its parameters."""
-    original = _load(archive, run)
-    sentence = Registry(config.tracking).disagreement(config.run, original.record)
-    return replace(original, changed=(*original.changed, sentence)) if sentence else original
 
 
 def _load(archive: Archive, run: Found) -> Original:

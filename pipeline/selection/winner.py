@@ -1,16 +1,19 @@
 """The chosen configuration as a classifier: its recorded parameters, or after cross-validation one training on all."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipeline.config.errors import RecordError, UserError
-from pipeline.data.arrays import Fold, TrialArrays
+from pipeline.data.arrays import Fold, TrialArrays, load_arrays
 from pipeline.data.prepare import PreparedData
 from pipeline.models.inference import Classifier
 from pipeline.selection.candidates import Candidate
 from pipeline.selection.statistics import Proportion, proportion
+from pipeline.tracking.files import digest
+from pipeline.tracking.reading import config_of
 from pipeline.trials.parts import architecture_of
 from pipeline.trials.record import TrialRecord
 from pipeline.trials.trial import Segment, advance
@@ -116,6 +119,31 @@ def _classifier(
 ) -> Classifier:
     own = {name: np.array(values) for name, values in parameters.items()}
     return Classifier(prepared.recipe, fold.normalization, architecture_of(candidate.config, arrays), own)
+
+
+def shipped_otherwise(
+    shipped: Classifier, tags: Mapping[str, str], record: TrialRecord, prepared: PreparedData
+) -> list[str]:
+    """What of a registered model is not that of the run it came from: its parts and the dev cost it was crowned for.
+
+    After cross-validation the parameters were trained anew on all folds, and are not compared.
+    """
+    arrays = load_arrays(prepared.path)
+    several = len(arrays.folds) > 1
+    fold = arrays.everything if several else arrays.folds[0]
+    summary = record.fits[0]["summary"] if record.fits and not several else record.summary
+    parts = {
+        "columns and classes": shipped.recipe == prepared.recipe,
+        "normalisation": _bits(asdict(shipped.normalization)) == _bits(asdict(fold.normalization)),
+        "layers": shipped.architecture == architecture_of(config_of(record), arrays),
+        "parameters": several or _bits(shipped.parameters) == _bits(record.parameters_of()),
+        "dev cost": tags.get("dev_cost") == repr(float(summary["best_dev_cost"])),
+    }
+    return [part for part, same in parts.items() if not same]
+
+
+def _bits(arrays: Mapping[str, np.ndarray]) -> str:
+    return digest({name: np.asarray(values) for name, values in arrays.items()})
 
 
 def example_rows(classifier: Classifier, arrays: TrialArrays) -> "pd.DataFrame":

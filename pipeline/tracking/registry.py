@@ -23,7 +23,6 @@ from pipeline.tracking.files import digest
 from pipeline.tracking.packaging import save, undisturbed
 from pipeline.tracking.places import files_folder
 from pipeline.tracking.store import as_folder
-from pipeline.trials.record import TrialRecord
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -192,16 +191,14 @@ class Registry(Connected):
             raise RecordError(f"The parameters of the model {address} are not those that were registered.")
         return classifier
 
-    def disagreement(self, address: str, record: TrialRecord) -> str:
-        """A sentence if a model's parameters are not those of the run it came from; empty if they are.
-
-        After cross-validation the model was trained anew on all folds, and cannot be compared.
-        """
-        if record.config.get("data", {}).get("folds"):
-            return ""
-        if digest(self.load(address).parameters) == digest(record.parameters_of()):
-            return ""
-        return f"the parameters of {address} are not those of the run that it names"
+    def of_runs(self) -> dict[str, list["ModelVersion"]]:
+        """The versions of all models with files, by the run that each names as its origin."""
+        found: dict[str, list[ModelVersion]] = {}
+        for model in self._guarded(self._client.search_registered_models):
+            for each in self._guarded(self._client.search_model_versions, f"name={quoted(model.name)}"):
+                if each.run_id and "parameters_sha256" in each.tags:
+                    found.setdefault(str(each.run_id), []).append(each)
+        return found
 
     def _version(self, address: str) -> "ModelVersion":
         match = _ADDRESS.fullmatch(address)

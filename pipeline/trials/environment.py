@@ -24,6 +24,8 @@ BIT_CHANGING = ("OPENBLAS_CORETYPE", "MKL_CBWR", "NPY_DISABLE_CPU_FEATURES", "NP
 ROOT = Path(__file__).resolve().parents[2]
 """The folder of this project."""
 
+PACKAGE = ROOT / "pipeline"
+
 MAX_DIFF_BYTES = 256 * 1024
 _OWN = ("pipeline", "conf")
 _SECRET_LINE = re.compile(

@@ -241,14 +241,11 @@ def test_parameters_that_were_exchanged_are_refused(register, registry: Registry
         registry.load(f"models:/{NAME}@champion")
 
 
-def test_a_model_is_compared_with_the_run_that_it_names(register, registry: Registry, make_record) -> None:
-    register(0, 0.1)
-    record = make_record(parameters=dict(a_classifier(0).parameters))
-    assert registry.disagreement(f"models:/{NAME}@champion", record) == ""
-    other = make_record(parameters=dict(a_classifier(1).parameters))
-    assert "are not those of the run" in registry.disagreement(f"models:/{NAME}@champion", other)
-    other.config["data"]["folds"] = 3
-    assert registry.disagreement(f"models:/{NAME}@champion", other) == ""
+def test_the_versions_of_a_run_are_found_by_it(register, registry: Registry) -> None:
+    assert registry.of_runs() == {}
+    first, second = register(0, 0.1), register(1, 0.2)
+    [versions] = registry.of_runs().values()
+    assert {str(version.version) for version in versions} == {first.version, second.version}
 
 
 def test_a_champion_whose_dev_cost_is_no_number_is_replaced(register, registry: Registry) -> None:
