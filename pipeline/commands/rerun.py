@@ -75,17 +75,21 @@ def audit(config: RerunConfig) -> int:
     logging.getLogger("optuna").setLevel(logging.WARNING)
     archive = Archive(config.tracking)
     study = config.study or archive.latest_study()
+    sentences, whole = [], True
     try:
         found = audit_search(archive, study)
+        sentences, whole = list(found.sentences), found.whole
     except RecordError as error:
         if config.run == "search":
             raise
-        console.print(str(error))
-        return 0
-    otherwise = sweep_disagreements(archive, study) if config.run == "all" else []
-    for sentence in (*found.sentences, *(f"{each}." for each in otherwise)):
+        sentences.append(str(error))
+    if config.run == "all" and "study.lag" in archive.parent(study).params:
+        otherwise = sweep_disagreements(archive, study)
+        sentences += [f"{sentence}." for sentence in otherwise]
+        whole &= not otherwise
+    for sentence in sentences:
         console.print(sentence)
-    return 0 if found.whole and not otherwise else 1
+    return 0 if whole else 1
 
 
 class Models:

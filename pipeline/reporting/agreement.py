@@ -10,12 +10,13 @@ from typing import Any
 
 from pipeline.config.errors import RecordError
 from pipeline.config.text import brief, printable
-from pipeline.reporting.conclusion import WRITTEN_BY, summarize
-from pipeline.reporting.results import gather
+from pipeline.reporting.conclusion import SHOWN, summarize
+from pipeline.reporting.results import Sweep, gather
 from pipeline.search import replay
 from pipeline.selection.again import draw_again
 from pipeline.tracking.archive import CONCLUSION, Archive, Found
 from pipeline.tracking.facts import params, tag
+from pipeline.tracking.recorder import NOTE
 from pipeline.trials.environment import PACKAGE, code_digest
 
 RTOL = 1e-6
@@ -25,12 +26,16 @@ RTOL = 1e-6
 def sweep_disagreements(archive: Archive, study: str) -> list[str]:
     """Sentences on what a sweep's own run shows otherwise than the records of its trials say; none if they agree."""
     parent = archive.parent(study)
+    if parent.status != "FINISHED":  # its last words are not written yet
+        return []
     try:
         recorded = replay.read(archive.read_json(parent, replay.FILE))
+        sweep = gather(archive, study)
         return [
             *_different("the param", parent.params, _searched_left_out(parent, params(recorded.config))),
             *_conclusion(archive, parent, recorded),
-            *_page(archive, parent),
+            *_numbers(sweep, recorded),
+            *_words(archive, sweep),
         ]
     except RecordError as error:
         return [f"What the run of {study} shows could not be compared: {str(error).rstrip('.')}"]
@@ -43,18 +48,18 @@ def _searched_left_out(parent: Found, given: Mapping[str, str]) -> dict[str, str
 
 def _conclusion(archive: Archive, parent: Found, recorded: replay.History) -> Iterator[str]:
     """Where `conclusion.json` says something else than the race over the recorded runs; nothing if there was none."""
-    settings = archive.read_json(parent, "sweep.json")["study"]
-    if "recommended" not in parent.tags or parent.status != "FINISHED" or not settings.get("race", True):
+    if "recommended" not in parent.tags:
+        if any(name.startswith("recommended_") for name in parent.metrics):
+            yield _sentence("the tag recommended", "missing", "there")
         return
     claimed = archive.read_json(parent, CONCLUSION)
+    prefer = archive.read_json(parent, "sweep.json")["study"].get("prefer", "best")
     runs = [run for run in archive.children(parent.study) if run.outcome]
-    found = draw_again(archive, runs, recorded, settings.get("prefer", "best"))
+    found = draw_again(archive, runs, recorded, prefer)
     drawn = json.loads(json.dumps(found.as_dict())) if found is not None else {}
     for path, there, here in _apart(claimed, drawn):
-        yield (
-            f"{CONCLUSION} of {parent.study} has {path} = {brief(there, 60)}, but {brief(here, 60)} follows from the "
-            "records"
-        )
+        there, here = brief(there, 60), brief(here, 60)
+        yield f"{CONCLUSION} of {parent.study} has {path} = {there}, but {here} follows from the records"
 
 
 def _apart(there: Any, here: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
@@ -74,26 +79,42 @@ def _equal(there: Any, here: Any) -> bool:
     return math.isclose(there, here, rel_tol=RTOL, abs_tol=1e-12) if numbers else bool(there == here)
 
 
-def _page(archive: Archive, parent: Found) -> Iterator[str]:
-    """Differences of the metrics and tags, and of the words if this version's code wrote them."""
-    sweep = gather(archive, parent.study)
-    found = summarize(sweep)
-    numbers = {**found.metrics, **(sweep.conclusion.metrics() if sweep.conclusion else {})}
-    for name, value in numbers.items():
-        if not _equal(parent.metrics.get(name), value):
-            yield _sentence(parent, f"the metric {name}", parent.metrics.get(name), value)
-    words = {"recommended": json.dumps(sweep.conclusion.values)} if sweep.conclusion else {}
-    if parent.tags.get(WRITTEN_BY) == code_digest(PACKAGE):
-        words |= found.tags
-    yield from _different("the tag", parent.tags, {name: printable(tag(value)) for name, value in words.items()})
+def _numbers(sweep: Sweep, recorded: replay.History) -> Iterator[str]:
+    """Differences of the metrics from what follows from the trials and the conclusion."""
+    concluded = sweep.conclusion.metrics() if sweep.conclusion else {}
+    for name, value in {**summarize(sweep).metrics, **_standing(sweep, recorded), **concluded}.items():
+        if not _equal(sweep.parent.metrics.get(name), value):
+            yield _sentence(f"the metric {name}", sweep.parent.metrics.get(name), value)
+
+
+def _words(archive: Archive, sweep: Sweep) -> Iterator[str]:
+    """Differences of the tags; description and diagnosis are derived again if this version's code wrote them."""
+    words = {"mlflow.runName": sweep.name, "mlflow.source.name": "pipeline sweep"}
+    words |= {"recommended": json.dumps(sweep.conclusion.values)} if sweep.conclusion else {}
+    names = {"data_digest": "digest", "source_digest": "source_digest"}
+    words |= {name: str(sweep.data[key]) for name, key in names.items() if key in sweep.data}
+    if NOTE in sweep.parent.tags:
+        written = archive.read_json(sweep.parent, SHOWN)
+        words |= written.get("tags", {})
+        words |= summarize(sweep).tags if written.get("code") == code_digest(PACKAGE) else {}
+    yield from _different("the tag", sweep.parent.tags, {name: printable(tag(value)) for name, value in words.items()})
+
+
+def _standing(sweep: Sweep, recorded: replay.History) -> dict[str, float]:
+    """How many trials there are, and the lowest value of the first objective."""
+    values = [trial.values[0] for trial in recorded.trials if trial.values]
+    best = {f"best_{sweep.objectives[0]}": min(values)} if values else {}
+    return {**best, "trials": float(len(recorded.trials))}
 
 
 def _different(what: str, there: Mapping[str, str], given: Mapping[str, str]) -> Iterator[str]:
     for name, value in given.items():
         if there.get(name) != value:
-            shown = brief(there[name], 60) if name in there else "missing"
-            yield f"{what} {name} of the sweep's run is {shown} in the tracking store, but {brief(value, 60)} follows"
+            yield _sentence(f"{what} {name}", there.get(name, "missing"), value)
 
 
-def _sentence(parent: Found, what: str, shown: Any, value: Any) -> str:
-    return f"{what} of the sweep's run is {shown} in the tracking store, but {value} follows from its records"
+def _sentence(what: str, shown: Any, value: Any) -> str:
+    return (
+        f"{what} of the sweep's run is {brief(shown, 60)} in the tracking store, but {brief(value, 60)} follows from "
+        "its records"
+    )

@@ -15,8 +15,8 @@ from pipeline.tracking.recorder import NOTE, Recorder
 from pipeline.tracking.views import views_of
 from pipeline.trials.environment import PACKAGE, code_digest
 
-WRITTEN_BY = "written_by"
-"""Tag of a sweep's run: the digest of the code that wrote its description and diagnosis, since words change with it."""
+SHOWN = "shown.json"
+"""File of a sweep's run: its description and diagnosis, and the digest of the code that wrote them."""
 
 
 def conclude(tracking: TrackingConfig, recorder: Recorder, study: str) -> list[Finding]:
@@ -36,8 +36,8 @@ def conclude(tracking: TrackingConfig, recorder: Recorder, study: str) -> list[F
         with tempfile.TemporaryDirectory() as folder:
             for path in draw_all(sweep, Path(folder)).values():
                 recorder.write_file(sweep.parent.run_id, path, "pictures")
-    tags = shown.tags | {WRITTEN_BY: code_digest(PACKAGE)}
-    recorder.annotate(sweep.parent.run_id, tags=tags, metrics=shown.metrics, step=len(sweep.trials))
+    recorder.write_json(sweep.parent.run_id, SHOWN, {"code": code_digest(PACKAGE), "tags": shown.tags})
+    recorder.annotate(sweep.parent.run_id, tags=shown.tags, metrics=shown.metrics, step=len(sweep.trials))
     return shown.findings
 
 

@@ -57,7 +57,10 @@ def draw_again(
             digest = baseline if fit.entry.name == race.BASELINE else _digest(space, fit.entry.values)
             value = fits.get(digest, {}).get(fit.repeat)
             if value is None:
-                raise RecordError(f"no run has repeat {fit.repeat} of {fit.entry.name}, which the conclusion rests on")
+                raise RecordError(
+                    f"no run has repeat {fit.repeat} of {fit.entry.name}, which the race over these records wants: a "
+                    "run is gone or a record was changed"
+                )
             known.setdefault(fit.entry.key, {})[fit.repeat] = value
 
     first = range(config.repeats)

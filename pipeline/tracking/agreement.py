@@ -72,7 +72,8 @@ def disagreements(page: Page, record: TrialRecord, meta: Mapping[str, Any]) -> l
     """
     old = _redefined(record)
     kind, name, belongs = meta.get("kind"), meta.get("name"), _mapping(_mapping(meta.get(SHOWN)).get("tags"))
-    about = {"kind": kind, "mlflow.runName": name, "mlflow.source.name": f"pipeline {kind}"}
+    source = {"mlflow.source.name": f"pipeline {kind}", "mlflow.source.type": "LOCAL"}
+    about = {"kind": kind, "mlflow.runName": name, **source}
     tags = {**belongs, **about, **facts.tags(record)}
     status = facts.TERMINAL.get(record.outcome, "FINISHED")
     found = [
