@@ -14,8 +14,9 @@ from pipeline.reporting.conclusion import SHOWN, summarize
 from pipeline.reporting.results import Sweep, gather
 from pipeline.search import replay
 from pipeline.selection.again import draw_again
-from pipeline.tracking.archive import CONCLUSION, Archive, Found
+from pipeline.tracking.archive import CONCLUSION, Archive
 from pipeline.tracking.facts import params, tag
+from pipeline.tracking.found import Found
 from pipeline.tracking.recorder import NOTE
 from pipeline.trials.environment import PACKAGE, code_digest
 

@@ -11,13 +11,14 @@ from pipeline.config.errors import ConfigError, RecordError
 from pipeline.config.trial import TrialConfig
 from pipeline.config.validation import parse
 from pipeline.search.coordinator import run_name
+from pipeline.search.making import objective_names
 from pipeline.search.replay import History
 from pipeline.search.space import Space
-from pipeline.search.study import objective_names
 from pipeline.selection import race
 from pipeline.selection.blocks import blocks, digest_of
 from pipeline.selection.recommendation import Recommendation, recommend, run_of
-from pipeline.tracking.archive import Archive, Found
+from pipeline.tracking.archive import Archive
+from pipeline.tracking.found import Found
 
 Fits = Mapping[str, Mapping[int, float]]
 """The measure by digest of the configuration and repeat."""

@@ -13,7 +13,7 @@ from pipeline.models.inference import Classifier
 from pipeline.selection.candidates import Candidate
 from pipeline.selection.statistics import Proportion, proportion
 from pipeline.tracking.files import digest
-from pipeline.tracking.reading import config_of
+from pipeline.tracking.sizes import config_of
 from pipeline.trials.parts import architecture_of
 from pipeline.trials.record import TrialRecord
 from pipeline.trials.trial import Segment, advance

@@ -18,7 +18,7 @@ from pipeline.config.errors import RecordError
 from pipeline.config.text import brief, short
 from pipeline.models.inference import DESCRIPTION, PARAMETERS, Classifier
 from pipeline.tracking import untrusted
-from pipeline.tracking.connection import Connected, explain
+from pipeline.tracking.connection import Connected, explain, quoted
 from pipeline.tracking.files import digest
 from pipeline.tracking.packaging import save, undisturbed
 from pipeline.tracking.places import files_folder
