@@ -55,9 +55,13 @@ def a_page(record: TrialRecord, times: tuple[int, ...] = ()) -> tuple[Page, dict
         ]
         for name, of in facts.points(record).items()
     }
-    tags = facts.tags(record) | {"kind": "trial", "mlflow.runName": "trial-0007", "mlflow.note.content": "text"}
-    page = Page("FINISHED", 1000, 2000, facts.params(record.config), tags, points)
-    return page, {"kind": "trial", "name": "trial-0007", "shown": shown("text", 1000, 2000)}
+    name, source = "trial-0007", {"mlflow.source.name": "pipeline trial", "mlflow.source.type": "LOCAL"}
+    tags = facts.tags(record) | {"kind": "trial", "mlflow.runName": name, "mlflow.note.content": "text", **source}
+    named = facts.dataset(record.data)
+    page = Page(
+        name, "FINISHED", 1000, 2000, facts.params(record.config), tags, points, {}, [] if named is None else [named]
+    )
+    return page, {"kind": "trial", "name": name, "shown": shown("text", 1000, 2000, {})}
 
 
 def test_infinities_and_values_that_are_no_numbers_agree_with_what_a_database_holds_of_them(
