@@ -1,6 +1,6 @@
 """`make bench`: every benchmark's table, and at the end what was wanted beside what was measured.
 
-`python -m benchmarks [name…] [--full]` runs those named, or all: core, gradient_check, data, sweep, answer. A run takes
+`python -m benchmarks [name…] [--full]` runs those named, or all: core, gradient_check, data, sweep, lag, answer. A run takes
 some minutes; `--full` takes every case and more turns.
 """
 
@@ -18,6 +18,7 @@ SHORT = {
     "gradient_check": ("--turns", "3"),
     "data": ("--rows", "20000", "--turns", "3"),
     "sweep": ("--turns", "1"),
+    "lag": ("pairs", "found", "--pairs", "3", "--seeds", "3"),
     "answer": ("--data", "breast_cancer", "--seeds", "3", "--fresh", "20"),
 }
 """The benchmarks, and the arguments of a short run."""
