@@ -56,7 +56,7 @@ class Page:
 
 
 def shown(note: str, started_ms: int, ended_ms: int, tags: Mapping[str, str]) -> dict[str, Any]:
-    """Return what `record.json` notes of a run's page: its times, the digest of its description, and where it belongs."""
+    """Return what `record.json` notes of a page: its times, the digest of its description, and where it belongs."""
     times = {"started_ms": started_ms, "ended_ms": ended_ms}
     return {**times, "description_sha256": _sha256(note), "tags": dict(tags)}
 
