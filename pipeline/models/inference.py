@@ -1,7 +1,7 @@
-"""A trained network as something to ask: raw columns in, labels and probabilities out.
+"""Applies a trained network: raw columns in, labels and probabilities out.
 
-The test evaluation, `make predict` and the served model all answer through it. It is copied into every registered model
-with the modules it imports, so it needs NumPy and pandas alone, reads plain JSON and arrays, and never unpickles.
+The test evaluation, `make predict` and the served model all use it. It is copied into every registered model with the
+modules that it imports, so it needs only NumPy and pandas, reads plain JSON and arrays, and never unpickles.
 """
 
 import json
@@ -34,7 +34,7 @@ LABEL = "label"
 
 @dataclass(frozen=True)
 class Classifier:
-    """A network with all that stands between a raw table and its answer.
+    """A network with the preprocessing of its input.
 
     Attributes
     ----------
@@ -59,7 +59,7 @@ class Classifier:
         return [LABEL, *(f"probability_{name}" for name in self.classes)]
 
     def predict(self, table: "pd.DataFrame") -> "pd.DataFrame":
-        """Label and probabilities of each row, in the order of the rows.
+        """Return label and probabilities of each row, in order.
 
         Raises
         ------
@@ -74,7 +74,7 @@ class Classifier:
         return answer
 
     def classify(self, X: npt.NDArray[Any]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
-        """Class numbers (m,) and probabilities (m, C) of raw rows (m, n_x)."""
+        """Return class numbers (m,) and probabilities (m, C) of raw rows (m, n_x)."""
         numbers = np.empty(len(X), dtype=np.intp)
         P = np.empty((len(X), len(self.classes)))
         predict = OUTPUTS[self.architecture.output].predict
@@ -84,7 +84,7 @@ class Classifier:
         return numbers, P
 
     def cost(self, X: npt.NDArray[Any], y: npt.NDArray[Any]) -> float:
-        """Mean cross-entropy of raw rows (m, n_x) with class numbers (m,), from the logits, natural logarithm."""
+        """Return the mean cross-entropy, natural logarithm, of raw rows (m, n_x) with class numbers (m,)."""
         total = 0.0
         for rows, Z in self._logits(X):
             labels, z = y[rows], Z.astype(np.float64)
@@ -95,7 +95,7 @@ class Classifier:
         return total / len(y)
 
     def _logits(self, X: npt.NDArray[Any]) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
-        """Z[L] transposed, (rows, n_L), for one block of rows after the other; dropout is off.
+        """Yield Z[L] transposed, (rows, n_L), block by block; dropout is off.
 
         Each row has matrix-vector products of its own, z = W a + b, because in a product of many rows OpenBLAS rounds
         a row by its place and the number of rows: so a row gets the same bits whatever else is in its table.
@@ -153,7 +153,7 @@ class Classifier:
 
 
 def _shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
-    """The shape of every array of a model, without making one."""
+    """Return the shape of every array of a model."""
     sizes = architecture.layer_sizes
     layers = range(1, len(sizes))
     shapes: dict[str, tuple[int, ...]] = {f"W{layer}": (sizes[layer], sizes[layer - 1]) for layer in layers}
@@ -162,7 +162,7 @@ def _shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
 
 
 def _check_recipe(recipe: Recipe, architecture: Architecture) -> None:
-    """Refuse a recipe that does not fit the network, before a table is read by it."""
+    """Refuse a recipe that does not fit the network."""
     classes, columns = recipe["classes"], recipe["columns"]
     if not isinstance(classes, list) or len(classes) != architecture.num_classes:
         raise ValueError(f"classes must be {architecture.num_classes} names, but are {brief(classes)}")
@@ -177,7 +177,7 @@ def _check_recipe(recipe: Recipe, architecture: Architecture) -> None:
 
 
 def probabilities(Z: npt.NDArray[Any], output: str) -> npt.NDArray[np.float64]:
-    """Probabilities (m, C) from the logits Z (m, n_L), in float64.
+    """Return probabilities (m, C) from the logits Z (m, n_L), in float64.
 
     softmax: exp(z_k - max z) / Σ_j exp(z_j - max z);  sigmoid: 1 / (1 + exp(-z)) = (1 + tanh(z / 2)) / 2 for class 1.
     """

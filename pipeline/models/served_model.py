@@ -27,7 +27,7 @@ class ServedClassifier(PythonModel):
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        """Label and probabilities of each row; what is wrong with a table is the caller's to know."""
+        """Return label and probabilities of each row; report errors in the table to the caller."""
         try:
             return self.classifier.predict(model_input)
         except DataError as error:

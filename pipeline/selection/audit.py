@@ -16,7 +16,7 @@ SHOWN = 5
 
 @dataclass(frozen=True)
 class Audit:
-    """What an audit found: sentences for people, and whether everything was as recorded."""
+    """The result of an audit: sentences for display, and whether everything agrees with the record."""
 
     sentences: tuple[str, ...]
     whole: bool
@@ -25,12 +25,12 @@ class Audit:
 def audit_search(archive: Archive, study: str) -> Audit:
     """Replay the study's search and look for each of its trials' runs.
 
-    The command is started again under the study's arithmetic, if it has another and can.
+    If this process computes with another arithmetic, the command restarts under the study's, where possible.
 
     Raises
     ------
     RecordError
-        The study was made without a lag, or left no history: it cannot be replayed.
+        The study had no lag, or left no history, so it cannot be replayed.
     """
     parent = archive.parent(study)
     if parent.params.get("study.lag", "null") == "null":
@@ -59,7 +59,7 @@ def audit_search(archive: Archive, study: str) -> Audit:
 
 
 def _other_arithmetic(recorded: replay.History, study: str) -> str:
-    """Why this process cannot compute as the study did; empty if it does."""
+    """Return why this process cannot use the study's arithmetic; empty if it does."""
     wanted = kernels.recorded({"arithmetic": recorded.arithmetic})
     if wanted is None:
         return ""
@@ -71,7 +71,7 @@ def _other_arithmetic(recorded: replay.History, study: str) -> str:
 
 
 def _runs_if_any(archive: Archive, study: str) -> dict[str, Found]:
-    """A study's trials by name; none if it is no longer in the store."""
+    """Return a study's trials by name; none if it is no longer in the store."""
     try:
         return {run.name: run for run in archive.trials(study)}
     except RecordError:
@@ -79,7 +79,7 @@ def _runs_if_any(archive: Archive, study: str) -> dict[str, Found]:
 
 
 def _compared(before: Sequence[Copy], runs_of: Mapping[str, Mapping[str, Found]]) -> list[str]:
-    """How many of the trials taken over could be compared with their records."""
+    """Return how many of the copied trials could be compared with their records."""
     if not before:
         return []
     there = sum(_run_name(each.number) in runs_of[each.study] for each in before)
@@ -91,7 +91,7 @@ def _compared(before: Sequence[Copy], runs_of: Mapping[str, Mapping[str, Found]]
 def _otherwise(
     archive: Archive, each: Copy, runs_of: Mapping[str, Mapping[str, Found]], measure: tuple[str, int]
 ) -> list[str]:
-    """Where the record of a trial that was taken over says something else than the copy."""
+    """Return how the record of a copied trial differs from the copy."""
     run = runs_of[each.study].get(_run_name(each.number))
     if run is None:
         return []
@@ -115,7 +115,7 @@ def _otherwise(
 
 
 def _measured(config: Mapping[str, Any]) -> tuple[str, int]:
-    """The first objective that is measured on the dev part, and its place among the objectives."""
+    """Return the first objective that is measured on the dev part, and its place among the objectives."""
     given = config["study"]["objective"]
     names = given if isinstance(given, list) else [given]
     return next((name, place) for place, name in enumerate(names) if name != "parameters")
@@ -126,7 +126,7 @@ def _run_name(number: int) -> str:
 
 
 def _missing(numbers: Sequence[int], trials: int) -> str:
-    """No trial is missing, or which: "48 of 50 runs are there: trials 3, 7 are gone"."""
+    """Say that no trial is missing, or which: "48 of 50 runs are there: trials 3, 7 are gone"."""
     if not numbers:
         return "no trial is missing"
     named = ", ".join(str(number) for number in numbers[:SHOWN]) + (", …" if len(numbers) > SHOWN else "")
@@ -135,7 +135,7 @@ def _missing(numbers: Sequence[int], trials: int) -> str:
 
 
 def _edited(trial: replay.Ended, runs: Mapping[str, Found], measure: tuple[str, int]) -> list[str]:
-    """Where the run of a trial says something else than the history."""
+    """Return how the run of a trial differs from the history."""
     name = _run_name(trial.number)
     run = runs.get(name)
     if run is None or trial.outcome is None:

@@ -1,4 +1,4 @@
-"""Trains further repeats of configurations, in the workers that trials use; it writes nothing itself."""
+"""Trains further repeats of configurations in the sweep's workers; it writes nothing itself."""
 
 import hashlib
 import json
@@ -13,12 +13,12 @@ from pipeline.trials.record import TrialRecord
 from pipeline.trials.trial import failed_record, work_whole
 
 LONGEST = 4
-"""Repeats that are trained as one run; more of them are divided, so that all workers have something to do."""
+"""Largest number of repeats in one run; more are divided into several runs, so that all workers are busy."""
 
 
 @dataclass(eq=False)
 class Block:
-    """Some repeats in a row of one configuration."""
+    """Consecutive repeats of one configuration."""
 
     config: TrialConfig
 
@@ -29,14 +29,14 @@ class Block:
 
 
 def digest_of(config: TrialConfig) -> str:
-    """16 hexadecimal digits (SHA-256) of a configuration, whichever of its repeats are trained."""
+    """Return 16 hexadecimal digits (SHA-256) of a configuration, independent of its repeats."""
     plain = asdict(config)
     del plain["repeats"], plain["first_repeat"]
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def blocks(config: TrialConfig, repeats: Iterable[int]) -> list[Block]:
-    """The repeats of a configuration as runs: rows of consecutive numbers, none longer than LONGEST."""
+    """Divide the repeats of a configuration into runs of at most LONGEST consecutive numbers."""
     made: list[Block] = []
     for repeat in sorted(repeats):
         last = made[-1].config if made else None
@@ -50,7 +50,7 @@ def blocks(config: TrialConfig, repeats: Iterable[int]) -> list[Block]:
 def train_all(
     todo: list[Block], arrays: Path, executor: Executor, *, slots: int, finished: Callable[[Block, TrialRecord], None]
 ) -> None:
-    """Train everything, `slots` at a time; `finished` is told each result while the workers go on."""
+    """Train all runs, `slots` at a time, and call `finished` with each result while the workers go on."""
     waiting, flights = iter(todo), dict[Future[TrialRecord], Block]()
     for block in _take(waiting, slots):
         flights[_submit(executor, arrays, block)] = block
@@ -72,7 +72,7 @@ def _submit(executor: Executor, arrays: Path, block: Block) -> "Future[TrialReco
 
 
 def _result(block: Block, future: "Future[TrialRecord]") -> TrialRecord:
-    """The record; what fails is a failed record, unless there are no workers left to do it."""
+    """Return the record of a task; an error gives a failed record, unless no workers are left."""
     try:
         return future.result()
     except WorkersGone:

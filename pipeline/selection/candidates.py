@@ -1,4 +1,4 @@
-"""Which trials of a study are worth a second look: the best by the study's own objective, read from the store alone."""
+"""The trials of a study that may be chosen: the best by its own objective, read from the store alone."""
 
 import math
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from pipeline.trials.record import TrialRecord
 FINISHED = ("completed", "early_stopped")
 
 ENOUGH = 8
-"""Repeats of the recommended and of the baseline, none used by a choice, that count as a confirmation."""
+"""So many repeats of the recommended and the baseline, unused by any choice, count as a confirmation."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Candidate:
 
 
 def ranked(archive: Archive, study: str, measure: str) -> list[Found]:
-    """The completed trials of a study, the best first.
+    """Return the completed trials of a study, best first.
 
     Raises
     ------
@@ -56,12 +56,12 @@ def _value(run: Found, measure: str) -> float:
 
 
 def load(archive: Archive, run: Found) -> Candidate:
-    """A trial's record, and its configuration checked against the schema and the recorded parameters.
+    """Read a trial's record and its configuration, checked against the schema and the recorded parameters.
 
     Raises
     ------
     RecordError
-        The record is not whole, was altered, or was made by a version with another schema.
+        The record is incomplete, was altered, or does not fit this version's schema.
     """
     record = archive.load(run)
     try:
@@ -73,12 +73,12 @@ def load(archive: Archive, run: Found) -> Candidate:
 
 
 def prepare_data(archive: Archive, candidates: Sequence[Candidate], store: Path, *, allow_path: bool) -> PreparedData:
-    """The arrays that trials of one study were trained on, which must be the same to the last bit.
+    """Prepare the arrays of a study's trials, which must be unchanged to the last bit.
 
     Raises
     ------
     RecordError
-        The study comes from elsewhere, and names a file or a download that has to be allowed.
+        The study was made elsewhere, and its file or download must be allowed first.
     DataError
         The data have changed; the message says how.
     """
@@ -98,12 +98,12 @@ def prepare_data(archive: Archive, candidates: Sequence[Candidate], store: Path,
 
 @dataclass(frozen=True)
 class Choice:
-    """The trial that a study comes down to.
+    """The chosen trial of a study.
 
     Attributes
     ----------
     confirmed : whether it was repeated on new seeds.
-    why : a sentence on what speaks for it, and against.
+    why : a sentence on the evidence for and against it.
     """
 
     run: Found
@@ -112,7 +112,7 @@ class Choice:
 
 
 def choose(archive: Archive, study: str) -> Choice:
-    """The winner of the study's confirmation, else its best trial, said to be unconfirmed."""
+    """Return the winner of the study's confirmation, else its best trial, marked as unconfirmed."""
     parent = archive.parent(study)
     measure = objective(parent)
     ranking = ranked(archive, study, measure)
@@ -137,7 +137,7 @@ def choose(archive: Archive, study: str) -> Choice:
 
 
 def _recommended(archive: Archive, parent: Found, words: str) -> Choice:
-    """What the sweep recommends; confirmed if it and the baseline have enough repeats that no choice used."""
+    """Return the sweep's recommendation; confirmed if it and the baseline have enough repeats that no choice used."""
     found = Recommendation.from_dict(archive.read_json(parent, CONCLUSION))
     run, expected = archive.best(parent.study), found.expected
     if expected.mean is None:
@@ -155,7 +155,7 @@ def _recommended(archive: Archive, parent: Found, words: str) -> Choice:
 
 
 def _found_since(ranking: list[Found], confirmation: Found, words: str) -> str:
-    """A word about better trials that the confirmation did not have."""
+    """Return a sentence about better trials that the confirmation did not include."""
     best = ranking[0]
     if best.name in confirmation.tags.get("repeated", "").split(", "):
         return ""

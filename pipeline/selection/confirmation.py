@@ -1,4 +1,4 @@
-"""What repeated trainings say about configurations: means with intervals, who is first, and whether that is luck."""
+"""Compares configurations by repeated trainings: means with intervals, ranks, and whether the differences are luck."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ class Row:
     trial, run_id : the trial of the sweep that had it first.
     sweep_value : what the sweep measured, with its one seed.
     cost, error : best dev cost and dev error over the new seeds.
-    broken : trainings that diverged or failed; one is enough to rank it behind all that always worked.
+    broken : trainings that diverged or failed; a single one ranks it behind all configurations without any.
     difference : by how much the measure is larger than the first's, seed by seed; None for the first itself.
     p : of the paired test against the first, adjusted for all pairs.
     """
@@ -61,12 +61,12 @@ class Confirmation:
 
     @property
     def ties(self) -> list[Row]:
-        """Those that cannot be told from the first: their adjusted p is not below 5 %."""
+        """Configurations not distinguishable from the first: their adjusted p is not below 5 %."""
         return [row for row in self.rows[1:] if row.p is not None and not row.p < ALPHA and not row.broken]
 
     @property
     def verdict(self) -> str:
-        """What follows, for a person."""
+        """The verdict in words."""
         return " ".join(sentence for sentence in (self._who_is_first(), self._luck(), self._limits()) if sentence)
 
     def _who_is_first(self) -> str:
@@ -96,7 +96,7 @@ class Confirmation:
 
     @property
     def footnote(self) -> str:
-        """What the numbers mean and what they do not."""
+        """Sentences on what the numbers mean and what they do not mean."""
         return self._basis() + self._looked()
 
     def _looked(self) -> str:
@@ -134,7 +134,7 @@ class Confirmation:
 
     @staticmethod
     def _p(row: Row) -> str:
-        """The adjusted p in words; differences without a spread cannot be tested."""
+        """Return the adjusted p in words; differences without a spread cannot be tested."""
         assert row.p is not None
         if math.isnan(row.p):
             return "" if row.broken else "too few to tell"
@@ -174,7 +174,7 @@ def conclude(
     *,
     overlap: float | None = None,
 ) -> Confirmation:
-    """Judge the trials by their repeated trainings.
+    """Compare the trials by their repeated trainings.
 
     Parameters
     ----------
@@ -208,7 +208,7 @@ def _against_first(rows: list[Row], values: Mapping[str, Sequence[float]], overl
 
 
 def _adjusted(first: Sequence[float], other: Sequence[float], pairs: int, p: float, overlap: float) -> Mean:
-    """The mean difference with an interval adjusted as p is: it leaves out 0 exactly when the adjusted p is below 5 %.
+    """Return the mean difference with an interval that excludes 0 exactly when the adjusted p is below 5 %.
 
     A p that Holm's procedure raised m times belongs to an interval at the level 1 - α/m.
     """
@@ -220,7 +220,7 @@ def _adjusted(first: Sequence[float], other: Sequence[float], pairs: int, p: flo
 
 
 def _value(run: Found, name: str) -> float:
-    """Best dev cost or error; infinite where the training diverged or failed."""
+    """Return the best dev cost or error; infinite if the training diverged or failed."""
     return run.metrics.get(f"best_{name}", math.inf) if run.outcome in ("completed", "early_stopped") else math.inf
 
 

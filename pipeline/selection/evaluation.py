@@ -1,4 +1,4 @@
-"""How well a classifier answers: error with its interval, each class on its own, and what the gap to dev means."""
+"""Evaluates a classifier: its error with an interval, measures by class, and the meaning of the gap to dev."""
 
 import math
 from collections.abc import Mapping
@@ -17,17 +17,17 @@ MOST_CONFUSED = 3
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Answers compared with labels.
+    """Predictions compared with labels.
 
     Attributes
     ----------
     confusion : (C, C)
         Row: the true class; column: the predicted one.
     per_class
-        Precision and recall of each with their limits (`precision_low` and so on), F1 and the number of examples; NaN
-        where there is nothing to divide by.
+        Precision and recall of each class with limits (`precision_low` and so on), F1 and the number of examples; NaN
+        for a division by zero.
     balanced_error
-        The mean of the errors of the classes that there are.
+        The mean of the errors of the classes present.
     rankings
         ROC AUC and average precision of the second of two classes.
     unseen
@@ -78,7 +78,7 @@ class Evaluation:
         return ["true \\ predicted", *self.classes], rows
 
     def confused(self) -> str:
-        """The pairs of classes that were taken for each other most often, as a sentence; empty without errors."""
+        """Return a sentence on the most frequent confusions of classes; empty without errors."""
         off = self.confusion * (1 - np.eye(len(self.classes), dtype=np.int64))
         order = np.argsort(off, axis=None, kind="stable")[::-1][:MOST_CONFUSED]
         pairs = [(i, j) for i, j in zip(*np.unravel_index(order, off.shape), strict=True) if off[i, j]]
@@ -86,7 +86,7 @@ class Evaluation:
         return f"Most often taken, the true class first: {shown}." if shown else ""
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values; what cannot be divided is null."""
+        """Plain values; NaN becomes null."""
         return {
             "classes": self.classes,
             "test_cost": self.cost,
@@ -104,7 +104,7 @@ class Evaluation:
 def evaluate(
     classifier: Classifier, X: NDArray[Any], y: NDArray[np.int64], *, unseen: Mapping[str, int] | None = None
 ) -> Evaluation:
-    """Compare the answers for raw rows X (m, n_x) with their class numbers y (m,)."""
+    """Compare the predictions for raw rows X (m, n_x) with their class numbers y (m,)."""
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
     answers, P = classifier.classify(X)
@@ -140,7 +140,7 @@ def _errors_by_class(y: NDArray[np.int64], answers: NDArray[np.intp]) -> list[Pr
 
 
 def gap_sentence(dev: Proportion, test: Proportion) -> str:
-    """The gap from dev to test with its interval (two independent proportions), and what it means."""
+    """Describe the gap from dev to test with its interval (two independent proportions), and its meaning."""
     between = gap(dev, test)
     size = (
         f"Dev → test: {dev.value:.2%} of {dev.n:,} → {test.value:.2%} of {test.n:,} examples, a gap of "

@@ -1,7 +1,7 @@
-"""Opening the test set: permission, a record of it before anyone looks, the evaluation, and what it means in words.
+"""Opens the test set: checks permission, records the opening, evaluates, and explains the result.
 
 Every opening is a run of kind `final`; `pipeline.tracking.openings` counts them. An opening is announced with hashes of
-its rows, takes its number from the server, and looks only if no other announcement has a lower one.
+its rows, gets a number from the server, and reads the rows only if no other announcement has a lower one.
 """
 
 import tempfile
@@ -51,7 +51,7 @@ class Finalist:
 
 @dataclass(frozen=True)
 class Opened:
-    """What an opening showed, with those that came before it."""
+    """The result of an opening, with those before it."""
 
     run_id: str
     finalist: Finalist
@@ -114,7 +114,7 @@ class Opened:
 
 
 def lock_of(store: Path, source_digest: str) -> AbstractContextManager[Check]:
-    """Hold the test set of one data set for this process, among those that use the same local folder.
+    """Lock the test set of one data set against other processes that use the same local folder.
 
     Raises
     ------
@@ -125,7 +125,7 @@ def lock_of(store: Path, source_digest: str) -> AbstractContextManager[Check]:
 
 
 def end_dead(recorder: Recorder, root: Path) -> None:
-    """End the runs of openings whose process was killed; such an opening counts if it had taken its number."""
+    """End the runs of openings whose process was killed; such an opening counts if it had a number."""
     for opening in left_running(recorder.store):
         with suppress(StudyError), lock_of(root, opening.source_digest):
             if not opening.may_have_looked:
@@ -135,14 +135,14 @@ def end_dead(recorder: Recorder, root: Path) -> None:
 
 @dataclass(frozen=True)
 class Permission:
-    """That a test set may be opened: its rows by their hashes, and whether earlier openings are no hindrance."""
+    """The permission to open a test set: the hashes of its rows, and whether to ignore earlier openings."""
 
     rows: PresentRows
     force: bool
 
 
 def permitted(archive: Archive, prepared: PreparedData, *, force: bool) -> Permission:
-    """Permission to open this data's test set.
+    """Return the permission to open this data's test set.
 
     Raises
     ------
@@ -170,7 +170,7 @@ def _refuse_opened(earlier: list[Opening], *, force: bool) -> None:
 
 
 def open_test(finalist: Finalist, archive: Archive, recorder: Recorder, permission: Permission) -> Opened:
-    """Record the opening, and only then look; whatever happens after the look, the opening stays recorded."""
+    """Record the opening before reading any row; once a row was read, the record stays, even after a failure."""
     run_id = _announce(finalist, archive, recorder)
     status, looked = "FAILED", False
     try:
@@ -181,7 +181,7 @@ def open_test(finalist: Finalist, archive: Archive, recorder: Recorder, permissi
         _record(opened, recorder)
         status = "FINISHED"
     except DataError:
-        looked = False  # no row of it could be read
+        looked = False  # no row was read
         raise
     except KeyboardInterrupt:
         status = "KILLED"
@@ -213,12 +213,12 @@ def _announce(finalist: Finalist, archive: Archive, recorder: Recorder) -> str:
 
 
 def _in_turn(run_id: str, finalist: Finalist, recorder: Recorder, permission: Permission) -> History:
-    """Every earlier opening, once this one has its number, after which every later one will find it.
+    """Take a number, which makes this opening visible to later ones, and return every earlier opening.
 
     Raises
     ------
     UserError
-        Somebody else has announced an opening of the same rows since the permission was given, with a lower number.
+        An opening of the same rows was announced since the permission was given, with a lower number.
     """
     with tempfile.TemporaryDirectory() as folder:
         write_rows(Path(folder) / ROWS, permission.rows.held_out)

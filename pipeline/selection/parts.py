@@ -12,7 +12,7 @@ NEUTRAL: Mapping[str, Mapping[str, float]] = {
     "dropout": {"regularization.keep_prob": 1.0, "regularization.keep_prob_input": 1.0},
     "init scale": {"model.init.scale": 1.0},
 }
-"""What switches each part off; an index after a path, one hidden layer's keep_prob, belongs to the same part."""
+"""The values that switch each part off; `keep_prob.0`, one hidden layer's, belongs to the same part."""
 
 STRONGER = {
     "regularization.lambd": +1,
@@ -20,31 +20,31 @@ STRONGER = {
     "regularization.keep_prob": -1,
     "regularization.keep_prob_input": -1,
 }
-"""In which direction a value regularises more."""
+"""The direction in which a value regularises more strongly."""
 
 MOST_PARTS = 3
-"""With more parts searched, only each alone and each left out are tried, not every subset."""
+"""With more searched parts than this, each part alone and each left out are tried, not every subset."""
 
 
 def base_path(path: str) -> str:
-    """The path without a layer's index: regularization.keep_prob.0 belongs to regularization.keep_prob."""
+    """Return the path without a layer's index: regularization.keep_prob.0 belongs to regularization.keep_prob."""
     parent, _, last = path.rpartition(".")
     return parent if last.isdigit() else path
 
 
 def part_of(path: str) -> str | None:
-    """The part that a searched path belongs to; None for one without a neutral value, such as the learning rate."""
+    """Return the part of a searched path; None for one without a neutral value, such as the learning rate."""
     return next((part for part, paths in NEUTRAL.items() if base_path(path) in paths), None)
 
 
 def searched_parts(leaves: Sequence[Leaf]) -> list[str]:
-    """The parts that are searched, in the order of NEUTRAL."""
+    """Return the searched parts, in the order of NEUTRAL."""
     found = {part_of(leaf.path) for leaf in leaves}
     return [part for part in NEUTRAL if part in found]
 
 
 def neutral_values(leaves: Sequence[Leaf], kept: Sequence[str]) -> dict[str, float]:
-    """The neutral value of every searched leaf whose part is not among `kept`."""
+    """Return the neutral value of every searched leaf whose part is not in `kept`."""
     return {
         leaf.path: NEUTRAL[part][base_path(leaf.path)]
         for leaf in leaves
@@ -53,13 +53,13 @@ def neutral_values(leaves: Sequence[Leaf], kept: Sequence[str]) -> dict[str, flo
 
 
 def subsets(parts: Sequence[str]) -> list[tuple[str, ...]]:
-    """Every choice of some parts, neither none nor all, the fewest first."""
+    """Return every proper, non-empty subset of the parts, smallest first."""
     sizes = range(1, len(parts)) if len(parts) <= MOST_PARTS else sorted({1, len(parts) - 1})
     return list(chain.from_iterable(combinations(parts, size) for size in sizes))
 
 
 def ingredients(values: Mapping[str, Any]) -> tuple[str, ...]:
-    """The parts that a configuration uses: those with a searched value that is not neutral."""
+    """Return the parts that a configuration uses, those with a non-neutral value."""
     used = {
         part
         for path, value in values.items()
@@ -69,7 +69,7 @@ def ingredients(values: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def strength(leaves: Sequence[Leaf], values: Mapping[str, Any]) -> float:
-    """How strongly a configuration regularises, for choosing among equals: its places in the ranges, summed."""
+    """Return how strongly a configuration regularises: the sum of its values' positions in their ranges."""
     from pipeline.selection.surrogate import place
 
     return sum(

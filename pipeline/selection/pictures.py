@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MAX_NUMBERED = 20
-"""With more classes than this the cells are too small for their numbers."""
+"""With more classes the cells are too small for numbers."""
 
 
 def draw_confusion(result: Evaluation, path: Path) -> None:
@@ -20,7 +20,7 @@ def draw_confusion(result: Evaluation, path: Path) -> None:
 
 
 def confusion(result: Evaluation) -> "Figure":
-    """The matrix, each row as shares of its true class, with the counts in the cells."""
+    """Draw the matrix, each row as shares of its true class, with counts in the cells."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -1,7 +1,7 @@
-"""Carries a race through: what the rule wants is trained in the sweep's own workers, and every value kept in the study.
+"""Runs a race: trains the fits that the rule asks for in the sweep's workers, and keeps every value in the study.
 
 A record is first written to the outbox, then its values to the study, then it is handed to the tracker, as with trials.
-So a race that was killed goes on where it stood: what the study knows is not trained again.
+So a killed race continues: values in the study are not trained again.
 """
 
 import math
@@ -31,15 +31,15 @@ from pipeline.trials.record import TrialRecord
 
 @dataclass
 class Racing:
-    """A race over a study that is held, with the workers to train in.
+    """A race over the held study, and the workers that train.
 
     Attributes
     ----------
     baseline : the configuration without regularisation, if the study has one.
-    divide : makes the divisions of the repeats that are given, before anything is trained on them.
-    describe : adds to a record what the trial itself does not know.
-    sent : is told the name of each run whose record waits in the outbox.
-    on_progress : is told how many fits are trained, and how many are wanted so far.
+    divide : makes the divisions of the given repeats before they are trained.
+    describe : adds the origin of the data and the code to a record.
+    sent : called with the name of each run whose record is in the outbox.
+    on_progress : called with how many fits are trained, and how many are wanted so far.
     """
 
     study: optuna.Study
@@ -56,7 +56,7 @@ class Racing:
     on_progress: Callable[[int, int], None] = lambda done, wanted: None
 
     def run(self) -> Recommendation | None:
-        """Train until the rule is satisfied; the conclusion, or None without a trial that was trained to its end."""
+        """Train until the rule is satisfied; return the conclusion, or None if no trial was trained to its end."""
         for name in self.outbox.waiting():
             if name.startswith("confirm-"):  # a killed coordinator may not have sent it
                 self.sent(name)
@@ -82,7 +82,7 @@ class Racing:
         return replace(found, run=self._first_run(outcome.recommended))
 
     def _taken_over(self, known: dict[str, dict[int, float]], measure: str) -> list[race.Entry]:
-        """Entries for the trials of an earlier study, whose values become known."""
+        """Return entries for the copied trials of an earlier study, and add their values to the known ones."""
         taken, entries = kept(self.study), []
         for each in taken.copies if taken else ():
             if each.values is not None:
@@ -91,10 +91,10 @@ class Racing:
         return entries
 
     def _first_run(self, entry: race.Entry) -> str:
-        """The run of this study that has an entry's repeat 0: the trial's, or the one of its first repeats.
+        """Return the run with an entry's repeat 0: the trial's, or the run of its first repeats.
 
-        A trial that was taken over has none until it is trained here, so that what is recommended can be rerun,
-        confirmed and registered from this study alone.
+        A copied trial has none until it is trained here, so that the recommendation can be rerun, confirmed and
+        registered from this study alone.
         """
         first = blocks(self.config_of(entry), range(self.config.repeats))
         if run_of(entry, first) == entry.name:
@@ -105,11 +105,11 @@ class Racing:
         return run_of(entry, first)
 
     def _values(self, trial: FrozenTrial) -> dict[str, Any]:
-        """The searched values of a trial, by dotted path."""
+        """Return the searched values of a trial, by dotted path."""
         return self.space.values(trial.params)
 
     def _provide(self, wanted: Sequence[race.Wanted], known: dict[str, dict[int, float]], measure: str) -> None:
-        """Add the values of the fits that are wanted: those the study has, and the rest by training them."""
+        """Provide the values of the wanted fits, from the study or by training."""
         todo: list[Block] = []
         configs = {fit.entry.key: self.config_of(fit.entry) for fit in wanted}
         for key, config in configs.items():
@@ -124,7 +124,7 @@ class Racing:
             known.setdefault(fit.entry.key, {})[fit.repeat] = math.inf if value is None else value
 
     def config_of(self, entry: race.Entry) -> TrialConfig:
-        """The configuration of an entry."""
+        """Return the configuration of an entry."""
         if entry.name == race.BASELINE:
             assert self.baseline is not None
             return self.baseline
@@ -153,12 +153,12 @@ class Racing:
 
 
 def fit_name(config: TrialConfig, repeat: int) -> str:
-    """Under which name the study keeps the values of one fit."""
+    """Return the study's attribute name for the values of one fit."""
     return f"fit/{digest_of(config)}/{repeat}"
 
 
 def keep_fits(study: optuna.Study, config: TrialConfig, record: TrialRecord) -> None:
-    """Keep the values of a record's repeats in the study; null where a fit diverged or failed."""
+    """Store the values of a record's repeats in the study; null where a fit diverged or failed."""
     values = {measure: record.values(measure) for measure in MEASURES}
     for repeat in config.repeat_numbers:
         found = {measure: by_repeat.get(repeat, math.inf) for measure, by_repeat in values.items()}
@@ -169,6 +169,6 @@ def keep_fits(study: optuna.Study, config: TrialConfig, record: TrialRecord) -> 
 
 
 def _by_repeat(attributes: Mapping[str, Any], measure: str) -> dict[int, float]:
-    """The values of a trial or of the baseline by repeat, as the study has them."""
+    """Return the values of a trial or the baseline by repeat, as the study has them."""
     values = attributes.get("values", {}).get(measure, ())
     return {repeat: math.inf if value is None else float(value) for repeat, value in enumerate(values)}

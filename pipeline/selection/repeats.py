@@ -1,4 +1,4 @@
-"""Trains configurations again on new seeds, in the workers that trials use; it writes nothing itself."""
+"""Trains configurations again on new seeds or repeats, in workers; it writes nothing itself."""
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
@@ -29,12 +29,12 @@ class Repeat:
 
 
 def repeats(configs: dict[str, TrialConfig], seeds: Iterable[int]) -> list[Repeat]:
-    """Every configuration with every seed, seed by seed, so that a search cut short has compared all of them alike."""
+    """Return every configuration with every seed, seed by seed, so that interruption treats all alike."""
     return [Repeat(trial, seed, replace(config, seed=seed)) for seed in seeds for trial, config in configs.items()]
 
 
 def further_repeats(configs: dict[str, TrialConfig], numbers: Iterable[int]) -> list[Repeat]:
-    """Every configuration on each of these repeats, repeat by repeat."""
+    """Return every configuration on each of these repeats, repeat by repeat."""
     return [
         Repeat(trial, number, replace(config, first_repeat=number, repeats=1), "repeat")
         for number in numbers
@@ -43,12 +43,12 @@ def further_repeats(configs: dict[str, TrialConfig], numbers: Iterable[int]) -> 
 
 
 def first_unused(runs: Iterable[Found]) -> int:
-    """The number of the first repeat that none of these runs was trained on."""
+    """Return the first repeat number that none of these runs used."""
     return max((int(run.params.get("first_repeat", 0)) + int(run.params.get("repeats", 1)) for run in runs), default=0)
 
 
 def new_seeds(count: int, used: Iterable[int]) -> list[int]:
-    """The first `count` numbers from 1 on that no trial of the study was trained with."""
+    """Return the first `count` seeds from 1 on that no trial of the study used."""
     seeds: list[int] = []
     taken, seed = set(used), 1
     while len(seeds) < count:
@@ -61,7 +61,7 @@ def new_seeds(count: int, used: Iterable[int]) -> list[int]:
 def train_all(
     todo: list[Repeat], arrays: Path, executor: Executor, *, slots: int, finished: Callable[[Repeat, TrialRecord], None]
 ) -> None:
-    """Train everything, `slots` at a time; `finished` is told each result while the workers go on."""
+    """Train all runs, `slots` at a time, and call `finished` with each result while the workers go on."""
     waiting, flights = iter(todo), dict[Future[TrialRecord], Repeat]()
     for repeat in _take(waiting, slots):
         flights[_submit(executor, arrays, repeat)] = repeat
@@ -83,7 +83,7 @@ def _submit(executor: Executor, arrays: Path, repeat: Repeat) -> "Future[TrialRe
 
 
 def _result(repeat: Repeat, future: "Future[TrialRecord]") -> TrialRecord:
-    """The record; what fails is a failed record, unless there are no workers left to do it."""
+    """Return the record of a task; an error gives a failed record, unless no workers are left."""
     try:
         return future.result()
     except WorkersGone:

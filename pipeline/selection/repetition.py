@@ -1,4 +1,4 @@
-"""Trains recorded runs again, each under its recorded arithmetic, without keeping more records than are under way."""
+"""Trains recorded runs again, each under its recorded arithmetic; only the records under way are in memory."""
 
 import json
 from collections import deque
@@ -27,15 +27,15 @@ from pipeline.trials.record import TrialRecord
 from pipeline.trials.trial import failed_record, work_whole
 
 WITHOUT_A_RECORD = ("confirm", "final", "preflight")
-"""Kinds of runs in which nothing is trained, unless they have an outcome, as the further fits of a configuration."""
+"""Kinds of runs that train nothing, unless they have an outcome, as further fits of a configuration do."""
 
 
 @dataclass(frozen=True)
 class Original:
-    """A recorded run: what to call it, its id in the store (none for an exported folder), and its record.
+    """A recorded run: its name, its id in the store (none for an exported folder), and its record.
 
-    `foreign` says that it did not come from this machine's own store, so that the files it names are not opened
-    without the user's word. `changed` are sentences on what the store shows otherwise than the record says.
+    `foreign` says that it is not from this machine's own store, so that files it names are opened only with the user's
+    permission. `changed` are sentences on differences between the store and the record.
     """
 
     name: str
@@ -55,9 +55,9 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Repetition:
-    """What came of one run: its original and its record of now, or `trouble`, for which it could not be repeated.
+    """The repetition of one run: the original and the new record, or `trouble`, why it could not be repeated.
 
-    `obstacle` says why this machine cannot compute as the record's did; empty if it can.
+    `obstacle` says why this machine cannot use the recorded arithmetic; empty if it can.
     """
 
     name: str
@@ -70,7 +70,7 @@ class Repetition:
 
 @dataclass(frozen=True)
 class _Job:
-    """A run ready to be trained; `trial` is why it cannot be, for a run that failed for its configuration."""
+    """A run ready to be trained; for one that failed because of its configuration, `trial` is the error."""
 
     original: Original
     trial: TrialConfig | ConfigError
@@ -80,7 +80,7 @@ class _Job:
 
     @property
     def round(self) -> tuple[Path, Arithmetic]:
-        """What runs share that are trained by the same workers."""
+        """What runs trained by the same workers have in common."""
         return self.prepared.path.resolve(), self.arithmetic
 
 
@@ -88,12 +88,12 @@ Announce = Callable[[Original, dict[str, Any], Arithmetic], None]
 
 
 def find(config: RerunConfig) -> list[Wanted]:
-    """The recorded runs that `config.run` means.
+    """Return the recorded runs that `config.run` means.
 
     Raises
     ------
     RecordError
-        There is none, or nothing was trained in it.
+        There is none, or it trained nothing.
     """
     folder = Path(config.run)
     if folder.is_dir():
@@ -110,7 +110,7 @@ def find(config: RerunConfig) -> list[Wanted]:
 
 
 def _load(archive: Archive, run: Found) -> Original:
-    """A run of the store with its record, and what the store shows of it otherwise than the record says."""
+    """Return a run with its record, and sentences on differences between the two."""
     if run.kind in WITHOUT_A_RECORD and not run.outcome:
         raise RecordError(
             f"RUN must be a run in which a network was trained, but {run.handle} is of the kind {run.kind} "
@@ -121,16 +121,16 @@ def _load(archive: Archive, run: Found) -> Original:
 
 
 def repeat(config: RerunConfig, wanted: list[Wanted], announce: Announce) -> Iterator[Repetition]:
-    """Train again what is wanted, in rounds that share arrays and arithmetic; results come as they are ready.
+    """Train the wanted runs again, in rounds that share arrays and arithmetic; yield results as they are ready.
 
     Parameters
     ----------
-    announce : told, as each round begins, its first run, and the environment and arithmetic of the workers.
+    announce : called when a round begins, with its first run, and the environment and arithmetic of the workers.
 
     Raises
     ------
     UserError
-        A single run cannot be repeated; of several, each says so for itself.
+        A single run cannot be repeated; with several, each result says so.
     """
     jobs, waiting = _Jobs(config), deque(wanted)
     while waiting:
@@ -149,7 +149,7 @@ def repeat(config: RerunConfig, wanted: list[Wanted], announce: Announce) -> Ite
 def _round(
     config: RerunConfig, jobs: "_Jobs", waiting: deque[Wanted], first: _Job, executor: Executor
 ) -> Iterator[Repetition]:
-    """Repeat what belongs to the round of `first`, which is the first one waiting; the others are left waiting."""
+    """Repeat the waiting runs that belong to the round of `first`; leave the others."""
     slots = config.workers.count * (1 + config.workers.queued)
     others, flights = deque[Wanted](), dict[Future[TrialRecord], _Job]()
     made: _Job | Repetition | None = first
@@ -179,7 +179,7 @@ def _submit(
 
 
 def _result(job: _Job, future: "Future[TrialRecord]") -> Repetition:
-    """The repetition; a worker that dies says nothing about the record."""
+    """Return the repetition; the loss of a worker gives no verdict on the record."""
     try:
         return _repeated(job, future.result())
     except WorkersGone:
@@ -193,14 +193,14 @@ def _repeated(job: _Job, record: TrialRecord) -> Repetition:
 
 
 class _Jobs:
-    """Makes jobs of runs; data are prepared once for each description of them."""
+    """Makes jobs of runs; equal data are prepared once."""
 
     def __init__(self, config: RerunConfig):
         self._config = config
         self._prepared: dict[str, PreparedData] = {}
 
     def make(self, wanted: Wanted, *, alone: bool = False) -> _Job | Repetition:
-        """The job of a run, or why there is none; if the run is wanted alone, that is raised."""
+        """Return the job of a run, or why there is none; for a single run, raise that error."""
         try:
             original = wanted.load()
             trial, prepared = self._prepare_again(original)
@@ -215,12 +215,12 @@ class _Jobs:
         return _Job(original, trial, prepared, current() if trouble else arithmetic, trouble)
 
     def _prepare_again(self, original: Original) -> tuple[TrialConfig | ConfigError, PreparedData]:
-        """The configuration and the arrays of a record.
+        """Return the configuration and the arrays of a record.
 
         Raises
         ------
         RecordError
-            The record names a file or a download that has to be allowed, or its data have changed since.
+            The record's file or download must be allowed first, or its data have changed since.
         """
         config, plain = self._config, original.record.config
         try:
@@ -254,7 +254,7 @@ class _Jobs:
 
 
 def _arrays(data: Any, record: TrialRecord, store: Path) -> PreparedData:
-    """Prepare the data; if their source is away, what was made of it may still be in the store."""
+    """Prepare the data; if their source is missing, use arrays prepared earlier, if the store has them."""
     try:
         return prepare(data, store)
     except DataError:

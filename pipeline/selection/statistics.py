@@ -1,6 +1,6 @@
 """The statistics behind a choice: intervals of means and of proportions, and comparisons that share their repeats.
 
-Plain functions of numbers; SciPy does the distributions.
+Plain functions of numbers; the distributions are SciPy's.
 """
 
 import math
@@ -35,15 +35,15 @@ class Mean:
 
 
 def mean_interval(values: ArrayLike, *, overlap: float = 0.0, comparisons: float = 1.0) -> Mean:
-    """Interval of a mean of repeats: mean ± t · √((1/n + overlap) s²), with s² = Σ (x - mean)² / (n - 1).
+    """Return the interval of a mean of repeats: mean ± t · √((1/n + overlap) s²), with s² = Σ (x - mean)² / (n - 1).
 
     Without overlap this is Student's interval for the mean over further repeats on the same rows. Repeats that divide
-    the same rows anew share most of their training rows, so their spread says too little about new rows; with
+    the same rows anew share most of their training rows, so their spread is too small for new rows; with
     overlap = dev rows / training rows this is the corrected resampled t interval (Nadeau & Bengio 2003, section 5).
 
     Parameters
     ----------
-    comparisons : number of intervals that are to hold together; t is then taken at (1 - LEVEL) / comparisons.
+    comparisons : number of intervals that must hold simultaneously; t is taken at (1 - LEVEL) / comparisons.
 
     A single value has an infinite half-width; a value that is not finite makes both infinite.
     """
@@ -59,7 +59,7 @@ def mean_interval(values: ArrayLike, *, overlap: float = 0.0, comparisons: float
 
 
 def standard_error(values: ArrayLike, *, overlap: float = 0.0) -> NDArray[np.float64]:
-    """Standard error of the mean along the last axis: √((1/n + overlap) s²), s² with n - 1."""
+    """Return the standard error of the mean along the last axis: √((1/n + overlap) s²), s² with n - 1."""
     x = np.asarray(values, dtype=np.float64)
     error: NDArray[np.float64] = np.sqrt((1 / x.shape[-1] + overlap) * x.var(axis=-1, ddof=1))
     return error
@@ -72,7 +72,7 @@ class PairedTest:
     Attributes
     ----------
     difference : mean of the differences with its interval.
-    p : of the two-sided paired t-test, before any adjustment; NaN where it cannot be told.
+    p : of the two-sided paired t-test, before any adjustment; NaN if it is undefined.
     """
 
     difference: Mean
@@ -82,8 +82,8 @@ class PairedTest:
 def paired_test(first: ArrayLike, other: ArrayLike, *, overlap: float = 0.0) -> PairedTest:
     """Compare `other` with `first`, repeat by repeat: t = mean(d) / √((1/n + overlap) s²), d = other - first.
 
-    Differences that are all 0 give p = 1. Differences that are all alike and not 0 have no spread to test by, and one
-    difference has none either: these are too few to tell, p is NaN and the interval infinite.
+    Differences that are all 0 give p = 1. Equal differences other than 0, or a single difference, have no spread to
+    test by: p is NaN and the interval infinite.
     """
     a, b = (np.asarray(values, dtype=np.float64) for values in (first, other))
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
@@ -97,7 +97,7 @@ def paired_test(first: ArrayLike, other: ArrayLike, *, overlap: float = 0.0) -> 
 
 
 def p_of_mean(d: ArrayLike, *, overlap: float = 0.0) -> NDArray[np.float64]:
-    """Two-sided p of mean(d) = 0 along the last axis, by Student's t with n - 1 degrees of freedom.
+    """Return the two-sided p of mean(d) = 0 along the last axis, by Student's t with n - 1 degrees of freedom.
 
     `overlap` corrects for repeats that share training rows (`mean_interval`).
     """
@@ -124,10 +124,10 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def compare_all(values: Mapping[str, ArrayLike], *, overlap: float = 0.0) -> dict[frozenset[str], float]:
-    """Adjusted p values of the paired tests between every two configurations, by the pair of their names.
+    """Return adjusted p values of the paired tests between every two configurations, by the pair of names.
 
-    The configuration that will be called the first is itself picked by these numbers, so the tests against it are
-    adjusted for all k (k - 1) / 2 pairs that it could have been picked from, not for k - 1.
+    The first configuration is itself chosen by these numbers, so the tests against it are adjusted for all
+    k (k - 1) / 2 pairs, not for k - 1.
     """
     pairs = [frozenset(pair) for pair in combinations(values, 2)]
     tests = [paired_test(*(values[name] for name in sorted(pair)), overlap=overlap).p for pair in pairs]
@@ -140,7 +140,7 @@ def compare_all(values: Mapping[str, ArrayLike], *, overlap: float = 0.0) -> dic
 
 @dataclass(frozen=True)
 class Gain:
-    """By which fraction one mean is lower than another, with its interval, which need not be symmetric or bounded."""
+    """The fraction by which one mean is lower than another; its interval may be asymmetric or unbounded."""
 
     mean: float
     low: float
@@ -149,13 +149,13 @@ class Gain:
 
 
 def gain_interval(baseline: ArrayLike, values: ArrayLike) -> Gain:
-    """By which fraction the mean of `values` is lower than that of `baseline`, on the same repeats, with its interval.
+    """Return the fraction by which mean(values) is lower than mean(baseline) on the same repeats, with its interval.
 
     gain = 1 - R with R = mean(values) / mean(baseline), by Fieller (1954): R lies in the interval if the mean of
     values - R baseline, whose spread is seen over the repeats, cannot be told from 0 by Student's t. The ends are the
     roots of (v - R b)² = t² (s_vv - 2 R s_vb + R² s_bb) / n. If the baseline's mean cannot be told from 0 itself, there
-    are no two such ends, and the interval is without bounds. A first-order error in its place leaves out the truth too
-    often where costs are skewed: of 8 repeats that vary by a factor of 2, in 11 % of cases.
+    are no two such ends, and the interval is unbounded. An interval from the first-order error would miss the truth too
+    often for skewed costs: with 8 repeats that vary by a factor of 2, in 11 % of cases.
 
     A baseline of mean 0 or with a value that is not finite has no gain: the result is NaN.
     """
@@ -179,7 +179,7 @@ def gain_interval(baseline: ArrayLike, values: ArrayLike) -> Gain:
 
 @dataclass(frozen=True)
 class Proportion:
-    """A share of n examples with its interval."""
+    """A proportion of n examples with its interval."""
 
     count: float
     n: int
@@ -188,14 +188,14 @@ class Proportion:
 
     @property
     def value(self) -> float:
-        """The share itself."""
+        """The proportion itself."""
         return self.count / self.n
 
 
 def proportion(count: float, n: int) -> Proportion:
     """Wilson's score interval (1927): (p + z²/2n ± z √(p(1 - p)/n + z²/4n²)) / (1 + z²/n).
 
-    SciPy computes it for whole counts; `count` may be broken, as a mean over folds is.
+    SciPy computes it for integer counts; `count` may be fractional, such as a mean over folds.
     """
     from scipy import stats
 
@@ -218,12 +218,12 @@ class Gap:
 
     @property
     def is_real(self) -> bool:
-        """Whether the interval leaves out 0."""
+        """Whether the interval excludes 0."""
         return self.low > 0 or self.high < 0
 
 
 def gap(first: Proportion, second: Proportion) -> Gap:
-    """Newcombe's interval (1998, method 10) for p₂ - p₁, made of the two Wilson intervals.
+    """Newcombe's interval (1998, method 10) for p₂ - p₁, from the two Wilson intervals.
 
     d - √((p₂ - l₂)² + (u₁ - p₁)²)  to  d + √((u₂ - p₂)² + (p₁ - l₁)²)
     """

@@ -1,4 +1,4 @@
-"""The one place from which test rows are read; only `make final` calls it, after the opening has been recorded."""
+"""The only caller of the reader of test rows; `make final` uses it after recording the opening."""
 
 from pathlib import Path
 
@@ -8,6 +8,6 @@ from pipeline.selection.evaluation import Evaluation, evaluate
 
 
 def evaluate_on_test(classifier: Classifier, heldout: Path) -> Evaluation:
-    """Ask the classifier about every test row."""
+    """Evaluate the classifier on every test row."""
     test = open_heldout(heldout)
     return evaluate(classifier, test.X, test.y, unseen=test.unseen)

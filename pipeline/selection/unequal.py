@@ -28,7 +28,7 @@ class Estimate:
 
 
 def balanced_error(errors: Sequence[Proportion]) -> Estimate:
-    """The mean of the classes' errors, with limits found from theirs (Zou and Donner, 2008).
+    """Return the mean of the classes' errors, with limits from theirs (Zou and Donner, 2008).
 
     low = e - √(Σ_c (e_c - l_c)²) / C and high = e + √(Σ_c (u_c - e_c)²) / C, where l_c and u_c are Wilson's limits.
     """
@@ -39,10 +39,10 @@ def balanced_error(errors: Sequence[Proportion]) -> Estimate:
 
 
 def rankings(scores: NDArray[Any], positive: NDArray[np.bool_]) -> dict[str, Estimate]:
-    """ROC AUC and average precision of scores (m,); nothing if a class is absent.
+    """Return ROC AUC and average precision of scores (m,); empty if a class is absent.
 
-    Limits are percentiles over 1,000 resamples of the rows within each class, always the same ones (Efron, 1979). A
-    ranking without a fault has no width: resamples cannot show faults that no row has.
+    Limits are percentiles over 1,000 resamples of the rows within each class, with a fixed seed (Efron, 1979). A
+    perfect ranking has an interval of width 0, because resampling cannot produce errors.
     """
     values = of_ranking(scores, positive)
     if not values:

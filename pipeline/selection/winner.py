@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 EXAMPLES = 3
-"""Rows of the input example that a model is shipped with."""
+"""Rows of the input example in a model."""
 
 DEV_COST_RTOL = 1e-3
-"""The recorded parameters must give the recorded dev cost this closely, on any machine; float32 is good to 1e-6."""
+"""Largest relative error of the dev cost from recorded parameters on any machine; float32 gives about 1e-6."""
 
 
 @dataclass(frozen=True)
 class Winner:
-    """What is evaluated and shipped.
+    """The classifier to evaluate and register.
 
     Attributes
     ----------
@@ -50,13 +50,13 @@ def winner(candidate: Candidate, arrays: TrialArrays, prepared: PreparedData) ->
     Raises
     ------
     RecordError
-        The recorded parameters do not give what was recorded of them.
+        The recorded parameters do not give the recorded dev cost.
     """
     return _retrained(candidate, arrays, prepared) if len(arrays.folds) > 1 else _recorded(candidate, arrays, prepared)
 
 
 def _recorded(candidate: Candidate, arrays: TrialArrays, prepared: PreparedData) -> Winner:
-    """The recorded parameters of repeat 0, after a look at whether they still do on dev what they did."""
+    """Return a classifier with the parameters of repeat 0, after checking that they give the recorded dev cost."""
     record, fold = candidate.record, arrays.folds[0]
     summary = record.fits[0]["summary"] if record.fits else record.summary
     classifier = _classifier(candidate, arrays, prepared, fold, candidate.record.parameters_of())
@@ -72,7 +72,7 @@ def _recorded(candidate: Candidate, arrays: TrialArrays, prepared: PreparedData)
 
 
 def _spread(record: TrialRecord) -> str:
-    """That it is one network of several repeats, with what these cost; nothing for a single training."""
+    """Return a sentence on the repeat that the network is from, with the costs of all; empty for a single training."""
     costs = list(record.values("dev_cost").values())
     if len(costs) < 2:
         return ""
@@ -83,7 +83,7 @@ def _spread(record: TrialRecord) -> str:
 
 
 def _retrained(candidate: Candidate, arrays: TrialArrays, prepared: PreparedData) -> Winner:
-    """Cross-validation leaves one network per fold: train one on all of them, for the median of their best epochs."""
+    """Train one network on all folds for the median of their best epochs, since each fold has its own network."""
     summary, folds = candidate.record.summary, len(arrays.folds)
     epochs = max(1, round(summary["best_epoch"]))
     config = candidate.config
@@ -108,7 +108,7 @@ def _retrained(candidate: Candidate, arrays: TrialArrays, prepared: PreparedData
 
 
 def _reached(segment: Segment) -> tuple[str | None, dict[str, np.ndarray]]:
-    """Outcome and last parameters of a training without a dev part, whether or not it has come to its end."""
+    """Return outcome and last parameters of a training without a dev part, even if it was cut short."""
     if segment.record is not None:
         return segment.record.outcome, segment.record.parameters
     return segment.fits[0].outcome, dict(segment.fits[0].parameters().as_dict())
@@ -147,7 +147,7 @@ def _bits(arrays: Mapping[str, np.ndarray]) -> str:
 
 
 def example_rows(classifier: Classifier, arrays: TrialArrays) -> "pd.DataFrame":
-    """A few training rows as raw feature columns, to show what the model takes; nothing in them is missing."""
+    """Return a few training rows without missing values as raw feature columns, as an example of the input."""
     import pandas as pd
 
     fold = arrays.everything if len(arrays.folds) > 1 else arrays.folds[0]

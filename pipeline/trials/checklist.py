@@ -1,11 +1,11 @@
-"""What a careful person checks before a sweep, in the order of the course's notes, as one table.
+"""The checks before a sweep, in the order of the course's notes, as one table.
 
 1. Gradients: dropout off, then with its masks frozen; at the initial values, then at random W and b, because at b = 0 a
    mistake that is proportional to b does not show; each by the two-sided difference and by the complex step.
 2. Dropout off (keep_prob = 1): J, its penalty included, falls in every step of full-batch gradient descent at a small
-   rate. If dθ is the gradient of J there is such a rate, and if J ever rises at all of them, it is not.
-3. The network memorises ten examples without regularisation. If it cannot, no hyperparameter will help it.
-4. Only then dropout on, where J is another random number in every step and shows no such things.
+   rate. If dθ is the gradient of J, such a rate exists; if J rises at every small rate, dθ is wrong.
+3. The network memorises ten examples without regularisation. If it cannot, no hyperparameter will help.
+4. Only then dropout on, where J is random in every step and need not fall.
 """
 
 from collections.abc import Iterator
@@ -34,9 +34,9 @@ Array = NDArray[Any]
 
 PASSING = ("pass", "good", "look_again")
 KEEP_PROB = 0.8
-"""Of every hidden layer, where a configuration without dropout has dropout's code checked; of the input without any."""
+"""keep_prob of the hidden layers for checking dropout's code when the configuration has no dropout."""
 MOST_EXAMPLES = 1_000
-"""Training examples that the cost is followed on: a stratified sample of a larger training part."""
+"""Most training examples on which the cost is followed; a larger training part is sampled by class."""
 DESCENT_STEPS = 50
 DESCENT_RATES = (1e-2, 1e-3, 1e-4, 1e-5)
 MEMORIZED = 10
@@ -48,7 +48,7 @@ ADAM = Optimizer("adam", learning_rate=0.01)
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: what was checked, how it went, and the number or reason behind that.
+    """One line of the table: the check, its verdict, and the number or reason behind it.
 
     The verdict is "pass" or "fail", or a gradient check's own word.
     """
@@ -59,7 +59,7 @@ class Row:
 
     @property
     def passed(self) -> bool:
-        """Whether a sweep may start; an inconclusive gradient check is no pass."""
+        """Whether a sweep may start; an inconclusive gradient check does not pass."""
         return self.verdict in PASSING
 
 
@@ -92,7 +92,7 @@ class PreflightReport:
 
 
 def preflight(config: TrialConfig, arrays: TrialArrays, *, sweep_epsilon: bool = False) -> PreflightReport:
-    """Run every check on one configuration; nothing is written and nothing of the run's own randomness is used up."""
+    """Run every check on one configuration, without writing anything or drawing from the run's random streams."""
     case = Case(config, arrays)
     report = PreflightReport()
     with threadpool_limits(1, user_api="blas"), np.errstate(all="ignore"):
@@ -117,7 +117,7 @@ class Case:
         self.X, self.y = self._batch(config.gradcheck.examples)
 
     def gradient_reports(self) -> Iterator[tuple[str, GradientReport]]:
-        """Each gradient check with its name: two points, masks off and frozen, two methods."""
+        """Yield each gradient check with its name: two points, masks off and frozen, two methods."""
         regularization, source = with_dropout(self.regularization, self.architecture)
         network = self._network(regularization, len(self.y))
         drawn = network.draw_masks(len(self.y), self.drawn.gradcheck)
@@ -130,7 +130,7 @@ class Case:
                     yield name, self._check(network, parameters, masks, method)
 
     def descent(self) -> Row:
-        """J in every step of full-batch gradient descent, dropout off, at the largest rate of a few that does it."""
+        """Check that J falls in every step of full-batch gradient descent, dropout off, at one of a few rates."""
         X, y = self._batch(MOST_EXAMPLES)
         network = self._network(without_dropout(self.regularization), len(y))
         for rate in DESCENT_RATES:
@@ -149,7 +149,7 @@ class Case:
         )
 
     def memory(self) -> Row:
-        """Train on ten examples without regularisation until each is right and the cost small."""
+        """Check that training on ten examples without regularisation classifies each correctly at a small cost."""
         X, y = self._batch(MEMORIZED)
         network = Network(self.architecture, Regularization(m=len(y)), dtype=np.float64, max_batch=len(y))
         parameters = self.initial.copy()
@@ -164,7 +164,7 @@ class Case:
         return Row(f"memorises {len(y)} examples", "pass" if done else "fail", detail)
 
     def dropout(self) -> Row:
-        """Train with a new mask in every step; J with dropout off must be lower afterwards."""
+        """Check that training with a new mask in every step lowers J, measured with dropout off."""
         X, y = self._batch(MOST_EXAMPLES)
         regularization, source = with_dropout(self.regularization, self.architecture)
         network, parameters = self._network(regularization, len(y)), self.initial.copy()
@@ -176,7 +176,7 @@ class Case:
         return Row("learns with dropout on", "pass" if after < before else "fail", detail)
 
     def epsilon_sweep(self) -> EpsilonSweep:
-        """The error of each difference formula against ε at the initial values, dropout off."""
+        """Return the error of each difference formula against ε at the initial values, dropout off."""
         problem = Problem.of(self._network(self.regularization, len(self.y)), self.initial, self.X, self.y)
         return sweep_epsilon(problem, rng=self.drawn.gradcheck)
 
@@ -185,7 +185,7 @@ class Case:
         return check_as_configured(self.config.gradcheck, network, parameters, batch, masks, rng=rng, method=method)
 
     def _train(self, network: Network, X: Array, y: Array, optimizer: Optimizer, steps: int) -> Array:
-        """J before the first step and after each: (steps + 1,)."""
+        """Return J before the first step and after each: (steps + 1,)."""
         return np.array(list(self._steps(network, X, y, self.initial.copy(), optimizer, steps)))
 
     def _steps(
@@ -199,7 +199,7 @@ class Case:
         *,
         masked: bool = False,
     ) -> Iterator[float]:
-        """Full-batch steps that change `parameters`; gives J before each step and after the last."""
+        """Update `parameters` by full-batch steps; yield J before each step and after the last."""
         gradients, slots = parameters.like(), optimizer.slots(parameters.theta)
         scratch = np.empty_like(parameters.theta)
         for step in range(1, steps + 2):
@@ -222,12 +222,12 @@ class Case:
 
 
 def without_dropout(regularization: Regularization) -> Regularization:
-    """The same penalties with keep_prob = 1 everywhere."""
+    """Return the same penalties with keep_prob = 1 everywhere."""
     return replace(regularization, keep_prob=(), keep_prob_input=1.0)
 
 
 def with_dropout(regularization: Regularization, architecture: Architecture) -> tuple[Regularization, str]:
-    """The same with dropout on, and its keep_prob as text: the configuration's own, or `KEEP_PROB` if it has none."""
+    """Return the same with dropout on, and keep_prob as text: the configuration's, or `KEEP_PROB` if it has none."""
     given = (*regularization.keep_prob, regularization.keep_prob_input)
     if min(given) < 1:
         hidden = sorted(set(regularization.keep_prob)) or [regularization.keep_prob_input]
@@ -242,7 +242,7 @@ def with_dropout(regularization: Regularization, architecture: Architecture) -> 
 
 
 def random_parameters(architecture: Architecture, drawn: Streams) -> Parameters:
-    """A point where nothing is special: W[l] ~ N(0, 1/n_{l-1}), b[l] ~ N(0, 1)."""
+    """Return generic parameters: W[l] ~ N(0, 1/n_{l-1}), b[l] ~ N(0, 1)."""
     parameters = Parameters(architecture.layer_sizes, np.float64)
     for W, b in zip(parameters.W.values(), parameters.b.values(), strict=True):
         W[...] = drawn.gradcheck.standard_normal(W.shape) / np.sqrt(W.shape[1])
@@ -255,7 +255,7 @@ def _all_right(network: Network, X: Array, y: Array, parameters: Parameters) -> 
 
 
 def _gradient_detail(report: GradientReport) -> str:
-    """The numbers of a good check, the reason of another."""
+    """Return the numbers of a good check, or the reason of another."""
     numbers = f"relative error {report.relative_error:.1e} of {report.coverage['compared']:,} coordinates"
     kinks = report.coverage["kinks"]
     numbers += f", {kinks:,} left out at kinks" if kinks else ""

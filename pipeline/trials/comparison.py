@@ -1,6 +1,6 @@
 """Compares two records of what should be the same trial: each metric at each epoch, and each parameter.
 
-"identical" means the same bits. Otherwise it says where the two part ways, and what else about them differs.
+"identical" means the same bits. Otherwise the comparison says where the two diverge first, and what else differs.
 """
 
 import json
@@ -29,11 +29,11 @@ class Comparison:
     ----------
     verdict : "identical" (same bits), "within_tolerance", or "differs".
     largest : the largest relative difference; infinite where only one of two values is a number or exists.
-    largest_at : where that is, "dev_cost at epoch 12" or "W2[3, 17]".
-    first : where the two part ways first, by epoch; empty when they do not.
+    largest_at : its place, "dev_cost at epoch 12" or "W2[3, 17]".
+    first : the first difference by epoch; empty if there is none.
     explanations : what else differs, by section: outcome, config, data, code, environment.
-    rtol : what counted as within tolerance.
-    compared : what is the same if the verdict is "identical".
+    rtol : the tolerance.
+    compared : what agrees if the verdict is "identical".
     told : what the record says of its numbers otherwise than the repeated trial does, if the numbers are the same.
     """
 
@@ -66,7 +66,7 @@ class Comparison:
         )
 
     def table(self) -> str:
-        """The sentence, and under it what else differs, section by section."""
+        """The sentence, followed by what else differs, section by section."""
         lines = [self.sentence]
         for section, items in self.explanations.items():
             lines += [f"  {section}:", *(f"    {item}" for item in items[:_SHOWN])]
@@ -90,8 +90,8 @@ class _Gap:
 def compare(recorded: TrialRecord, repeated: TrialRecord, rtol: float = RTOL) -> Comparison:
     """Compare `repeated` with `recorded`.
 
-    The difference of two values of a curve is taken relative to the larger of them, |a - b| / max(|a|, |b|); that of
-    two parameters relative to the largest of their tensor, since a weight near zero has no scale of its own.
+    Differences of curve values are relative to the larger value, |a - b| / max(|a|, |b|); differences of parameters
+    are relative to the largest of their tensor, since a weight near zero has no scale of its own.
     """
     if recorded.format == 1:
         repeated = as_format_1(repeated)
@@ -110,7 +110,7 @@ def compare(recorded: TrialRecord, repeated: TrialRecord, rtol: float = RTOL) ->
 
 
 def as_format_1(record: TrialRecord) -> TrialRecord:
-    """The record without the measures that records of format 1 do not have."""
+    """Return the record without the measures that format 1 lacks."""
 
     def known(values: Mapping[str, Any]) -> dict[str, Any]:
         return {name: value for name, value in values.items() if not name.startswith(NEW)}
@@ -135,7 +135,7 @@ def _gaps(a: TrialRecord, b: TrialRecord) -> Iterator[_Gap]:
 
 
 def _curve_gaps(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray], suffix: str) -> Iterator[_Gap]:
-    """One gap for each curve at its first differing epoch, and one at its largest difference."""
+    """Yield a gap for each curve at its first differing epoch, and one at its largest difference."""
     for name in {**a, **b}:
         if name not in a or name not in b:
             yield _Gap(0, f"{name}{suffix}, which only one of the two has", np.inf)
@@ -166,7 +166,7 @@ def _array_gaps(name: str, a: np.ndarray | None, b: np.ndarray | None, step: int
 
 
 def _number_gaps(a: Mapping[str, Any], b: Mapping[str, Any], step: int) -> Iterator[_Gap]:
-    """The error of a gradient check is a relative difference itself, mostly of rounding, so it is taken as it is."""
+    """Yield gaps of summary values; errors of gradient checks, which are relative already, are compared absolutely."""
     for name in {**a, **b}:
         then, now = (np.array([np.nan if numbers.get(name) is None else numbers[name]], float) for numbers in (a, b))
         if len(_differing(then, now)):
@@ -175,13 +175,13 @@ def _number_gaps(a: Mapping[str, Any], b: Mapping[str, Any], step: int) -> Itera
 
 
 def _numbers(record: TrialRecord) -> dict[str, Any]:
-    """The summary values and gradient-check errors, which are metrics of the run too."""
+    """Return the summary values and gradient-check errors, the metrics without epochs."""
     errors = {f"gradcheck_{name}_relative_error": r.get("relative_error") for name, r in record.gradient_checks.items()}
     return {**record.summary, **errors}
 
 
 def _differing(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Indices where two arrays of one dimension have other bits."""
+    """Return the indices at which two arrays of one dimension differ in bits."""
     if a.dtype != b.dtype:
         return np.arange(len(a))
     rows = (np.ascontiguousarray(array).view(np.uint8).reshape(len(array), -1) for array in (a, b))
@@ -189,7 +189,7 @@ def _differing(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _relative(a: np.ndarray, b: np.ndarray, scale: float | None = None) -> np.ndarray:
-    """Element by element; 0 for values that are equal though their bits are not, as 0 and -0 are."""
+    """Return relative differences by element; 0 for equal values with different bits, such as 0 and -0."""
     with np.errstate(all="ignore"):
         size = np.maximum(np.abs(a), np.abs(b)) if scale is None else scale
         difference = np.abs(np.subtract(a, b, dtype=float)) / size

@@ -1,4 +1,4 @@
-"""What differs between two records or environments beside their numbers, in sentences."""
+"""Differences between two records or environments apart from their numbers, in sentences."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from pipeline.trials.record import TrialRecord
 
 
 def explain(recorded: TrialRecord, repeated: TrialRecord) -> dict[str, list[str]]:
-    """What differs beside the numbers, by section; a section without differences is left out."""
+    """Return what differs apart from the numbers, by section; sections without differences are left out."""
     a, b = recorded.environment, repeated.environment
     ends = ({"outcome": r.outcome, "reason": r.reason, "stop_epoch": r.stop_epoch} for r in (recorded, repeated))
     sections = {
@@ -32,7 +32,7 @@ def _identity(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def environment_differences(recorded: Mapping[str, Any], present: Mapping[str, Any]) -> list[str]:
-    """Each difference of software and hardware in a sentence, those that change bits most often first."""
+    """Return a sentence for each difference of software and hardware, frequent causes of other bits first."""
     order = (
         "stream_scheme",
         "arithmetic",
@@ -51,7 +51,7 @@ def environment_differences(recorded: Mapping[str, Any], present: Mapping[str, A
 
 
 _GIVEN_BY_ARITHMETIC = ("arithmetic", "cpu_features", "variables")
-"""What says nothing more where kernel and level are known to be the same; the variables are how they came to be."""
+"""Entries that are redundant if kernel and level are known to be the same."""
 
 
 def _comparable(environment: Mapping[str, Any], leave_out: Sequence[str]) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def _comparable(environment: Mapping[str, Any], leave_out: Sequence[str]) -> dic
 
 
 def code_differences(recorded: Mapping[str, Any], present: Mapping[str, Any]) -> list[str]:
-    """How the project's own code differs: commit and uncommitted changes, or where there is no git its digest."""
+    """Return how the project's code differs: commit and uncommitted changes, or without git its digest."""
     if recorded.get("digest") and recorded.get("digest") == present.get("digest"):
         return []
     lines = differences({"digest": recorded.get("digest")}, {"digest": present.get("digest")})
@@ -71,7 +71,7 @@ def code_differences(recorded: Mapping[str, Any], present: Mapping[str, Any]) ->
 
 
 def differences(then: Any, now: Any, path: str = "") -> list[str]:
-    """Every leaf at which two nested plain values differ: "path: value then, value now"."""
+    """Return every leaf at which two nested plain values differ: "path: value then, value now"."""
     if isinstance(then, Mapping) and isinstance(now, Mapping):
         paths = {key: f"{path}.{key}" if path else printable(str(key)) for key in [*then, *now]}
         return [line for key, below in paths.items() for line in differences(then.get(key), now.get(key), below)]

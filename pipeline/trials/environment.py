@@ -1,6 +1,6 @@
-"""What a result depends on beside its configuration: software, processor, linear algebra, and this project's code.
+"""What a result depends on apart from its configuration: software, processor, linear algebra, and this project's code.
 
-No host name, no user name, no environment variable but the few that change bits.
+Host names and user names are left out, and so are environment variables that change no bits.
 """
 
 import difflib
@@ -19,7 +19,7 @@ from pipeline.training.streams import STREAM_SCHEME
 from pipeline.trials.kernels import blas, cpu_features, current
 
 BIT_CHANGING = ("OPENBLAS_CORETYPE", "MKL_CBWR", "NPY_DISABLE_CPU_FEATURES", "NPY_ENABLE_CPU_FEATURES")
-"""Environment variables that matter; those for threads do not, since what is in use is recorded with the library."""
+"""Environment variables that change bits; the number of threads is recorded with the library."""
 
 ROOT = Path(__file__).resolve().parents[2]
 """The folder of this project."""
@@ -34,7 +34,7 @@ _SECRET_LINE = re.compile(
 
 
 def environment() -> dict[str, Any]:
-    """The environment of the running process.
+    """Return the environment of the running process.
 
     Returns
     -------
@@ -61,7 +61,7 @@ def environment() -> dict[str, Any]:
 
 @cache
 def _processor() -> str:
-    """The processor's model, as the system names it."""
+    """Return the system's name for the processor's model."""
     try:
         lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
     except OSError:
@@ -84,12 +84,12 @@ def _installed(paths: tuple[str, ...]) -> dict[str, str]:
 
 
 def packages() -> dict[str, str]:
-    """Every installed distribution with its version, from the names of its metadata folders, which is fast."""
+    """Return every installed distribution with its version, read quickly from the names of metadata folders."""
     return _installed(tuple(sys.path))
 
 
 def code_version(root: Path = ROOT, *, diff: bool = True) -> dict[str, Any]:
-    """Which code this is: the commit, and how the working tree differs from it.
+    """Return the version of the code: the commit, and how the working tree differs from it.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ def code_version(root: Path = ROOT, *, diff: bool = True) -> dict[str, Any]:
 
 @cache
 def code_digest(package: Path) -> str:
-    """16 hexadecimal digits over path and text of every Python file of the package."""
+    """Return 16 hexadecimal digits (SHA-256) over path and text of every Python file of the package."""
     total = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
         text = path.read_bytes().replace(b"\r\n", b"\n")
@@ -153,7 +153,7 @@ def without_secrets(text: str) -> str:
 
 
 def _git(root: Path, *arguments: str) -> str | None:
-    """Output of a git command in `root`; None when git is missing or refuses."""
+    """Return the output of a git command in `root`; None if git is missing or fails."""
     command = ["git", "-c", "core.fsmonitor=false", "-c", "core.quotepath=off", *arguments]
     try:
         done = subprocess.run(command, cwd=root, capture_output=True, timeout=20, check=False)

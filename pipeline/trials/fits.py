@@ -1,7 +1,7 @@
-"""The fits of a trial: which there are, how each is built from plain values, and how they are trained side by side.
+"""The fits of a trial: lists them, builds each from plain values, and trains them side by side.
 
 A trial trains one configuration for each repeat and for each fold of that repeat's division. All fits are at the same
-epoch, except those that have ended, so where a trial is cut changes nothing.
+epoch, except those that have ended, so cutting a trial into segments changes nothing.
 """
 
 import threading
@@ -35,7 +35,7 @@ class Planned:
     rows: Fold
 
     def streams(self, seed: int) -> Streams:
-        """Random streams of this fit; the folds of one repeat have the same."""
+        """The random streams of this fit; the folds of one repeat share them."""
         return streams(seed, self.repeat)
 
 
@@ -77,7 +77,7 @@ def train(fits: Sequence[Fit], states: Sequence[FitState], until: int | None, de
 
 
 def side_by_side(fits: Sequence[Fit]) -> list[Fit | Stack]:
-    """Stacks of the fits that are faster together, and the others as they are."""
+    """Return stacks of the fits that are faster together, and the other fits unchanged."""
     return [Stack(group, batches.side_by_side) if len(group) > 1 else group[0] for group in grouped(fits)]
 
 
@@ -156,7 +156,7 @@ def forget_others(arrays: TrialArrays, fits: Sequence[Planned]) -> None:
 
 
 class _Kept(threading.local):
-    """Each thread's own examples, since a batch is a view of a buffer that the next batch overwrites.
+    """Each thread's own examples, because a batch is a view of a buffer that the next batch overwrites.
 
     They are found by the identity of arrays and fold, which are kept too, so that no others can have the same.
     """
@@ -167,4 +167,4 @@ class _Kept(threading.local):
 
 _KEPT = _Kept()
 KEPT_BYTES = 2 * batches.RESIDENT_BYTES
-"""What a thread's normalised examples may take: those of one fit always fit in."""
+"""Bytes that a thread's normalised examples may take; those of one fit are always kept."""

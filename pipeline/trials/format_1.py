@@ -70,13 +70,13 @@ def repeat_folds(config: TrialConfig, arrays: TrialArrays, stop_fold: int | None
 
 
 def _mean_curves(curves: Sequence[Curves]) -> Curves:
-    """The mean over folds, as far as all of them went."""
+    """Return the mean over folds, up to the shortest."""
     epochs = min(len(fold["dev_cost"]) for fold in curves)
     return {name: np.mean([fold[name][:epochs] for fold in curves], axis=0) for name in curves[0]}
 
 
 def _summary(states: Sequence[FitState]) -> dict[str, float]:
-    """The means over folds, their median best epoch, and the standard deviations of dev cost and error."""
+    """Return the means over folds, their median best epoch, and the standard deviations of dev cost and error."""
     folds = [state.summary() for state in states]
     summary = {name: float(np.mean([fold[name] for fold in folds])) for name in folds[0]}
     summary["best_epoch"] = float(np.median([fold["best_epoch"] for fold in folds]))

@@ -41,7 +41,7 @@ def check_as_configured(
     rng: np.random.Generator,
     method: str = "two_sided",
 ) -> GradientReport:
-    """`check_gradients` with the limits of a configuration."""
+    """Call `check_gradients` with the limits of a configuration."""
     return check_gradients(
         network,
         parameters,
@@ -57,7 +57,7 @@ def check_as_configured(
 
 
 def training_sample(arrays: TrialArrays, fold: Fold, count: int, *, rng: np.random.Generator) -> Batch:
-    """A stratified sample of a training part, X : (n_x, count) in float64, y : (count,)."""
+    """Return a stratified sample of a training part, X : (n_x, count) in float64, y : (count,)."""
     chosen = stratified_sample(arrays.y[fold.train], count, rng=rng)
     examples = Examples(arrays.X, arrays.y, fold.train[chosen], fold.normalization, np.float64)
     return examples.head(len(chosen))

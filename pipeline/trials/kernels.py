@@ -1,7 +1,7 @@
-"""The arithmetic that decides a trial's bits: OpenBLAS's kernel and the instruction sets of NumPy's own loops.
+"""The arithmetic that determines a trial's bits: OpenBLAS's kernel and the instruction sets of NumPy's own loops.
 
-Both libraries choose by the processor when they are loaded, and read environment variables then. So a command or a
-worker takes another arithmetic only by being started with other variables. NumPy is imported inside functions.
+Both libraries choose by processor and environment variables when they are loaded. So a command or a worker gets
+another arithmetic only by being started with other variables. NumPy is imported inside functions.
 """
 
 import itertools
@@ -20,10 +20,10 @@ from pipeline.config.errors import ConfigError
 Kernels = Literal["native", "portable"]
 
 LEVELS = ("sse", "avx2", "avx512_skx", "avx512_icl", "avx512_spr")
-"""NumPy's instruction sets on x86-64, each with those before it: from any processor, from 2013, 2017, 2019 and 2023."""
+"""NumPy's instruction sets on x86-64, each including those before it; processors since 2003, 2013, 2017, 2019, 2023."""
 
 KERNEL, FEATURES, RESTARTED = "OPENBLAS_CORETYPE", "NPY_DISABLE_CPU_FEATURES", "PIPELINE_RESTARTED_FOR"
-"""Variables: of OpenBLAS, of NumPy, and which arithmetics this command has already started itself again for."""
+"""Environment variables: OpenBLAS's, NumPy's, and ours with the arithmetics that this command has restarted for."""
 
 _AVX512 = frozenset({"avx512f", "avx512cd", "avx512bw", "avx512dq", "avx512vl"})
 _ICL = _AVX512 | {"avx512ifma", "avx512vbmi", "avx512_vbmi2", "avx512_bitalg", "avx512_vpopcntdq", "avx512_vnni"}
@@ -45,16 +45,16 @@ _KERNEL_FLAGS: dict[str, frozenset[str]] = {
     "Cooperlake": _AVX512 | {"avx512_bf16"},
     "SapphireRapids": _AVX512 | {"avx512_bf16", "avx512_fp16", "amx_bf16"},
 }
-"""What a processor must have for each kernel, in the words of /proc/cpuinfo; OpenBLAS itself does not look."""
+"""Processor flags (as in /proc/cpuinfo) that each kernel needs; OpenBLAS itself does not check."""
 
 
 class OtherArithmetic(ConfigError):
-    """A process computes otherwise than it should."""
+    """A process has another arithmetic than it should."""
 
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """What decides bits.
+    """The BLAS kernel and the instruction set, which determine bits.
 
     Attributes
     ----------
@@ -74,12 +74,12 @@ class Arithmetic:
 
 
 PORTABLE = Arithmetic("Haswell", "avx2")
-"""What every x86-64 processor since 2013 has, so that a trial repeats to the bit on all of them."""
+"""Available on every x86-64 processor with AVX2 (since 2013), so that trials repeat to the bit on all of them."""
 
 
 @cache
 def current() -> Arithmetic:
-    """The arithmetic of this process; NumPy is loaded for it."""
+    """Return the arithmetic of this process; loads NumPy."""
     kernel = next((library["kernel"] or library["name"] for library in blas()), None)
     return Arithmetic(str(kernel or "unknown"), _level(cpu_features()))
 
@@ -103,7 +103,7 @@ def built_level() -> str:
 
 
 def blas() -> list[dict[str, Any]]:
-    """Name, version, kernel and threads of NumPy's linear-algebra library, and not of SciPy's, which no trial uses."""
+    """Return name, version, kernel and threads of NumPy's linear-algebra library (not SciPy's, which no trial uses)."""
     import numpy as np  # noqa: F401  loads the library
     from threadpoolctl import threadpool_info
 
@@ -121,7 +121,7 @@ def blas() -> list[dict[str, Any]]:
 
 
 def recorded(environment: Mapping[str, Any]) -> Arithmetic | None:
-    """The arithmetic that a record's environment names; None if it names none that this module knows."""
+    """Return the arithmetic of a record's environment; None if this module does not know it."""
     found = environment.get("arithmetic")
     if isinstance(found, Mapping):
         known = Arithmetic(str(found.get("kernel")), str(found.get("level")))
@@ -152,7 +152,7 @@ _MARKS = {
 
 
 def variables(wanted: Arithmetic, numpy_version: str | None = None) -> dict[str, str]:
-    """The environment variables with which a process takes this arithmetic, by the installed version of NumPy."""
+    """Return the environment variables that give a process this arithmetic, for the installed version of NumPy."""
     version = numpy_version or _numpy_version()
     table = _NAMES if tuple(map(int, version.split(".")[:2])) >= (2, 4) else _NAMES_BEFORE_2_4
     above = LEVELS[LEVELS.index(wanted.level) + 1 :]
@@ -171,7 +171,7 @@ _NAMES_BEFORE_2_4 = {
     "avx512_icl": "AVX512_ICL",
     "avx512_spr": "AVX512_SPR",
 }
-"""What `NPY_DISABLE_CPU_FEATURES` calls each level; unknown names bring a warning and nothing else."""
+"""Names of the levels in `NPY_DISABLE_CPU_FEATURES`, which only warns about unknown ones."""
 
 
 def _numpy_version() -> str:
@@ -181,7 +181,7 @@ def _numpy_version() -> str:
 
 
 def obstacle(wanted: Arithmetic) -> str:
-    """Why this machine cannot compute so, as the end of a sentence; empty if it can."""
+    """Return why this machine cannot use the arithmetic, as the end of a sentence; empty if it can."""
     here = current()
     if here.level not in LEVELS or here.kernel not in _KERNEL_FLAGS:
         return f"which needs NumPy with OpenBLAS on x86-64, and this is {here.kernel} on {platform.machine()}"
@@ -207,7 +207,7 @@ def _spoken(level: str) -> str:
 
 @cache
 def _flags() -> frozenset[str]:
-    """What the processor has, in the words of /proc/cpuinfo; elsewhere what the arithmetic in use tells of it."""
+    """Return the processor's flags as in /proc/cpuinfo; elsewhere those that the arithmetic in use implies."""
     try:
         lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
     except OSError:
@@ -221,7 +221,7 @@ def _flags() -> frozenset[str]:
 
 
 def as_recorded(environment: Mapping[str, Any]) -> Arithmetic:
-    """The arithmetic that a record's environment names if this machine can compute so, else that of this process."""
+    """Return the recorded arithmetic if this machine can use it, else that of this process."""
     wanted = recorded(environment)
     return wanted if wanted is not None and (wanted == current() or not obstacle(wanted)) else current()
 
@@ -236,7 +236,7 @@ def require(wanted: Arithmetic, who: str = "this process", found: Arithmetic | N
     Raises
     ------
     OtherArithmetic
-        The process computes otherwise; the message has the variables to start it with.
+        The process has another arithmetic; the message gives the variables to start it with.
     """
     found = found or current()
     if found != wanted:
@@ -248,41 +248,41 @@ def require(wanted: Arithmetic, who: str = "this process", found: Arithmetic | N
 
 
 def prepare_worker(wanted: Arithmetic) -> None:
-    """Load what trials need in a worker process, and see that it computes as it should."""
+    """Load what trials need in a worker process, and check its arithmetic."""
     import_module("pipeline.trials.trial")
     require(wanted)
 
 
 def choose(kernels: Kernels) -> None:
-    """Have this command compute as `kernels` says: portable by starting it again where needed, native as it does.
+    """Give this command the arithmetic that `kernels` names; restart it if portable ones need that.
 
     Raises
     ------
     ConfigError
-        Portable kernels cannot be had here.
+        Portable kernels are not available here.
     """
     if kernels == "portable":
         run_under(PORTABLE, "kernels=portable means")
 
 
 def restarted() -> bool:
-    """Whether this command was started again to compute otherwise than the processor would by itself."""
+    """Return whether this command was restarted to get another arithmetic than the processor's default."""
     return RESTARTED in os.environ
 
 
 def run_under(wanted: Arithmetic, why: str) -> None:
-    """Have this command compute so: return if it does, else start it again with other variables.
+    """Return if this command has the wanted arithmetic, else restart it with other variables.
 
-    Call it before anything is begun; nothing of this process remains, and what it holds is released.
+    Call it before anything has begun: a restart replaces this process and releases its locks.
 
     Parameters
     ----------
-    why : how a sentence begins that names what is wanted: "kernels=portable means".
+    why : beginning of the sentence of an error, such as "kernels=portable means".
 
     Raises
     ------
     ConfigError
-        This machine cannot, or the variables were given and had no effect.
+        This machine cannot use the arithmetic, or the variables had no effect.
     """
     if current() == wanted:
         return
@@ -299,5 +299,5 @@ def run_under(wanted: Arithmetic, why: str) -> None:
 
 
 def _is_command() -> bool:
-    """Whether this process is `python -m pipeline …`, and so can be started again with the same arguments."""
+    """Return whether this process is `python -m pipeline …`, which can be restarted with the same arguments."""
     return getattr(getattr(sys.modules.get("__main__"), "__spec__", None), "name", "") == "pipeline.__main__"

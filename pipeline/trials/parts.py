@@ -15,7 +15,7 @@ from pipeline.training.streams import Streams
 
 
 def architecture_of(config: TrialConfig, arrays: TrialArrays) -> Architecture:
-    """The layers of a configuration between the features and the classes of the data; two classes make a sigmoid."""
+    """Return the layers of a configuration for these features and classes; with two classes the output is a sigmoid."""
     hidden, classes = config.model.hidden_units, len(arrays.classes)
     output = ("sigmoid", 1) if classes == 2 else ("softmax", classes)
     sizes = (arrays.X.shape[1], *hidden, output[1])
@@ -23,7 +23,7 @@ def architecture_of(config: TrialConfig, arrays: TrialArrays) -> Architecture:
 
 
 def regularization_of(config: TrialConfig, m: int) -> Regularization:
-    """The penalties and dropout of a configuration for m training examples."""
+    """Return the penalties and dropout of a configuration for m training examples."""
     r = config.regularization
     return Regularization(
         m=m,
@@ -35,14 +35,14 @@ def regularization_of(config: TrialConfig, m: int) -> Regularization:
 
 
 def class_weights_of(config: TrialConfig, arrays: TrialArrays, rows: Fold) -> NDArray[np.float64] | None:
-    """The weight of each class in the cost, from the counts of one fit's training part; None where all count 1."""
+    """Return the weight of each class in the cost, from the counts of one fit's training part; None if all are 1."""
     if config.training.class_weight == "none":
         return None
     return balanced_weights(arrays.y[rows.train], len(arrays.classes))
 
 
 def initial_parameters(config: TrialConfig, architecture: Architecture, drawn: Streams) -> Parameters:
-    """The initial weights of a configuration, from its stream or from the course's published draws."""
+    """Return the initial weights of a configuration, from its stream or from the course's published draws."""
     init = config.model.init
     rng = drawn.init if init.legacy_seed is None else np.random.RandomState(init.legacy_seed)
     return initialize(architecture, init.scheme, init.scale, rng=rng, dtype=config.training.dtype)

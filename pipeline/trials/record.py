@@ -1,4 +1,4 @@
-"""What a trial leaves behind, as one plain value that can be written to a single file and read back.
+"""The record of a trial, one plain value that can be written to a single file and read back.
 
 A record file is an `.npz` archive of arrays and one JSON text, read without pickle, so that nothing in it can run.
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pipeline.data.prepare import PreparedData
 
 FORMAT = 2
-"""Version of the record's layout; readers refuse what they do not know.
+"""Version of the record's layout; readers refuse unknown versions.
 
 In format 1 a trial has one fit or one for each fold; with folds, `stop_epoch` counts folds, `curves` end where the
 shortest fold did, and `fits` is empty.
@@ -54,8 +54,8 @@ class TrialRecord:
     environment : the software and hardware that trained it.
     started_at : seconds since 1970-01-01 UTC.
     duration_s : seconds of work, waiting between segments not counted.
-    pruned : of a pruned trial its value, the epoch, the limit that it was held to, and all that in a sentence. The
-        search adds it; a rerun does not make it again, and records before 0.3 lack it.
+    pruned : of a pruned trial its value, the epoch, the limit, and a sentence with all three. The search adds it; a
+        rerun does not, and records before 0.3 lack it.
     format : version of the layout.
     """
 
@@ -79,7 +79,7 @@ class TrialRecord:
 
     @property
     def fit_names(self) -> list[str]:
-        """What to call each fit that has curves of its own: "repeat 2, fold 1"."""
+        """The name of each fit that has curves of its own: "repeat 2, fold 1"."""
         if not self.fits:
             return [f"fold {number}" for number in range(1, len(self.fit_curves) + 1)]
         return [fit_name(fit["repeat"], fit["fold"]) for fit in self.fits]
@@ -119,12 +119,12 @@ class TrialRecord:
         return dict.fromkeys(range(first, first + repeats), value)
 
     def add_origin(self, prepared: "PreparedData", code: dict[str, Any]) -> None:
-        """Add what the trial itself does not know: the data's description and the code's version."""
+        """Add the data's description and the code's version, which the trial does not know."""
         self.data |= prepared.description | {"digest": prepared.digest, "source_digest": prepared.source_digest}
         self.environment["code"] = code
 
     def save(self, path: Path) -> None:
-        """Write the record so that a crash leaves either the whole file or none."""
+        """Write the record atomically."""
         arrays = {f"curves/{name}": values for name, values in self.curves.items()}
         arrays |= {f"parameters/{name}": values for name, values in self.parameters.items()}
         for number, curves in enumerate(self.fit_curves):
@@ -141,7 +141,7 @@ class TrialRecord:
         Raises
         ------
         ValueError
-            The file is no record, is damaged, or has a format this version does not know.
+            The file is not a record, is damaged, or has a format that this version does not know.
         OSError
             It cannot be read at all.
         """
@@ -164,14 +164,14 @@ class TrialRecord:
 
 
 def fit_name(repeat: int, fold: int | None) -> str:
-    """What a person calls a fit: "repeat 2", or "repeat 2, fold 1"."""
+    """Return the name of a fit for display: "repeat 2", or "repeat 2, fold 1"."""
     return f"repeat {repeat}" if fold is None else f"repeat {repeat}, fold {fold}"
 
 
 def prefixes(fits: Sequence[tuple[int, int | None]]) -> list[str]:
-    """What stands before the parameters' names of each (repeat, fold): nothing for a single fit, else `repeat0_fold1_`.
+    """Return the prefix of parameter names of each (repeat, fold): empty for a single fit, else `repeat0_fold1_`.
 
-    The repeat is left out where there is one only.
+    The repeat is left out if there is only one.
     """
     several = len({repeat for repeat, _ in fits}) > 1
     return [

@@ -11,12 +11,12 @@ from threadpoolctl import ThreadpoolController
 
 @cache
 def controller() -> ThreadpoolController:
-    """The libraries of this process that have threads; finding them takes a while, so it is done once."""
+    """Return this process's libraries with threads; found once, because the search is slow."""
     return ThreadpoolController()
 
 
 class _Pinned:
-    """BLAS's limit of one thread, which belongs to the process: set by the first trial, lifted after the last."""
+    """The process's limit of one BLAS thread: set by the first trial, lifted after the last."""
 
     lock = threading.Lock()
     trials = 0

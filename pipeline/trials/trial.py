@@ -42,13 +42,13 @@ class WrongGradient(Exception):
 
 @dataclass
 class Segment:
-    """Where a trial stands: all that another process needs to go on.
+    """The state of a trial: everything that another process needs to continue it.
 
     Attributes
     ----------
     position : epochs trained.
     repeats : the number of each fit's repeat.
-    fits : where each fit stands.
+    fits : the state of each fit.
     checks : gradient reports so far, "init" and "trained".
     record : the finished trial's record; None while there is more to do.
     busy_s, total_s : seconds of work, in this segment and in all so far.
@@ -83,7 +83,7 @@ def run_trial(config: TrialConfig, arrays: TrialArrays, stop_epoch: int | None =
     WrongGradient
         The check before training found wrong gradients, and `gradcheck.allow_wrong` is false.
     ValueError
-        The configuration does not fit the arrays, a batch larger than the training part for instance.
+        The configuration does not fit the arrays.
     """
     segment = advance(config, arrays, until=stop_epoch)
     if segment.record is None:
@@ -93,7 +93,7 @@ def run_trial(config: TrialConfig, arrays: TrialArrays, stop_epoch: int | None =
 
 
 def failed_record(config: dict[str, Any], error: Exception) -> TrialRecord:
-    """The record of a trial that could not be trained; its reason names the error."""
+    """Return the record of a trial that could not be trained; its reason names the error."""
     named = isinstance(error, WrongGradient | UserError)
     reason = str(error) if named else f"{type(error).__name__}: {error}"
     return TrialRecord(
@@ -104,11 +104,11 @@ def failed_record(config: dict[str, Any], error: Exception) -> TrialRecord:
 def work_whole(
     path: Path, config: TrialConfig, stop_epoch: int | None = None, *, record_format: int = FORMAT
 ) -> TrialRecord:
-    """`run_trial`, in a worker process; an error in the trial itself is a record too.
+    """Call `run_trial` in a worker process; return a failed record for an error in the trial itself.
 
     Parameters
     ----------
-    record_format : 1 repeats a record of that format, in which `stop_epoch` counts folds where there are several.
+    record_format : 1 repeats a record of that format, in which `stop_epoch` counts folds if there are several.
     """
     try:
         arrays = _arrays(path)
@@ -127,7 +127,7 @@ def work(
     seconds: float | None = None,
     stop: bool = False,
 ) -> Segment:
-    """`advance`, in a worker process: the arrays are mapped once and shared by all workers."""
+    """Call `advance` in a worker process; the arrays are mapped once and shared by all workers."""
     return advance(config, _arrays(path), segment, until=until, seconds=seconds, stop=stop)
 
 
@@ -140,12 +140,12 @@ def advance(
     seconds: float | None = None,
     stop: bool = False,
 ) -> Segment:
-    """Carry a trial on; how it is cut into calls changes no bit of the result.
+    """Continue a trial; how it is cut into calls changes no bit of the result.
 
     Parameters
     ----------
     segment : what an earlier call returned; None begins.
-    until : return at this many epochs, if the trial has not ended before.
+    until : return after this many epochs in total, if the trial has not ended before.
     seconds : return after about this long.
     stop : train no further, and end the trial as pruned.
     """
@@ -168,7 +168,7 @@ def advance(
 
 
 class _Trainer:
-    """One configuration over the arrays: puts the steps of a trial in order."""
+    """One configuration on its arrays, with the steps of a trial."""
 
     def __init__(self, config: TrialConfig, arrays: TrialArrays):
         self.config, self.arrays = config, arrays
@@ -177,7 +177,7 @@ class _Trainer:
 
     @cached_property
     def fits(self) -> list[Fit]:
-        """One for each of the plan, with memory to train in."""
+        """One fit for each entry of the plan, with memory to train in."""
         c, a = self.config, self.arrays
         forget_others(a, self.plan)
         return [make_fit(c, self.architecture, a, planned.rows) for planned in self.plan]
@@ -208,7 +208,7 @@ class _Trainer:
         return report.as_dict()
 
     def record(self, segment: Segment, ended: str) -> TrialRecord:
-        """The record of the trial as it stands; the second gradient check is made here."""
+        """Check the gradients again, and return the record of the trial in its present state."""
         trained = self._check(segment.fits[0].parameters())
         checks = segment.checks | {"trained": {} if trained is None else trained.as_dict()}
         measured = [fit.dev_measures(state) for fit, state in zip(self.fits, segment.fits, strict=True)]
@@ -236,7 +236,7 @@ class _Trainer:
         )
 
     def _brief(self, planned: Planned, state: FitState, ended: str, more: dict[str, float]) -> dict[str, Any]:
-        """What the record says of one fit."""
+        """Return the record's entry about one fit."""
         cut_off = "pruned" if ended == "pruned" else "stopped"
         return {
             "repeat": planned.repeat,
@@ -248,7 +248,7 @@ class _Trainer:
         }
 
     def _named_parameters(self, segment: Segment) -> dict[str, np.ndarray]:
-        """W1, b1 and so on; of several fits repeat0_W1, fold1_W1 or repeat0_fold1_W1."""
+        """Return W1, b1 and so on; of several fits repeat0_W1, fold1_W1 or repeat0_fold1_W1."""
         names = prefixes([(planned.repeat, planned.fold) for planned in self.plan])
         return {
             f"{prefix}{name}": values
@@ -271,7 +271,7 @@ class _Trainer:
 
 
 MOVED: dict[Path, Path] = {}
-"""Where arrays are on this machine, if not at the path by which the coordinator calls them."""
+"""Paths of arrays on this machine, by the coordinator's paths, if they differ."""
 
 
 def _arrays(path: Path) -> TrialArrays:
