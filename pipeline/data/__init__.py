@@ -1,1 +1,1 @@
-"""From a source of examples to arrays on disk, and from there to mini-batches; only part of it runs in workers."""
+"""Reads examples from a source, writes them as arrays, and serves mini-batches; workers use only the latter part."""

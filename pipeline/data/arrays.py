@@ -21,7 +21,7 @@ Index = npt.NDArray[np.int64]
 Vector = npt.NDArray[np.float64]
 
 BLOCK_VALUES = 2**21  # numbers handled at a time, so that memory stays bounded whatever the size of the data set
-CACHE_VALUES = 2**17  # the same where a block goes through several steps that should find it in the processor's cache
+CACHE_VALUES = 2**17  # smaller, for blocks that go through several steps and should stay in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Normalization:
 
 @dataclass(frozen=True)
 class Fold:
-    """One way to divide the rows: which to train on, which to judge on, and the training rows' statistics.
+    """One division of the rows: training rows, dev rows, and the training rows' statistics.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ class Fold:
 
 @dataclass(frozen=True)
 class TrialArrays:
-    """What a trial may see.
+    """The data that a trial may see.
 
     Attributes
     ----------
@@ -68,7 +68,7 @@ class TrialArrays:
     folds
         One fold is a fixed dev part, several are cross-validation.
     everything
-        All rows as the training part and an empty dev part: what the winner of a cross-validation is retrained on.
+        All rows as the training part, with an empty dev part, for retraining the winner of a cross-validation.
     digest, checksum
         Of rows, labels and divisions; and of divisions with their statistics.
     """
@@ -84,7 +84,7 @@ class TrialArrays:
     path: Path | None = None
 
     def division(self, number: int) -> tuple[Fold, ...]:
-        """The folds of repeat `number`: 0 is `folds`, the others are read from where `divisions.ensure` wrote them."""
+        """Return the folds of repeat `number`: 0 is `folds`, the others from the files of `divisions.ensure`."""
         if number == 0:
             return self.folds
         if self.path is None:
@@ -121,13 +121,13 @@ def read_folds(path: Path, meta: Mapping[str, Any]) -> dict[str, Fold]:
     Raises
     ------
     DataError
-        They are not.
+        They have changed.
     """
     return _read_folds(path / "folds.npz", meta.get("arrays_checksum"))
 
 
 def _read_folds(file: Path, wanted: str | None = None) -> dict[str, Fold]:
-    """Read folds from a file; the checksum is the one given, or the file's own."""
+    """Read folds from a file and check them by the given checksum, or the file's own."""
     try:
         with np.load(file, allow_pickle=False) as parts:
             arrays = {name: parts[name] for name in parts.files}
@@ -141,12 +141,12 @@ def _read_folds(file: Path, wanted: str | None = None) -> dict[str, Fold]:
 
 
 def checksum(arrays: Mapping[str, npt.NDArray[Any]]) -> str:
-    """The checksum of a division: of its row numbers and statistics."""
+    """Return the checksum of a division's row numbers and statistics."""
     return digest_arrays({name: arrays[name] for name in sorted(arrays)})
 
 
 def division_file(path: Path, number: int) -> Path:
-    """Where the division of repeat `number` is kept."""
+    """Return the path of the division of repeat `number`."""
     return path / "repeats" / f"{number}.npz"
 
 
@@ -168,13 +168,13 @@ def _fold(parts: Mapping[str, npt.NDArray[Any]], name: str) -> Fold:
 
 
 def row_blocks(m: int, n_x: int, values: int = BLOCK_VALUES) -> Iterator[slice]:
-    """Slices that cover m rows of n_x numbers, each of about so many values."""
+    """Return slices that cover m rows of n_x numbers, each of about so many values."""
     step = max(1, values // max(1, n_x))
     return (slice(start, min(start + step, m)) for start in range(0, m, step))
 
 
 def digest_arrays(arrays: dict[str, npt.NDArray[np.generic]], text: str = "") -> str:
-    """32 hexadecimal digits (SHA-256) over every byte of the arrays, their names, shapes and types."""
+    """Return 32 hexadecimal digits (SHA-256) over every byte of the arrays, their names, shapes and types."""
     total = hashlib.sha256(text.encode())
     for name, array in arrays.items():
         total.update(f"{name} {array.dtype.newbyteorder('<').str} {array.shape}".encode())

@@ -30,7 +30,7 @@ def make_augment(
     distortion: float = 0.0,
     smoothness: float = 4.0,
 ) -> Augment | None:
-    """A function (rows (b, n_x), rng) -> rows (b, n_x), or None when every strength is 0.
+    """Return a function (rows (b, n_x), rng) -> rows (b, n_x), or None if every strength is 0.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def make_augment(
 
 
 def _waves(side: int, smoothness: float) -> Array:
-    """Factor (side, k) that makes smoothed white noise of unit variance from k independent normal numbers.
+    """Return the factor (side, k) that turns k independent normal numbers into smoothed noise of unit variance.
 
     Filtering white noise n by the Gaussian G gives the covariance G Gᵀ. With the singular values G = U S Vᵀ the same
     covariance is that of U S c, c normal, and nearly all of it lies in the few largest of S.
@@ -78,13 +78,13 @@ def _waves(side: int, smoothness: float) -> Array:
 
 
 class Buffers:
-    """Memory kept from call to call: fresh memory of this size would cost more than the arithmetic done in it."""
+    """Arrays reused from call to call, because allocating them would take longer than the arithmetic."""
 
     def __init__(self) -> None:
         self._kept: dict[str, Array] = {}
 
     def take(self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> Array:
-        """An array of that shape, whose contents are whatever they were."""
+        """Return an uninitialised array of that shape."""
         kept = self._kept.get(name)
         if kept is None or len(kept) < shape[0] or kept.shape[1:] != shape[1:] or kept.dtype != dtype:
             kept = self._kept[name] = np.empty(shape, dtype)
@@ -104,7 +104,7 @@ class Geometry:
     waves: tuple[Array, Array] | None
 
     def positions(self, u: Array, rng: np.random.Generator, buffers: Buffers) -> tuple[Array, Array]:
-        """Input coordinates of the output pixels: y and x, each (b, height * width).
+        """Return the input coordinates of the output pixels: y and x, each (b, height * width).
 
         With the centre c, the angle a and the zoom s = 1 - zoom · u:
         q = s · R(a) · (p - c) + c + crop + shift + elastic displacement.
@@ -131,7 +131,7 @@ class Geometry:
         return y, x
 
     def _elastic(self, b: int, rng: np.random.Generator, buffers: Buffers) -> Array:
-        """A smooth random displacement: (b, height * width)."""
+        """Return a smooth random displacement: (b, height * width)."""
         assert self.waves is not None
         down, across = self.waves
         c = rng.standard_normal((b, across.shape[1], down.shape[1]), dtype=np.float32)
@@ -143,7 +143,7 @@ class Geometry:
 
 @dataclass
 class Augmentation:
-    """The changes as a function of raw rows; it owns the buffers they are made in."""
+    """The changes as a function of raw rows, with its buffers."""
 
     height: int
     width: int
@@ -153,7 +153,7 @@ class Augmentation:
     _buffers: Buffers = field(default_factory=Buffers, repr=False)
 
     def __call__(self, rows: Array, rng: np.random.Generator) -> Array:
-        """Changed copies of the rows, in float32 (float64 where the rows need it): (b, n_x) -> (b, n_x).
+        """Return changed copies of the rows, in float32 (float64 if the rows need it): (b, n_x) -> (b, n_x).
 
         Every image takes the same number of random values whatever the strengths of flip, shift, rotation and zoom,
         so that the streams of two strengths stay comparable; distortion takes more.
@@ -171,7 +171,7 @@ class Augmentation:
         return out
 
     def _resample(self, images: Array, y: Array, x: Array) -> None:
-        """Bilinear interpolation in place; beyond the border the nearest pixel counts.
+        """Interpolate bilinearly in place; beyond the border the nearest pixel counts.
 
         The four neighbours are gathered from the block as one long list of pixels, which is several times faster
         than `scipy.ndimage.map_coordinates` with order 1, and gives the same values.
@@ -184,7 +184,7 @@ class Augmentation:
         corners = []
         for k, offset in enumerate((0, 1, self.width, self.width + 1)):
             corner = self._buffers.take(f"corner {k}", (pixels, self.channels), images.dtype)
-            # `wrap` never has to: it is the fastest way to leave out the check of each index
+            # all indices are valid; `wrap` is the fastest mode without a check of each
             corners.append(np.take(source[offset : offset + pixels], at, axis=0, out=corner, mode="wrap"))
         top, top_right, bottom, bottom_right = corners
         _mix(top_right, top, wx)
@@ -193,7 +193,7 @@ class Augmentation:
         images[...] = bottom_right.reshape(images.shape)
 
     def _neighbours(self, y: Array, x: Array) -> tuple[Array, Array, Array]:
-        """Position of each upper left neighbour in the list of pixels, and the weights of the lower and right ones."""
+        """Return the position of each upper left neighbour in the list of pixels, and the other neighbours' weights."""
         row, column = (self._buffers.take(name, y.shape) for name in ("row", "column"))
         _floor_and_rest(y, self.height, row)
         _floor_and_rest(x, self.width, column)
@@ -207,7 +207,7 @@ class Augmentation:
 
 
 def _floor_and_rest(position: Array, side: int, whole: Array) -> None:
-    """Hold positions inside the image; `whole` becomes the pixel before each, `position` the distance from it."""
+    """Clip positions to the image; `whole` becomes the pixel before each, `position` the distance from it."""
     last = np.nextafter(np.float32(side - 1), np.float32(0))
     np.clip(position, np.float32(0), last, out=position)
     np.floor(position, out=whole)

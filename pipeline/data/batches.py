@@ -1,6 +1,6 @@
-"""Examples as a network takes them: normalised, in shuffled mini-batches, in bounded memory.
+"""Serves examples to a network: normalised, in shuffled mini-batches, in bounded memory.
 
-Augmentation acts on raw rows, before normalisation, and only in `batches`, never in what is evaluated.
+Augmentation acts on raw rows, before normalisation, and only in `batches`, never in evaluation.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +15,7 @@ from pipeline.nn.checks import check_examples
 Array = NDArray[Any]
 Augment = Callable[[Array, np.random.Generator], Array]
 Batch = tuple[Array, Array]
-RESIDENT_BYTES = 64 * 2**20  # the largest set of which a normalised copy is kept
+RESIDENT_BYTES = 64 * 2**20  # largest set of which a normalised copy is kept
 BLOCK_BYTES = 2**19  # gathered at a time: a few batches, still in the processor's cache when they are multiplied
 
 

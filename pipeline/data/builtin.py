@@ -1,4 +1,4 @@
-"""The data sets that come with scikit-learn: digits and breast cancer are real, circles and moons are drawn."""
+"""Data sets from scikit-learn: digits and breast cancer are real, circles and moons are generated."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,7 @@ from pipeline.config.errors import DataError
 from pipeline.config.trial import DataConfig
 from pipeline.data.tables import Source, Table
 
-DRAWN = 1_000  # circles, moons: examples drawn unless data.examples says otherwise
+DRAWN = 1_000  # circles, moons: default number of examples
 
 
 def read_builtin(config: DataConfig) -> Source:
@@ -60,7 +60,7 @@ def _points(drawn: tuple[Any, Any]) -> Table:
 
 
 def _drawing() -> np.random.RandomState:
-    """Drawn sets are always the same points; `data.split_seed` only divides them."""
+    """Return generated points, always the same; `data.split_seed` only divides them."""
     return np.random.RandomState(0)
 
 

@@ -1,4 +1,4 @@
-"""Says in a sentence what is different between the data a run recorded and the data that is there now."""
+"""Describes in a sentence how the present data differ from those of a recorded run."""
 
 from typing import Any
 

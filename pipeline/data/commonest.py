@@ -1,4 +1,4 @@
-"""What always answering the commonest training class errs: what every error is to be compared with."""
+"""The error of always predicting the commonest training class, the reference for every error."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 
 UNEQUAL = 0.1
-"""Where the commonest class leaves fewer errors than this, the error says little about the others."""
+"""If the commonest class's error is below this, the error says little about the other classes."""
 
 
 def always_commonest(description: Mapping[str, Any], part: str = "dev") -> tuple[str, float] | None:
-    """Return the class and its error on a part; None where the data's description does not tell or has no such part.
+    """Return the class and its error on a part; None if the data's description lacks them or the part.
 
     With folds, every row is a dev row once.
     """
@@ -38,6 +38,6 @@ def in_words(description: Mapping[str, Any], measure: str = "dev_error") -> str:
 
 
 def sentence(description: Mapping[str, Any], measure: str = "dev_error") -> str:
-    """The same as a sentence, to stand beside a table of errors."""
+    """Return the same as a sentence for a table of errors."""
     words = in_words(description, measure)
     return f"For comparison, {words}." if words else ""

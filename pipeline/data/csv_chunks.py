@@ -13,11 +13,11 @@ CHUNK_VALUES = 2**20
 
 
 class _Mixed(Exception):
-    """A column is of one type in one piece and of another in the next."""
+    """A column has different types in two pieces."""
 
 
 def read_csv(stream: IO[bytes], names: list[str], **options: Any) -> "pd.DataFrame":
-    """What `pandas.read_csv` reads; a table with a column of mixed types is read in one piece after all."""
+    """Read what `pandas.read_csv` reads; a table with a column of mixed types is read in one piece."""
     rows = _most_rows(stream)
     step = max(1_000, CHUNK_VALUES // len(names))
     if rows > step:
@@ -31,7 +31,7 @@ def read_csv(stream: IO[bytes], names: list[str], **options: Any) -> "pd.DataFra
 
 
 def _most_rows(stream: IO[bytes]) -> int:
-    """A number that the rows cannot exceed: the ends of lines, whatever stands in quotes."""
+    """Return an upper bound of the number of rows: the number of line ends, including those in quotes."""
     ends = 1
     while block := stream.read(2**20):
         ends += block.count(b"\n") or block.count(b"\r")
@@ -58,7 +58,7 @@ def _joined(pieces: Any, rows: int) -> "pd.DataFrame":
 def _extended(
     column: "npt.NDArray[Any] | list[pd.Series[Any]] | None", piece: "pd.Series[Any]", m: int, rows: int
 ) -> "npt.NDArray[Any] | list[pd.Series[Any]]":
-    """The column with one more piece after its first m values; whole numbers give way to others."""
+    """Append a piece to a column of m values, converting integers if the piece needs it; return the column."""
     is_number = isinstance(piece.dtype, np.dtype) and piece.dtype.char in "ld"
     if column is None:
         column = np.empty(rows, np.dtype(str(piece.dtype))) if is_number else []

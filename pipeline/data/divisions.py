@@ -1,7 +1,7 @@
 """Makes the divisions of repeats: other training and dev parts of the same rows, each with its own statistics.
 
 Only the coordinator calls it, before trials are submitted; workers read the files (`TrialArrays.division`). A division
-is a function of the data, `data.split_seed` and the repeat's number. Test rows stay where they are, groups stay whole.
+is a function of the data, `data.split_seed` and the repeat's number. Test rows never move, groups stay whole.
 
 Each division fits its means, deviations and medians to its own training rows. The columns of a categorical feature are
 those of division 0's training part; where division r has no training row of a category, the column is constant, so its
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 
 def ensure(prepared: "PreparedData", config: DataConfig, numbers: Iterable[int]) -> None:
-    """Write the divisions of these repeats where they are missing or damaged; repeat 0 has the prepared one.
+    """Write the missing or damaged divisions of these repeats; repeat 0 has the prepared one.
 
     Raises
     ------
     DataError
-        There is no dev part, so that repeats could not be compared; or they cannot be written.
+        There is no dev part to compare repeats on, or the files cannot be written.
     """
     missing = [number for number in numbers if number > 0 and not _intact(prepared.path, number)]
     if not missing:
@@ -43,7 +43,7 @@ def ensure(prepared: "PreparedData", config: DataConfig, numbers: Iterable[int])
 
 
 def is_fixed(config: DataConfig) -> bool:
-    """Whether all repeats have one division, and differ in their seeds only.
+    """Return whether all repeats have the same division and differ only in their seeds.
 
     With given dev rows the training rows stay whole, and all given rows that are not test rows are the dev part.
     """

@@ -22,11 +22,11 @@ LARGEST = 1e150  # the square of a larger number may overflow
 _DATE = re.compile(r"\s*(\d{4}([-/.])\d{1,2}\2\d{1,2}|\d{1,2}([-/.])\d{1,2}\3\d{4})([ T]\d{1,2}:\d{2}\S*)?\s*")
 PERCENTAGE = re.compile(r"[+-]?\d+([.,]\d+)?\s*%")
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}([, '\u00a0]\d{3})+(\.\d+)?|[+-]?\d+(\.\d+)?")
-MISSING = "(missing)"  # the category of a missing text, where missing values are allowed
+MISSING = "(missing)"  # the category of a missing text, if missing values are allowed
 
 
 def column_kind(column: "pd.Series[Any]") -> str:
-    """The kind of a column, number or category; what is neither, such as dates and lists, is refused."""
+    """Return the kind of a column, number or category; refuse others, such as dates and lists."""
     from pandas.api import types
 
     if types.is_complex_dtype(column.dtype):
@@ -54,7 +54,7 @@ def _object_kind(column: "pd.Series[Any]") -> str:
 
 
 def _all_dates(column: "pd.Series[Any]") -> bool:
-    """Whether every text is a date with a year of four digits, perhaps with a time after it."""
+    """Return whether every text is a date with a year of four digits, possibly followed by a time."""
     distinct = column.dropna().unique()
     return all(_DATE.fullmatch(text) for text in distinct)
 
@@ -64,7 +64,7 @@ def _all_scalar(column: "pd.Series[Any]") -> bool:
 
 
 def as_text(column: "pd.Series[Any]") -> npt.NDArray[np.object_]:
-    """Labels or categories as text, None where missing; 1, 1.0 and "1" are the same text, wherever they were read."""
+    """Return labels or categories as text, None where missing; 1, 1.0 and "1" become the same text."""
     import pandas as pd
 
     try:
@@ -82,7 +82,7 @@ def _one_text(value: Any) -> str:
 
 
 def as_numbers(column: "pd.Series[Any]") -> npt.NDArray[Any]:
-    """The column as NumPy numbers, of its own type where it has one, else float64 with NaN where missing: (m,)."""
+    """Return the column as NumPy numbers, in its own type if it has one, else float64 with NaN where missing: (m,)."""
     import pandas as pd
 
     if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iuf":
@@ -94,7 +94,7 @@ def as_numbers(column: "pd.Series[Any]") -> npt.NDArray[Any]:
 
 
 def typed_columns(table: "pd.DataFrame", kinds: Mapping[Any, str]) -> "pd.DataFrame":
-    """The columns as NumPy numbers or as text objects; a table of plain numbers is returned as it is."""
+    """Return the columns as NumPy numbers or text objects; a table of plain numbers is returned unchanged."""
     import pandas as pd
 
     plain = all(isinstance(dtype, np.dtype) and dtype.kind in "iuf" for dtype in table.dtypes)
@@ -109,28 +109,28 @@ def typed_columns(table: "pd.DataFrame", kinds: Mapping[Any, str]) -> "pd.DataFr
 
 
 def pick(table: "pd.DataFrame", names: Sequence[Any]) -> "pd.DataFrame":
-    """These columns, without a copy where they are all there are."""
+    """Return these columns, without a copy if they are all of the table's."""
     return table if list(table.columns) == list(names) else table[list(names)]
 
 
 def number_columns(table: "pd.DataFrame") -> list[Any]:
-    """Names of a typed table's number columns."""
+    """Return the names of a typed table's number columns."""
     return [name for name, dtype in table.dtypes.items() if np.dtype(dtype).kind != "O"]
 
 
 def text_columns(table: "pd.DataFrame") -> list[Any]:
-    """Names of a typed table's text columns."""
+    """Return the names of a typed table's text columns."""
     return [name for name, dtype in table.dtypes.items() if np.dtype(dtype).kind == "O"]
 
 
 def number_blocks(table: "pd.DataFrame") -> Iterator[Vector]:
-    """The typed number columns block by block: (rows, number of number columns)."""
+    """Yield the typed number columns block by block: (rows, number of number columns)."""
     numbers = pick(table, number_columns(table))
     return (numbers.iloc[rows].to_numpy(np.float64) for rows in row_blocks(len(table), numbers.shape[1]))
 
 
 def learn_columns(features: "pd.DataFrame", train: Index, *, max_categories: int) -> list[dict[str, Any]]:
-    """The recipe's columns, with the categories found in the training rows; no other row is looked at."""
+    """Return the recipe's columns, with the categories of the training rows; no other row is read."""
     columns = [_learn_column(features[name], train) for name in features]
     many = [column for column in columns if len(column.get("categories", ())) > max_categories]
     if many:
@@ -163,7 +163,7 @@ def _too_many(column: dict[str, Any]) -> str:
 
 
 def not_numbers(texts: Sequence[str]) -> list[str]:
-    """The minority of texts that keep a column from being numbers; none where most of them are words anyway."""
+    """Return the minority of texts that keep a column from being numbers; empty if most are words."""
     import pandas as pd
 
     numbers = pd.to_numeric(pd.Series(texts, dtype=object), errors="coerce").notna().to_numpy()
@@ -172,7 +172,7 @@ def not_numbers(texts: Sequence[str]) -> list[str]:
 
 
 def natural_order(texts: Iterable[str]) -> list[str]:
-    """Distinct texts, as numbers where all are numbers (2 before 10), else alphabetically."""
+    """Return distinct texts, sorted as numbers if all are numbers (2 before 10), else alphabetically."""
     distinct = sorted(set(texts))
     try:
         values = {text: float(text) for text in distinct}
@@ -182,7 +182,7 @@ def natural_order(texts: Iterable[str]) -> list[str]:
 
 
 def feature_names(recipe: Recipe) -> list[str]:
-    """Names of the matrix's columns: (n_x,)."""
+    """Return the names of the matrix's columns: (n_x,)."""
     names = []
     for column in recipe["columns"]:
         names += [f"{column['name']}={c}" for c in column["categories"]] if "categories" in column else [column["name"]]
@@ -190,7 +190,7 @@ def feature_names(recipe: Recipe) -> list[str]:
 
 
 def encode(recipe: Recipe, table: "pd.DataFrame") -> Vector:
-    """Raw feature columns of any table as the raw matrix X: (m, n_x).
+    """Return the raw feature columns of a table as the raw matrix X: (m, n_x).
 
     A category that the training part did not have gives zeros in all columns of its feature (`unseen` counts them).
     """
@@ -218,7 +218,7 @@ def _matrix(table: "pd.DataFrame") -> Vector:
 
 
 def _codes(column: dict[str, Any], table: "pd.DataFrame", recipe: Recipe) -> tuple[Any, Any]:
-    """Rows whose category is known, and the category's position."""
+    """Return the rows with a known category, and the categories' positions."""
     codes = _category_codes(column, table)
     if recipe["missing"] == "refuse" and table[column["name"]].isna().any():
         raise missing_values({column["name"]: int(table[column["name"]].isna().sum())})
@@ -236,7 +236,7 @@ def _category_codes(column: dict[str, Any], table: "pd.DataFrame") -> npt.NDArra
 
 
 def unseen(recipe: Recipe, table: "pd.DataFrame") -> dict[str, int]:
-    """How many rows have a category unknown to the recipe, by column; columns without any are left out."""
+    """Return how many rows have a category unknown to the recipe, by column; columns without any are left out."""
     counts = {
         column["name"]: int((_category_codes(column, table) < 0).sum())
         for column in recipe["columns"]
@@ -263,19 +263,19 @@ def _checked(X: Vector, names: list[str], recipe: Recipe) -> Vector:
 
 
 def missing_values(counts: Mapping[str, int]) -> DataError:
-    """The refusal of missing values, by column."""
+    """Return the refusal of missing values, by column."""
     return DataError(
         f"{sum(counts.values()):,} missing value(s) in {by_column(counts)}; data.missing=median fills them in."
     )
 
 
 def infinite_values(counts: Mapping[str, int]) -> DataError:
-    """The refusal of infinite values, by column."""
+    """Return the refusal of infinite values, by column."""
     return DataError(f"{sum(counts.values()):,} infinite value(s) in {by_column(counts)}, or beyond ±{LARGEST:g}.")
 
 
 def too_large(X: Vector) -> npt.NDArray[np.int64]:
-    """How many values of each column are infinite, or so large that their squares would be: (columns,)."""
+    """Return how many values of each column are infinite, or would be when squared: (columns,)."""
     if not len(X) or (np.fmax.reduce(X, axis=None) <= LARGEST and np.fmin.reduce(X, axis=None) >= -LARGEST):
         return np.zeros(X.shape[1], np.int64)
     counts: npt.NDArray[np.int64] = (np.abs(X) > LARGEST).sum(axis=0)
@@ -283,11 +283,11 @@ def too_large(X: Vector) -> npt.NDArray[np.int64]:
 
 
 def by_column(counts: Mapping[str, int]) -> str:
-    """Columns with their counts for a sentence; those without any are left out."""
+    """Return columns with their counts for a sentence; columns without any are left out."""
     return some([f"{name!r} ({count:,})" for name, count in counts.items() if count], quote=False)
 
 
 def some(names: Sequence[str], *, quote: bool = True) -> str:
-    """Up to eight column names for a sentence, and how many more there are."""
+    """Return up to eight column names for a sentence, and how many more there are."""
     shown = ", ".join(repr(name) if quote else name for name in names[:8])
     return f"column{'s' if len(names) > 1 else ''} {shown}" + (f" and {len(names) - 8} more" if len(names) > 8 else "")

@@ -24,13 +24,13 @@ from pipeline.data.fingerprint import local_path
 from pipeline.data.tables import Source, Table, refuse_duplicates
 
 DELIMITERS = ",;\t|"
-MISSING_MARKS = ["?"]  # read as missing beside what pandas knows: empty, NA, N/A, NaN, null, None, …
+MISSING_MARKS = ["?"]  # read as missing in addition to pandas's list: empty, NA, N/A, NaN, null, None, …
 
 Read = tuple[Table, tuple[int, ...] | None, list[str]]
 
 
 def read_file(config: DataConfig) -> Source:
-    """The table at `data.path`, and the one at `data.given` if there is one."""
+    """Read the table at `data.path`, and the one at `data.given` if there is one."""
     assert config.path is not None
     assert config.target is not None
     table, image_shape, notes = read_table(local_path(config.path, "data.path"), config.target)
@@ -41,12 +41,12 @@ def read_file(config: DataConfig) -> Source:
 
 
 def read_table(path: Path, target: str | None) -> Read:
-    """Features and target of one file, with the image shape and notes on how it was read.
+    """Read features and target of one file, with the image shape and notes on how it was read.
 
     Raises
     ------
     DataError
-        In one sentence, whatever is wrong with the file.
+        The file cannot be used; the message says why in one sentence.
     """
     suffixes = [suffix.lower() for suffix in path.suffixes]
     zipped = suffixes[-1:] == [".gz"]
@@ -72,7 +72,7 @@ def _opened(path: Path, zipped: bool) -> IO[bytes]:
 
 
 def _unzipped(path: Path) -> IO[bytes]:
-    """The content in a temporary file, so that it is never in memory as a whole."""
+    """Decompress into a temporary file, so that the content is never in memory as a whole."""
     content = tempfile.TemporaryFile()  # noqa: SIM115 (the caller closes it)
     try:
         with gzip.open(path, "rb") as source:
@@ -85,7 +85,7 @@ def _unzipped(path: Path) -> IO[bytes]:
 
 
 def read_columns(path: Path) -> "pd.DataFrame":
-    """All columns of a file as they are, for prediction; nothing is taken for a target."""
+    """Read all columns of a file for prediction; none is the target."""
     table, _, _ = read_table(path, None)
     return table.features
 
@@ -126,7 +126,7 @@ def _read_decimal_commas(frame: "pd.DataFrame") -> list[str]:
 
 
 def _header(stream: IO[bytes], name: str, *, least: int) -> tuple[list[str], str]:
-    """Column names from the first line that is not blank, and the delimiter found most often in it."""
+    """Return the column names from the first line that is not blank, and its most frequent delimiter."""
     text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
     try:
         line = next((line for line in text if line.strip()), None)
@@ -182,7 +182,7 @@ def _npz(stream: IO[bytes], name: str, target: str | None) -> Read:
 
 
 def _joined(arrays: dict[str, npt.NDArray[Any]]) -> "pd.DataFrame":
-    """One frame whose columns are each array's, flattened: X of shape (m, 2, 2) gives X[0] … X[3]."""
+    """Return one frame with the flattened columns of every array: X of shape (m, 2, 2) gives X[0] … X[3]."""
     frames = []
     for key, array in arrays.items():
         flat = _text(array.reshape(len(array), -1))
@@ -207,7 +207,7 @@ def _divided(frame: "pd.DataFrame", name: str, target: str | None) -> Table:
 
 
 def no_target(target: str, names: Sequence[str], where: str) -> DataError:
-    """The refusal of a target that is not there, naming what is."""
+    """Return the refusal of a missing target, with the columns that exist."""
     shown = ", ".join(map(repr, names[:12])) + (", …" if len(names) > 12 else "")
     return DataError(f"There is no column {target!r} in {where}; its columns are {shown} (the first line names them).")
 

@@ -1,4 +1,4 @@
-"""Names a data configuration by everything that decides its arrays, without reading the data as a table."""
+"""Identifies a data configuration by everything that determines its arrays, without parsing the data."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ ARRAYS_FORMAT = 1  # raised whenever the same configuration would give other arr
 
 
 def fingerprint(config: DataConfig) -> str:
-    """32 hexadecimal digits that change with the configuration, its files' bytes, and the libraries that read them."""
+    """Return 32 hexadecimal digits that depend on the configuration, its files' bytes, and the reading libraries."""
     deciding = asdict(config)
     del deciding["optimal_error"]
     for name, neutral in (("group", None), ("deduplicate", False)):  # absent: the fingerprints of 0.2.0 stay valid
@@ -30,7 +30,7 @@ def fingerprint(config: DataConfig) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes; a file that cannot be read is refused."""
+    """Return the SHA-256 of a file's bytes; refuse a file that cannot be read."""
     try:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
@@ -41,7 +41,7 @@ def file_digest(path: Path) -> str:
 
 
 def local_path(text: str, field: str) -> Path:
-    """A path on this machine; an address is refused, and shown without anything in it that could be a secret."""
+    """Return a local path; refuse an address, shown without its secrets."""
     address = re.match(r"([a-zA-Z][\w+.-]*://)(?:[^/]*@)?([^/?#]*)", text)
     if address:
         shown = f"{address[1]}{address[2].rpartition('@')[2]}/…"

@@ -13,7 +13,7 @@ ROOM = 0.5  # a part may be larger or smaller than it was asked to be by this sh
 
 
 def group_numbers(*labels: npt.NDArray[np.integer]) -> Index:
-    """Numbers of the smallest groups that keep together what any of the labels keeps together: (m,)."""
+    """Return the numbers of the smallest groups that unite all rows with an equal label of any kind: (m,)."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -31,8 +31,8 @@ def draw_groups(
 ) -> tuple[Index, Index]:
     """Draw whole groups of about `size` rows, with the classes as all rows have them: (the others, the part).
 
-    Groups are taken in a random order for as long as the part gets closer to its size; of many orders the one counts
-    whose part has the class counts closest to those wanted.
+    Groups are added in a random order as long as the part gets closer to its size; of many orders, the one with class
+    counts closest to the wanted ones is used.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def draw_groups(
 def group_folds(
     y: Index, classes: Sequence[str], rows: Index, groups: Index, k: int, *, random_state: np.random.RandomState
 ) -> tuple[tuple[Index, Index], ...]:
-    """Train and dev rows of k folds of whole groups, their classes as alike as groups allow."""
+    """Return train and dev rows of k folds of whole groups, stratified as well as groups allow."""
     from sklearn.model_selection import StratifiedGroupKFold
 
     number = np.unique(groups[rows], return_inverse=True)[1]
@@ -76,7 +76,7 @@ def group_folds(
 
 
 def require_apart(groups: Index, train: Index, given: Index) -> None:
-    """Refuse given dev and test rows of which a group, or an equal row, stands in the training rows too."""
+    """Refuse given dev and test rows that share a group, or an equal row, with the training rows."""
     shared = np.intersect1d(groups[train], groups[given])
     if len(shared):
         rows = int(np.isin(groups[given], shared).sum())
@@ -87,7 +87,7 @@ def require_apart(groups: Index, train: Index, given: Index) -> None:
 
 
 def _class_counts(number: npt.NDArray[np.intp], y: Index) -> npt.NDArray[np.int64]:
-    """Examples of each class in each group: (groups, C)."""
+    """Return the number of examples of each class in each group: (groups, C)."""
     classes = int(y.max()) + 1
     return np.bincount(number * classes + y, minlength=(int(number.max()) + 1) * classes).reshape(-1, classes)
 

@@ -1,4 +1,4 @@
-"""The only reader of test rows; the final evaluation of the chosen configuration calls it, and nothing else does."""
+"""The only reader of test rows; only the final evaluation of the chosen configuration calls it."""
 
 import json
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ def open_heldout(path: Path) -> HeldOut:
     Raises
     ------
     DataError
-        The rows are not there, or not those that were written.
+        The rows are missing or were changed.
     """
     try:
         meta = json.loads((path / "meta.json").read_text(encoding="utf-8"))

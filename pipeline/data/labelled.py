@@ -1,4 +1,4 @@
-"""A source checked and typed: feature columns, class numbers, the rows that dev and test come from, and its digest."""
+"""Checks and types a source: feature columns, class numbers, the rows for dev and test, and a digest."""
 
 import hashlib
 import json
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Labelled:
-    """The examples of a source, those that are given for dev and test last.
+    """The examples of a source, with those given for dev and test last.
 
     Attributes
     ----------
@@ -54,7 +54,7 @@ class Labelled:
     y : (m,)
         Class numbers, positions in `classes`.
     rows : (m,)
-        Where each row was in the source, counted through the given examples too.
+        Number of each row in the source, continued through the given examples.
     given
         Rows that dev and test are drawn from, or None.
     groups : (m,)
@@ -72,7 +72,7 @@ class Labelled:
     notes: list[str]
 
     def recipe(self, parts: "Split", config: DataConfig) -> Recipe:
-        """How raw columns become X: categories are those of the training part (of all folds, for cross-validation)."""
+        """Return how raw columns become X, with the categories of the training part (or of all folds)."""
         train = parts.pairs[0][0] if config.folds is None else parts.visible
         columns = learn_columns(self.features, train, max_categories=config.max_categories)
         recipe: Recipe = {"format": 1, "columns": columns, "target": config.target, "classes": self.classes}
@@ -83,7 +83,7 @@ class Labelled:
         return recipe
 
     def description(self, parts: "Split", recipe: Recipe, config: DataConfig) -> dict[str, Any]:
-        """Plain values about the data for tracking."""
+        """Return plain values about the data for tracking."""
         counted = {"train": parts.pairs[0][0], "dev": parts.pairs[0][1], "test": parts.test}
         if config.folds is not None:
             counted = {"folds": parts.visible, "test": parts.test}
@@ -107,14 +107,14 @@ class Labelled:
         }
 
     def _remarks(self, parts: "Split") -> list[str]:
-        """What the division shows: rows in two parts, and, but for images, columns that give the class away."""
+        """Return remarks: rows in two parts, and, except for images, columns that give the class away."""
         remarks = rows_in_two_parts(row_keys(self.features, self.y), parts)
         if self.image_shape is None:
             remarks += telling_columns(self.features, self.y, parts.pairs[0][0])
         return remarks
 
     def _unseen_in_dev(self, parts: "Split", config: DataConfig) -> dict[str, int]:
-        """Dev examples, over all folds, with a category that their fold's training part lacks, by column."""
+        """Count the dev examples, over all folds, with a category that their training part lacks, by column."""
         counts, text = Counter[str](), self.features[text_columns(self.features)]
         for train, dev in parts.pairs:
             columns = learn_columns(text, train, max_categories=config.max_categories)
@@ -127,7 +127,7 @@ class Labelled:
 
 
 def label(source: Source, config: DataConfig) -> Labelled:
-    """Check and type a source, number its classes, and take the sample that was asked for."""
+    """Check and type a source, number its classes, and draw the configured sample."""
     tables = [_without(source.table, config.drop), *([source.given] if source.given else [])]
     named = _groups(tables, config.group)
     if config.group is not None:
@@ -156,7 +156,7 @@ def label(source: Source, config: DataConfig) -> Labelled:
 
 
 def _without(table: Table, drop: list[str]) -> Table:
-    """The table without the columns to drop, once its names are known to tell columns apart."""
+    """Return the table without the columns to drop, after checking that its names are unique."""
     refuse_duplicates([str(name) for name in table.features])
     unknown = [name for name in drop if name not in table.features]
     if unknown:
@@ -171,7 +171,7 @@ def _without(table: Table, drop: list[str]) -> Table:
 
 
 def _groups(tables: list[Table], name: str | None) -> list[Index]:
-    """Numbers of the groups that a column names, one list at most."""
+    """Return the numbers of the groups in the group column, if there is one."""
     if name is None:
         return []
     absent = [table for table in tables if name not in table.features]
@@ -197,7 +197,7 @@ def _of_groups(groups: Index | None, config: DataConfig) -> list[str]:
 
 
 def _features(tables: list[Table], config: DataConfig) -> "pd.DataFrame":
-    """All rows with each column as numbers or as text, without any value that cannot be used."""
+    """Return all rows with each column as numbers or text; refuse unusable values."""
     names = list(tables[0].features)
     refuse_duplicates([str(name) for name in tables[-1].features])
     absent = [str(name) for name in names if name not in tables[-1].features]
@@ -211,7 +211,7 @@ def _features(tables: list[Table], config: DataConfig) -> "pd.DataFrame":
 
 
 def _notes(features: "pd.DataFrame") -> list[str]:
-    """What may not be meant: a column that counts the rows, and text that is numbers but for a few values."""
+    """Return remarks on probable mistakes: a column that counts the rows, and text that is almost all numbers."""
     notes = []
     for name in features:
         values = features[name].to_numpy()
@@ -286,7 +286,7 @@ def _image_shape(features: "pd.DataFrame", config: DataConfig, known: tuple[int,
 
 
 def _digest(features: "pd.DataFrame", labels: npt.NDArray[np.object_]) -> str:
-    """32 hexadecimal digits over every value, the same whatever file format and number type they came in."""
+    """Return 32 hexadecimal digits over every value, independent of file format and number type."""
     text = text_columns(features)
     total = hashlib.sha256(json.dumps([[str(name) for name in features], [str(name) for name in text]]).encode())
     for values in number_blocks(features):

@@ -40,19 +40,19 @@ def statistics(
     fill_missing: bool = False,
     channels: int = 1,
 ) -> Normalization:
-    """Statistics of the training rows: mu = mean(x), sigma² = mean((x - mu)²), the 1/m convention.
+    """Return the statistics of the training rows: mu = mean(x), sigma² = mean((x - mu)²), the 1/m convention.
 
     Parameters
     ----------
     X : (m, n_x)
     train : (m_train,)
-        The only rows that are looked at.
+        The only rows that are used.
     standardize
-        True: by feature. "pixels": one mu and sigma for all pixels of a channel, so that a pixel which hardly varies
-        here is not blown up when augmentation moves something into it. False leaves the features as they are: mean 0
+        True: by feature. "pixels": one mu and sigma for all pixels of a channel, so that a pixel which hardly varies is
+        not magnified when augmentation moves something into it. False leaves the features as they are: mean 0
         and inv_std 1. Except for "pixels", a feature that is constant here gets inv_std 0.
     fill_missing
-        Find each feature's median, also of those with nothing missing here; else `fill` is 0 and never used.
+        Compute each feature's median, even if nothing is missing; otherwise `fill` is 0 and unused.
     """
     fill = _medians(X, train) if fill_missing else np.zeros(X.shape[1])
     mean, largest, smallest = _means_and_range(X, train, fill)
@@ -71,7 +71,7 @@ def _inverse(variance: Vector, constant: npt.NDArray[np.bool_]) -> Vector:
 
 
 def _pooled(mean: Vector, variance: Vector, channels: int) -> tuple[Vector, Vector]:
-    """Mean and variance over all pixels of each channel: mean((x - mu)²) = mean(sigma_j² + (mu_j - mu)²)."""
+    """Return mean and variance over all pixels of each channel: mean((x - mu)²) = mean(sigma_j² + (mu_j - mu)²)."""
     of_pixels = mean.reshape(-1, channels)
     mu = of_pixels.mean(axis=0)
     pooled = (variance.reshape(-1, channels) + np.square(of_pixels - mu)).mean(axis=0)
@@ -80,9 +80,9 @@ def _pooled(mean: Vector, variance: Vector, channels: int) -> tuple[Vector, Vect
 
 
 def _medians(X: npt.NDArray[np.generic], train: Index) -> Vector:
-    """Median of each feature's known values, 0 for a feature that has none."""
+    """Return the median of each feature's known values; 0 if there are none."""
     fill = np.zeros(X.shape[1])
-    width = max(1, 2 * BLOCK_VALUES // len(train))  # so many columns are gathered in one pass over the rows
+    width = max(1, 2 * BLOCK_VALUES // len(train))  # columns gathered in one pass over the rows
     for start in range(0, X.shape[1], width):
         columns = np.empty((min(width, X.shape[1] - start), len(train)))
         for rows in row_blocks(len(train), X.shape[1]):

@@ -1,4 +1,4 @@
-"""Fetches a data set of OpenML by name, once; afterwards it is read from the cache, also without a network."""
+"""Fetches a data set of OpenML by name, once; later it is read from the cache, without a network."""
 
 import http.client
 import re
@@ -40,9 +40,9 @@ def read_openml(config: DataConfig, cache: Path) -> Source:
 
 
 def _nominal_columns(bunch: Any, cache: Path) -> set[str]:
-    """Columns that OpenML says hold classes, also where these are written as numbers; the answer is in the cache.
+    """Return the columns that are nominal according to OpenML, even if their values are numbers; read from the cache.
 
-    scikit-learn has no public way to them once the table is read without types (see `_fetch`).
+    Private: scikit-learn has no public function for them once the table is read without types (see `_fetch`).
     """
     from sklearn.datasets import _openml
 
@@ -57,7 +57,7 @@ def _as_labels(column: "pd.Series[Any]") -> "pd.Series[Any]":
 
 
 def _fetch(config: DataConfig, cache: Path) -> Any:
-    """Read the table without types: pandas 3.1 makes numbers of classes that look so, which breaks the reader."""
+    """Read the table without types, because pandas 3.1 converts classes that look like numbers."""
     try:
         return fetch_openml(
             config.name,
@@ -74,7 +74,7 @@ def _fetch(config: DataConfig, cache: Path) -> Any:
         error.close()
     except (URLError, TimeoutError, ConnectionError, http.client.HTTPException) as error:
         reason = f"OpenML cannot be reached ({getattr(error, 'reason', error)}) and it is not in the cache yet"
-    except Exception as error:  # a damaged file or an unknown column: the parser has exceptions of its own
+    except Exception as error:  # a damaged file or an unknown column; the parser has its own exceptions
         reason = " ".join(str(error).split()).rstrip(".")
     raise DataError(
         f"The OpenML data set {config.name!r} could not be fetched: {reason};"

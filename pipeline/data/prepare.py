@@ -29,14 +29,14 @@ EXACT_TYPES = ("uint8", "int8", "uint16", "int16", "float32", "int32", "float64"
 
 @dataclass(frozen=True)
 class PreparedData:
-    """Where the arrays are, and all that tracking and prediction need to know about them.
+    """The place of the arrays, and what tracking and prediction need to know about them.
 
     Attributes
     ----------
     path, heldout
         Directories of the trial arrays and of the test rows.
     digest
-        Over every byte that decides a trial or a test: rows, labels, folds, test rows.
+        Over every byte that determines a trial or a test: rows, labels, folds, test rows.
     source_digest
         Over the data before it was sampled and split.
     description
@@ -54,7 +54,7 @@ class PreparedData:
 
 
 def prepare(config: DataConfig, store: Path) -> PreparedData:
-    """The arrays of this configuration, made now or found from an earlier time.
+    """Return the arrays of this configuration, prepared now or earlier.
 
     Finding them needs neither scikit-learn nor pandas.
     """
@@ -69,7 +69,7 @@ def prepare(config: DataConfig, store: Path) -> PreparedData:
 
 
 def find_arrays(description: Mapping[str, Any], store: Path) -> PreparedData | None:
-    """The arrays that a record's data name by their digest, if the store has them and they are unchanged."""
+    """Return the arrays with the digest in a record's data, if the store has them unchanged."""
     digest = str(description.get("digest"))
     path, heldout = files.directories(store, digest)
     if not files.restore(path):
@@ -78,7 +78,7 @@ def find_arrays(description: Mapping[str, Any], store: Path) -> PreparedData | N
 
 
 def find_prepared(digest: str, store: Path) -> PreparedData | None:
-    """The data that were prepared with this digest, if the store still has them as they were."""
+    """Return the prepared data with this digest, if the store has them unchanged."""
     found = files.find_digest(store, digest)
     return None if found is None else PreparedData(*files.directories(store, digest), **found)
 
@@ -98,7 +98,7 @@ def _make(config: DataConfig, store: Path) -> dict[str, Any]:
         if data.groups is not None:
             files.save(draft.trial, groups=data.groups[parts.visible])
         image_shape, unknown = data.image_shape, unseen(recipe, data.features.iloc[parts.test])
-        del data  # the table is in memory no longer than it must be
+        del data  # frees the table's memory early
         folds, everything = _folds(np.load(draft.trial / "X.npy", mmap_mode="r"), parts, image_shape, config)
         meta = {
             "classes": recipe["classes"],
@@ -120,7 +120,7 @@ def _make(config: DataConfig, store: Path) -> dict[str, Any]:
 def _folds(
     X: Matrix, parts: "Split", image_shape: tuple[int, ...] | None, config: DataConfig
 ) -> tuple[list[Fold], Fold]:
-    """Row numbers of the source become positions in X; each fold gets the statistics of its own training part."""
+    """Return the folds: row numbers become positions in X, with the statistics of each training part."""
     from pipeline.data.normalization import fold
 
     positions = [tuple(np.searchsorted(parts.visible, rows) for rows in pair) for pair in parts.pairs]
@@ -136,7 +136,7 @@ def _folds(
 def _write_rows(path: Path, data: "Labelled", rows: Index, recipe: Recipe) -> None:
     """Encode block by block into a file, in the smallest type that holds every value exactly.
 
-    It is written, not mapped: a disk that is full is then an error, where a mapped file would end the process.
+    It is written, not mapped, because a full disk would end the process on access to a mapped file.
     """
     n_x = len(feature_names(recipe))
 
@@ -155,7 +155,7 @@ def _write_rows(path: Path, data: "Labelled", rows: Index, recipe: Recipe) -> No
 
 
 def _encoded(data: "Labelled", rows: Index, recipe: Recipe) -> Matrix:
-    """Encode some rows; where they lie close together, as one slice, which pandas takes many times faster."""
+    """Encode some rows; rows close together are taken as one slice, which pandas does many times faster."""
     start, stop = rows[0], rows[-1] + 1
     if stop - start > 2 * len(rows):
         return encode(recipe, data.features.iloc[rows])
@@ -164,7 +164,7 @@ def _encoded(data: "Labelled", rows: Index, recipe: Recipe) -> Matrix:
 
 
 def smallest_type(blocks: Iterable[Matrix]) -> np.dtype[Any]:
-    """The first of EXACT_TYPES that holds every value without loss."""
+    """Return the first of EXACT_TYPES that holds every value without loss."""
     left = [np.dtype(name) for name in EXACT_TYPES]
     for block in blocks:
         left = [dtype for dtype in left[:-1] if _exact(block, dtype)] + left[-1:]

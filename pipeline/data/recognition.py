@@ -1,7 +1,7 @@
 """Recognises rows by hashes of their values, so that an opened test part is known again in another table or split.
 
-A cell keeps 16 bits of its value's hash: enough together to tell rows apart, too few to give back a measured number.
-Whoever can list a column's values (a category, an age) can still look them up.
+A cell keeps 16 bits of its value's hash: together enough to tell rows apart, but too few to recover a measured number.
+A column with few possible values (a category, an age) can still be looked up.
 """
 
 import hashlib
@@ -25,8 +25,8 @@ Cells = npt.NDArray[np.uint16]
 Rows = tuple[npt.NDArray[np.generic], npt.NDArray[np.int64]]
 """Raw rows (m, n_x) and their class numbers (m,)."""
 
-SHARE = 0.1  # of the rows held out now: from here on an earlier opening has shown them
-LEVEL = 1e-3  # a match that chance alone would give more often than this proves nothing
+SHARE = 0.1  # share of the rows held out now from which an earlier opening counts
+LEVEL = 1e-3  # a match more probable than this by chance proves nothing
 _TARGET = "target of the rows"
 
 
@@ -55,14 +55,14 @@ class Overlap:
 
     @property
     def is_large(self) -> bool:
-        """Whether so many rows are shared that the opening may have shown them."""
+        """Whether enough rows are shared for the opening to count."""
         return self.shared >= SHARE * self.held_out > 0
 
     @property
     def is_certain(self) -> bool:
-        """Whether the shared rows are many, and more than rows that repeat would give by chance.
+        """Whether enough rows are shared, and more than repeated rows would give by chance.
 
-        Where chance shares most rows, all that occur may have been opened: then nothing can be told.
+        If chance alone shares most rows, nothing can be concluded.
         """
         from scipy.stats import binom
 
@@ -72,7 +72,7 @@ class Overlap:
 
 
 def hash_rows(rows: Rows, recipe: Recipe) -> HashedRows:
-    """The hashes of raw rows as `pipeline.data.prepare` writes them; no value can be read from them."""
+    """Return the hashes of raw rows as `pipeline.data.prepare` writes them."""
     X, y = rows
     columns = [_word(name) for name in [*_names(recipe), _TARGET]]
     cells = np.empty((len(y), len(columns)), np.uint16)
@@ -83,7 +83,7 @@ def hash_rows(rows: Rows, recipe: Recipe) -> HashedRows:
 
 @dataclass(frozen=True)
 class PresentRows:
-    """The rows of a data set: hashes of those held out, and the others, which are read only to judge chance."""
+    """The rows of a data set: hashes of those held out, and the others, which are read only to estimate chance."""
 
     held_out: HashedRows
     parts: Sequence[Rows]
@@ -92,13 +92,13 @@ class PresentRows:
     def overlap(self, opened: HashedRows) -> Overlap:
         """Compare the rows held out now with an opened test part, by the columns that both have.
 
-        Chance is judged by the present data: of a row that occurs k times among all M, n opened rows drawn from the
-        same population would hold a copy with probability 1 - (1 - (k - 1) / (M - 1))^n; one more pair of equal rows
-        is counted than there is, since few rows may repeat without showing it.
+        Chance is estimated from the present data: n opened rows from the same population would hold a copy of a row
+        that occurs k times among all M with probability 1 - (1 - (k - 1) / (M - 1))^n; one extra pair of
+        equal rows is assumed, since a small sample may show no repetition.
         """
         common = np.intersect1d(self.held_out.columns, opened.columns)
         m = len(self.held_out.cells)
-        if len(common) < 2:  # the target alone tells no rows apart
+        if len(common) < 2:  # the target alone does not identify rows
             return Overlap(0, m, 0.0)
         keys = _keys(self.held_out, common)
         found = Overlap(int(np.isin(keys, _keys(opened, common)).sum()), m, 0.0)
@@ -117,7 +117,7 @@ class PresentRows:
 
 
 def present_rows(prepared: PreparedData) -> PresentRows:
-    """The rows of prepared data, to compare with those of openings.
+    """Return the rows of prepared data, to compare with those of openings.
 
     Raises
     ------
@@ -144,7 +144,7 @@ def _mapped(directory: Path) -> Rows:
 
 
 def _names(recipe: Recipe) -> list[str]:
-    """Names of the feature columns; those of one array, `X[0]`, `X[1]` and so on, are known by their position alone."""
+    """Return the names of the feature columns; those of one array are named by position, `X[0]`, `X[1]` and so on."""
     names = [str(column["name"]) for column in recipe["columns"]]
     found = [re.fullmatch(r"(.*)(\[\d+\])", name) for name in names]
     arrays = {match[1] if match else None for match in found}
@@ -152,7 +152,7 @@ def _names(recipe: Recipe) -> list[str]:
 
 
 def _cells(X: npt.NDArray[np.generic], y: npt.NDArray[np.int64], recipe: Recipe) -> Cells:
-    """Cells of each column and of the target; a category is hashed as its text, a text that is a number as that."""
+    """Return the cells of each column and the target; categories are hashed as text, numeric texts as numbers."""
     hashed, at = [], 0
     for column in recipe["columns"]:
         categories = column.get("categories")
@@ -186,7 +186,7 @@ def _of_text(text: str) -> int:
 
 
 def _keys(rows: HashedRows, columns: Words) -> Words:
-    """One 64-bit hash of each row over some columns, in whatever order the columns come: (m,)."""
+    """Return a 64-bit hash of each row over some columns, independent of their order: (m,)."""
     position = {name: j for j, name in enumerate(rows.columns.tolist())}
     keys = np.zeros(len(rows.cells), np.uint64)
     for name in columns.tolist():
@@ -195,7 +195,7 @@ def _keys(rows: HashedRows, columns: Words) -> Words:
 
 
 def _mixed(words: Words) -> Words:
-    """SplitMix64's scrambling of each word (Steele, Lea and Flood, 2014), modulo 2^64."""
+    """Mix each word by SplitMix64's finaliser (Steele, Lea and Flood, 2014), modulo 2^64."""
     words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return words ^ (words >> np.uint64(31))

@@ -1,4 +1,4 @@
-"""What a person should know of a table before training on it: rows in two parts, a column that gives the class away."""
+"""Remarks on a table before training: rows in two parts, a column that gives the class away, rare classes."""
 
 from collections.abc import Mapping
 from itertools import combinations
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from pipeline.data.split import Split
 
 ENOUGH_DEV_ROWS = 200  # with fewer, one error is more than half a percentage point
-SAMPLE = 1_000  # training rows from which columns are judged
-TELLING = 0.05  # a column gives the class away if it leaves this share of the errors of the commonest class, or less
+SAMPLE = 1_000  # most training rows used to judge columns
+TELLING = 0.05  # a column gives the class away if it leaves at most this share of the commonest class's errors
 LEAST_ROWS = 20
 
 
 def row_keys(features: "pd.DataFrame", y: Index) -> npt.NDArray[np.uint64]:
-    """A 64-bit hash of each row and its class, equal for equal rows: (m,)."""
+    """Return a 64-bit hash of each row and its class, equal for equal rows: (m,)."""
     import pandas as pd
 
     table = pd.concat([features, pd.Series(y, features.index, name="")], axis=1)  # assign warns about wide tables
@@ -30,7 +30,7 @@ def row_keys(features: "pd.DataFrame", y: Index) -> npt.NDArray[np.uint64]:
 
 
 def rows_in_two_parts(keys: npt.NDArray[np.uint64], parts: "Split") -> list[str]:
-    """How many rows of one part stand in another one too, as a sentence; nothing if none does."""
+    """Return a sentence on how many rows of one part are in another one too; empty if none is."""
     named = {"train": parts.pairs[0][0], "dev": parts.pairs[0][1], "test": parts.test}
     if len(parts.pairs) > 1:
         named = {"folds": parts.visible, "test": parts.test}
@@ -48,13 +48,13 @@ def rows_in_two_parts(keys: npt.NDArray[np.uint64], parts: "Split") -> list[str]
 
 
 def _shared(larger: npt.NDArray[np.uint64], smaller: npt.NDArray[np.uint64]) -> int:
-    """How many of the smaller's keys are among the larger's; both in ascending order."""
+    """Return how many of the smaller's keys are in the larger; both in ascending order."""
     at = np.minimum(np.searchsorted(larger, smaller), len(larger) - 1)
     return int(np.count_nonzero(larger[at] == smaller))
 
 
 def telling_columns(features: "pd.DataFrame", y: Index, train: Index) -> list[str]:
-    """A sentence for each column that alone tells nearly all classes of the training rows."""
+    """Return a sentence for each column that alone predicts nearly all classes of the training rows."""
     step = max(1, len(train) // SAMPLE)
     rows = train[::step]
     labels = y[rows]
@@ -73,7 +73,7 @@ def telling_columns(features: "pd.DataFrame", y: Index, train: Index) -> list[st
 
 
 def _errors(column: "pd.Series[Any]", y: Index, most: int) -> int:
-    """Errors of the best simple rule on one column: a class for each category, or for each of C ranges of numbers.
+    """Return the errors of the best simple rule on one column: a class per category, or per one of C ranges of numbers.
 
     Where it is plain that there are more than `most`, all rows are returned: along a column, in ascending order, the
     class changes at each of the C - 1 bounds, and at most twice for each error or value that occurs again.
@@ -82,7 +82,7 @@ def _errors(column: "pd.Series[Any]", y: Index, most: int) -> int:
 
     codes, distinct = pd.factorize(column, use_na_sentinel=False)
     if column.dtype == object or len(distinct) <= len(np.unique(y)):
-        if len(distinct) > len(y) / 2:  # too few rows of a category to speak of a rule
+        if len(distinct) > len(y) / 2:  # too few rows of a category for a rule
             return len(y)
         return len(y) - int(pd.crosstab(codes, y).to_numpy().max(axis=1).sum())
     x = column.to_numpy(np.float64)[:, None]
@@ -96,7 +96,7 @@ def _errors(column: "pd.Series[Any]", y: Index, most: int) -> int:
 
 
 def of_the_dev_part(description: Mapping[str, Any]) -> list[str]:
-    """What a dev error is to be compared with, what to do about a rare class, and what one error is of few dev rows."""
+    """Return remarks on the reference for dev errors, on rare classes, and on the size of one error of few dev rows."""
     found = always_commonest(description)
     if found is None:
         return []
@@ -113,7 +113,7 @@ def of_the_dev_part(description: Mapping[str, Any]) -> list[str]:
 
 
 def of_pixels(arrays: TrialArrays, standardize: bool | str, *, augmented: bool) -> list[str]:
-    """What helps with images, where the columns are the pixels of some: one sentence for each thing not in use."""
+    """Return a sentence for each setting that would help, if the columns are pixels of images."""
     shape = arrays.image_shape or _pixel_shape(arrays.X)
     if shape is None:
         return []
@@ -130,7 +130,7 @@ def of_pixels(arrays: TrialArrays, standardize: bool | str, *, augmented: bool) 
 
 
 def _pixel_shape(X: npt.NDArray[np.generic]) -> tuple[int, int] | None:
-    """Height and width, if the columns are whole numbers from 0 to 16 or to 255 and as many as a square has."""
+    """Return height and width, if the columns are integers from 0 to 16 or 255 and their number is a square."""
     side = round(X.shape[1] ** 0.5)
     if X.dtype != np.uint8 or side < 4 or side * side != X.shape[1]:
         return None

@@ -8,7 +8,7 @@ from pipeline.data.tables import Source
 
 
 def check_source(config: DataConfig) -> None:
-    """Refuse a field that the source needs and lacks, or that it would silently ignore."""
+    """Refuse a missing field that the source needs, or a given one that it would ignore."""
     needed = {"file": ("path", "target")}.get(config.source, ())
     ignored = {"builtin": ("path", "target", "given", "group"), "openml": ("path", "given")}.get(config.source, ())
     if not config.name:
@@ -22,7 +22,7 @@ def check_source(config: DataConfig) -> None:
 
 
 def read_source(config: DataConfig, store: Path) -> Source:
-    """The data before splitting, from the built-in sets, the user's file, or OpenML (kept under `store`)."""
+    """Read the data before splitting, from the built-in sets, the user's file, or OpenML (kept under `store`)."""
     if config.source == "builtin":
         from pipeline.data.builtin import read_builtin
 

@@ -1,4 +1,4 @@
-"""Divides row numbers into training, dev and test parts or folds: stratified, by a seeded stream of its own.
+"""Divides row numbers into training, dev and test parts or folds: stratified, with its own random stream.
 
 Groups of rows that must stay together are divided by `pipeline.data.grouped`.
 """
@@ -14,13 +14,13 @@ from pipeline.config.trial import DataConfig
 from pipeline.data.arrays import Index
 from pipeline.data.grouped import draw_groups, group_folds, require_apart
 
-CAP = 10_000  # examples; a dev or test part larger than this tells no more
+CAP = 10_000  # examples; a larger dev or test part adds little
 _STREAMS = {"test": 0, "dev": 1, "folds": 2, "sample": 3, "given": 4}  # spawn keys; never renumbered
 
 
 @dataclass(frozen=True)
 class Split:
-    """Row numbers in ascending order; `pairs` holds (train, dev) once for a fixed dev part, or once per fold."""
+    """Row numbers in ascending order; `pairs` has one (train, dev) for a fixed dev part, or one per fold."""
 
     pairs: tuple[tuple[Index, Index], ...]
     test: Index
@@ -34,11 +34,11 @@ class Split:
 def part_sizes(
     m: int, train: float | None, dev: float | None, test: float | Literal["none", "auto"]
 ) -> tuple[int, int]:
-    """Sizes of the dev and the test part of m examples.
+    """Return the sizes of the dev and the test part of m examples.
 
     By the rule of the course, dev = test = min(20 % of m, 10,000), or dev = min(30 % of m, 10,000) without a test part,
-    rounded down. A ratio given for a part replaces the rule for that part; when `train` is given, the parts left
-    open share what remains.
+    rounded down. A ratio given for a part replaces the rule for that part; if `train` is given, the other parts without
+    a ratio share the rest.
     """
     wanted = 0.0 if test == "none" else None if test == "auto" else test
     if train is not None:
@@ -84,7 +84,7 @@ def split(
     y : (m,)
         Class numbers of every row, positions in `classes`.
     given : (m_given,)
-        Rows that dev and test are drawn from, when they come from a file of their own; all others train.
+        Rows from a separate file for dev and test; all others are for training.
     groups : (m,)
         Numbers of the groups that stay in one part.
     """
@@ -112,7 +112,7 @@ def redivide(
     number: int,
     groups: Index | None = None,
 ) -> tuple[tuple[Index, Index], ...]:
-    """Divide the rows of the training and dev parts again, for repeat `number`: parts of the same sizes, stratified.
+    """Divide the rows of the training and dev parts again, for repeat `number`: stratified, with the same sizes.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ def redivide(
 
 
 def sample(y: Index, rows: Index, size: int, seed: int) -> Index:
-    """A stratified sample of the rows, in ascending order: (size,)."""
+    """Return a stratified sample of the rows, in ascending order: (size,)."""
     if size > len(rows):
         raise DataError(f"data.examples={size} is more than the {len(rows):,} rows that there are.")
     if size == len(rows):
@@ -145,7 +145,7 @@ def sample(y: Index, rows: Index, size: int, seed: int) -> Index:
 def _split_given(
     y: Index, classes: Sequence[str], config: DataConfig, train: Index, given: Index, groups: Index | None
 ) -> Split:
-    """Training rows stay whole; the given rows are dev, or dev and test in equal halves or as `dev` and `test` say."""
+    """Keep the training rows; the given rows are dev, or dev and test in equal halves or by `dev` and `test`."""
     if config.folds is not None:
         raise DataError(f"data.folds={config.folds} cannot be used when dev examples are given: they are the dev part.")
     if config.train is not None:
@@ -200,7 +200,7 @@ def _folds(
 
 
 def _random_state(seed: int, name: str, repeat: int = 0) -> np.random.RandomState:
-    """A generator of the kind scikit-learn's splitters take, one stream per use and repeat, all named by one seed."""
+    """Return a legacy generator for scikit-learn's splitters, one stream per use and repeat, from one seed."""
     spawn_key = (_STREAMS[name], repeat) if repeat else (_STREAMS[name],)
     sequence = np.random.SeedSequence(seed, spawn_key=spawn_key)
     return np.random.RandomState(np.random.MT19937(sequence))

@@ -1,6 +1,6 @@
-"""Keeps prepared data on disk: trial arrays under arrays/, test rows under heldout/, found again under prepared/.
+"""Keeps prepared data on disk: trial arrays in arrays/, test rows in heldout/, an index in prepared/.
 
-Every directory appears complete or not at all, also when two processes write the same one.
+Every directory appears complete or not at all, even if two processes write the same one.
 """
 
 import hashlib
@@ -22,19 +22,19 @@ from pipeline.config.writing import replacing
 from pipeline.data.arrays import Fold, checksum, digest_arrays, read_folds
 
 _REMEMBERED = {"digest": str, "source_digest": str, "description": dict, "recipe": dict}
-"""What `prepared/<key>.json` holds."""
+"""The content of `prepared/<key>.json`."""
 
 
 GROUPS = "groups.npy"
 
 
 def directories(store: Path, digest: str) -> tuple[Path, Path]:
-    """Where the trial arrays and the test rows of a digest are."""
+    """Return the folders of the trial arrays and the test rows of a digest."""
     return store / "arrays" / digest, store / "heldout" / digest
 
 
 def find(store: Path, key: str) -> dict[str, Any] | None:
-    """What was remembered under the key, if its arrays are still there and unchanged; changed ones are removed."""
+    """Return the note under the key, if its arrays are there and unchanged; remove changed ones."""
     found = _note(store / "prepared" / f"{key}.json")
     if found is None:
         return None
@@ -46,7 +46,7 @@ def find(store: Path, key: str) -> dict[str, Any] | None:
 
 
 def find_digest(store: Path, digest: str) -> dict[str, Any] | None:
-    """What was remembered of the arrays with this digest, if they are still there and unchanged."""
+    """Return the note on the arrays with this digest, if they are there and unchanged."""
     for path in (store / "prepared").glob("*.json"):
         note = _note(path)
         if note is not None and note["digest"] == digest:
@@ -55,7 +55,7 @@ def find_digest(store: Path, digest: str) -> dict[str, Any] | None:
 
 
 def _note(path: Path) -> dict[str, Any] | None:
-    """A note as `remember` wrote it; None if it is missing or damaged."""
+    """Read a note that `remember` wrote; return None if it is missing or damaged."""
     try:
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         kinds = {name: type(found[name]) for name in _REMEMBERED}
@@ -65,7 +65,7 @@ def _note(path: Path) -> dict[str, Any] | None:
 
 
 def restore(trial: Path) -> bool:
-    """Whether a directory of trial arrays is whole and unchanged; statistics that are not are computed anew."""
+    """Return whether a directory of trial arrays is complete and unchanged; recompute damaged statistics."""
     try:
         meta = json.loads((trial / "meta.json").read_text(encoding="utf-8"))
         if meta["digest"] != trial.name or meta["trial_digest"] != trial_digest(trial, meta):
@@ -77,12 +77,12 @@ def restore(trial: Path) -> bool:
 
 
 def _restore_statistics(trial: Path, meta: dict[str, Any]) -> None:
-    """Compute the statistics anew unless they have the recorded checksum; releases before 0.3.0 recorded none.
+    """Recompute the statistics unless they have the recorded checksum, which releases before 0.3.0 lack.
 
     Raises
     ------
     DataError
-        They cannot be written; the arrays themselves are whole, and stay.
+        They cannot be written; the arrays themselves are intact and kept.
     """
     try:
         read_folds(trial, meta)
@@ -120,7 +120,7 @@ def save(directory: Path, **arrays: npt.NDArray[Any]) -> None:
 
 @dataclass(frozen=True)
 class Draft:
-    """Two directories being filled; `finish` gives them their name, without it nothing remains."""
+    """Two directories being written; `finish` gives them their final name, otherwise they are removed."""
 
     store: Path
     trial: Path
@@ -139,7 +139,7 @@ class Draft:
         _write_json(self.trial / "meta.json", {**meta, **sums, "arrays_checksum": checksum(flat(named))})
         _write_json(self.heldout / "meta.json", {**sums, "classes": meta["classes"], "unseen": unseen})
         there, test = directories(self.store, digest)
-        if there.is_dir() and not restore(there):  # damaged together with its note, by which `find` would have seen it
+        if there.is_dir() and not restore(there):  # damaged together with its note, so that `find` did not notice
             shutil.rmtree(there)
         _move(self.heldout, test)
         _move(self.trial, there)
@@ -148,7 +148,7 @@ class Draft:
 
 @contextmanager
 def writing(store: Path) -> Iterator[Draft]:
-    """A draft on the same file system as its place; removed if the block does not finish it."""
+    """Yield a draft folder on the same file system; remove it if the block does not finish it."""
     store.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=store, prefix=".draft-", ignore_cleanup_errors=True) as folder:
         trial, heldout = Path(folder) / "trial", Path(folder) / "heldout"
@@ -158,7 +158,7 @@ def writing(store: Path) -> Iterator[Draft]:
 
 
 def trial_digest(path: Path, meta: dict[str, Any]) -> str:
-    """Digest of everything a trial reads from the directory, but for the statistics, which have a checksum."""
+    """Return the digest of what a trial reads from the directory, except the statistics, which have a checksum."""
     with np.load(path / "folds.npz", allow_pickle=False) as parts:
         indices = {name: parts[name] for name in sorted(parts.files) if name.startswith(("train_", "dev_"))}
     decisive = {name: meta[name] for name in ("classes", "image_shape", "features", "standardize", "missing")}
@@ -168,7 +168,7 @@ def trial_digest(path: Path, meta: dict[str, Any]) -> str:
 
 
 def read_groups(path: Path) -> npt.NDArray[np.int64] | None:
-    """Group numbers of the rows that trials see, where groups stay together: (m,)."""
+    """Return the group numbers of the rows that trials see, if groups stay together: (m,)."""
     try:
         groups: npt.NDArray[np.int64] = np.load(path / GROUPS, allow_pickle=False)
     except FileNotFoundError:
@@ -177,7 +177,7 @@ def read_groups(path: Path) -> npt.NDArray[np.int64] | None:
 
 
 def heldout_digest(path: Path) -> str:
-    """Digest of the test rows and labels."""
+    """Return the digest of the test rows and labels."""
     return digest_arrays(_load(path))
 
 
@@ -189,7 +189,7 @@ def _load(path: Path) -> dict[str, npt.NDArray[Any]]:
 
 
 def flat(folds: dict[str, Fold]) -> dict[str, Any]:
-    """The arrays of each fold, by field and name: train_0, dev_0, mean_0, …."""
+    """Return the arrays of each fold, by field and name: train_0, dev_0, mean_0, …."""
     arrays = {}
     for name, fold in folds.items():
         n = fold.normalization
@@ -202,7 +202,7 @@ def _move(draft: Path, place: Path) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     try:
         draft.rename(place)
-    except OSError:  # another process was first; the digest says that it wrote the same
+    except OSError:  # another process was first; its content has the same digest
         if not place.is_dir():
             raise
         shutil.rmtree(draft)

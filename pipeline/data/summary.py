@@ -1,4 +1,4 @@
-"""Says in a few lines what data a command is about to train on, from the description that is also recorded."""
+"""Describes in a few lines the data that a command trains on, from the recorded description."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from pipeline.data.remarks import of_the_dev_part
 
 
 def summary(description: dict[str, Any]) -> str:
-    """One line of sizes and classes, then one for each thing that a person should know."""
+    """Return a line of sizes and classes, then one for each remark."""
     d = description
     classes = ", ".join(d["classes"][:10]) + (f", … ({len(d['classes'])})" if len(d["classes"]) > 10 else "")
     examples = ", ".join(f"{part} {count:,}" for part, count in d["examples"].items())

@@ -1,4 +1,4 @@
-"""What a source of data delivers: feature columns, a target column, and what it knows beside them."""
+"""The output of a data source: feature columns, a target column, and notes."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -28,11 +28,11 @@ class Source:
     table
         Training examples, or all of them when `given` is None.
     given
-        Examples that dev and test are drawn from, when they do not come out of `table`.
+        Examples for dev and test, if they do not come from `table`.
     image_shape
-        (rows, columns[, channels]) where the source knows its examples to be images.
+        (rows, columns[, channels]) if the source knows that its examples are images.
     notes
-        What a person should know about how the data was read, one sentence each.
+        Remarks on how the data was read, one sentence each.
     """
 
     table: Table

@@ -7,27 +7,26 @@ right. So J is evaluated a little to both sides of θ, coordinate by coordinate,
     error        = ‖dθ_approx − dθ‖₂ / (‖dθ_approx‖₂ + ‖dθ‖₂)    thresholds: `pipeline.gradcheck.report`
 
 All of W[1], …, W[L], b[1], …, b[L] are one vector θ; J has its L2 and L1 terms; everything is float64, because
-float32 leaves a difference quotient three or four digits. Five things make such a check lie, and each has its answer
-here:
+float32 leaves a difference quotient three or four digits. Five things can falsify such a check; each is handled here:
 
 Kinks. ReLU, leaky ReLU and L1 have corners. If ±ε straddles one, the quotient mixes two slopes and differs from a
 correct dθ. Those coordinates are found, named and left out; if their share exceeds `max_kink_share` the verdict is
 "inconclusive".
 
-Dropout. A mask drawn anew for every evaluation makes J another function each time. Check with keep_prob = 1
+Dropout. A new mask for every evaluation makes J another function each time. Check with keep_prob = 1
 (masks=None), as the course says, and then with one mask frozen for all evaluations, so that dropout's own code is
 checked as well.
 
 Rounding. A saturated network has gradients so small that the difference of two costs is mostly rounding. Whatever the
-difference quotient does not call good is asked again of the complex step, which subtracts nothing: if that agrees
-with backpropagation, the trouble was numerical, and its numbers are reported with a note; if not, the gradient is
+difference quotient does not call good is checked again by the complex step, which subtracts nothing: if that agrees
+with backpropagation, the deviation was numerical, and its numbers are reported with a note; if not, the gradient is
 wrong. And no method can resolve less than the rounding of the gradient itself (`rounding_floor`): differences below
 it count as agreement where the gradient is zero, and as "inconclusive" where it is not.
 
-A value of an earlier call. A network that keeps its first batch, or its first slopes, is right when called once. One
-backward pass at another θ, on another batch with other masks, comes before the one that is compared.
+Stale values. A network that keeps its first batch, or its first slopes, is right when called once. So a backward pass
+at another θ, on another batch with other masks, precedes the one that is compared.
 
-A cost that is wrong in itself. J and dθ can agree and both be off, a penalty divided by the wrong m for instance. The
+A wrong cost. J and dθ can agree and both be off, a penalty divided by the wrong m for instance. The
 cost is therefore computed twice, by the network and from its definition (`pipeline.gradcheck.restart`), at θ and at
 a random point, and must be the same number.
 
@@ -60,7 +59,7 @@ __all__ = ["GradientReport", "check_gradients"]
 Array = NDArray[Any]
 
 LISTED = 10
-"""How many of the worst coordinates a report names."""
+"""Number of the worst coordinates in a report."""
 KINKS_LISTED = 50
 
 
@@ -92,7 +91,7 @@ def check_gradients(
     max_coordinates : up to here all of θ is compared; above it a sample, and `directions` random directions besides
     max_kink_share : more kinks than this share of the coordinates, and the verdict is "inconclusive"
     """
-    difference(method)  # an unknown name is refused before any work
+    difference(method)  # refuses an unknown name before any work
     problem = Problem.of(network, parameters, X, y, masks)
     sample = draw_sample(problem, max_coordinates, directions, rng=rng)
     with np.errstate(all="ignore"):
@@ -102,7 +101,7 @@ def check_gradients(
 def _examine(
     problem: Problem, sample: Sample, method: str, epsilon: float, max_kink_share: float, rng: np.random.Generator
 ) -> GradientReport:
-    """Ask the cost, the formula wanted, and the complex step if that leaves a doubt."""
+    """Check the cost, then the gradient by the given formula, and by the complex step if that leaves a doubt."""
     cost, gradients = problem.backpropagation()
     asked = compare(problem, gradients, sample, method, epsilon)
     if not (np.isfinite(cost) and np.isfinite(problem.parameters.theta).all()):
@@ -119,7 +118,7 @@ def _examine(
 
 
 def _decide(asked: Evidence, second: Evidence | None, max_kink_share: float) -> tuple[str, Evidence, list[str]]:
-    """The verdict, the evidence it rests on, and the reasons."""
+    """Return the verdict, its evidence, and the reasons."""
     if second is None:
         return asked.verdict, asked, _remarks(asked)
     opinion = (
@@ -140,7 +139,7 @@ def _decide(asked: Evidence, second: Evidence | None, max_kink_share: float) -> 
 
 
 def _remarks(evidence: Evidence) -> list[str]:
-    """Where the gradient is wrong and how, and where it is zero."""
+    """Return notes on where and how the gradient is wrong, and where it is zero."""
     gradients = {name: evidence.analytic[evidence.within(name)] for name in evidence.tensor_verdicts}
     zero = [name for name, gradient in gradients.items() if gradient.size and not gradient.any()]
     remarks = [f"The gradient of {', '.join(zero)} is zero here, so agreement shows little there."] if zero else []
@@ -171,7 +170,7 @@ def _remarks(evidence: Evidence) -> list[str]:
 
 
 def _report(verdict: str, asked: Evidence, evidence: Evidence, notes: list[str], cost: float) -> GradientReport:
-    """Gather everything in plain values."""
+    """Return the report, in plain values."""
     problem, sample = evidence.problem, evidence.sample
     kept = np.flatnonzero(~evidence.kinks)
     difference_size = np.nan_to_num(np.abs(evidence.analytic - evidence.numeric)[kept], nan=np.inf)
@@ -201,7 +200,7 @@ def _report(verdict: str, asked: Evidence, evidence: Evidence, notes: list[str],
 
 
 def _coverage(evidence: Evidence) -> dict[str, Any]:
-    """How much of θ was compared, in all and by tensor: [compared, size, left out at kinks]."""
+    """Return how much of θ was compared, in total and by tensor: [compared, size, left out at kinks]."""
     tensors = {}
     for name, part in evidence.problem.slices().items():
         start, end = np.searchsorted(evidence.sample.indices, (part.start, part.stop))

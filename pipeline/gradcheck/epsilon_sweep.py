@@ -14,7 +14,7 @@ from pipeline.gradcheck.problem import Problem
 
 EPSILONS = np.logspace(-12, -1, 23)
 FEWEST = 10
-"""Where fewer coordinates than this lie off the kinks, no error is given."""
+"""With fewer coordinates off the kinks than this, the error is NaN."""
 LARGEST_FITTED = 1e-2
 """Above this ε the higher terms of Taylor's series bend the lines."""
 

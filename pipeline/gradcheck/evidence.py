@@ -1,6 +1,6 @@
-"""The two sides of a gradient check, put beside each other: backpropagation, and difference quotients of the cost.
+"""The two sides of a gradient check: derivatives by backpropagation, and difference quotients of the cost.
 
-A sample says which coordinates of θ are compared, the evidence what was found there, and its verdict how the two agree.
+A sample chooses the coordinates of θ to compare; the evidence has both derivatives there, and the verdict.
 """
 
 from collections.abc import Callable
@@ -22,16 +22,16 @@ LOST = "lost in rounding"
 
 @dataclass(frozen=True)
 class Sample:
-    """What of θ is compared: coordinates in ascending order, and directions of length 1, (d, n)."""
+    """The compared part of θ: coordinates in ascending order, and directions of length 1, (d, n)."""
 
     indices: Integers
     directions: Floats
 
 
 def draw_sample(problem: Problem, max_coordinates: int, directions: int, *, rng: np.random.Generator) -> Sample:
-    """All coordinates if they are few enough; otherwise a sample of every tensor, and random directions.
+    """Return all coordinates if they are few enough; otherwise a sample of every tensor, and random directions.
 
-    Small tensors are taken whole, the large ones share what is left evenly: the biases, where a wrong sum hides, are
+    Small tensors are taken whole, the large ones share the rest evenly: so biases, where a wrong sum would hide, are
     nearly always complete.
     """
     size = problem.parameters.theta.size
@@ -49,7 +49,7 @@ def draw_sample(problem: Problem, max_coordinates: int, directions: int, *, rng:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Derivatives by backpropagation beside those by one difference formula, at the coordinates of a sample.
+    """Derivatives by backpropagation and by one difference formula, at the coordinates of a sample.
 
     Attributes
     ----------
@@ -92,14 +92,14 @@ class Evidence:
 
     @cached_property
     def tensor_verdicts(self) -> dict[str, str]:
-        """The verdict on every tensor alone: a threshold's word, "inconclusive" if all is at kinks, or LOST."""
+        """The verdict on every tensor alone: by threshold, "inconclusive" if all is at kinks, or LOST."""
         return {name: self._judge(self.within(name)) for name in self.problem.parameters.names}
 
     @cached_property
     def verdict(self) -> str:
         """The worst of: θ as a whole, each tensor, the directions.
 
-        A tensor that is lost in rounding beside the others says nothing; if θ as a whole is lost, nothing was checked.
+        A tensor that is lost in rounding is ignored; if θ as a whole is lost, nothing was checked.
         """
         tensors = [verdict for verdict in self.tensor_verdicts.values() if verdict != LOST]
         verdicts = [self._judge(np.flatnonzero(~self.kinks)), *tensors]
@@ -117,7 +117,7 @@ class Evidence:
 
 
 def _judge(analytic: Floats, numeric: Floats, floor: Callable[[], Floats]) -> str:
-    """The threshold's word; but a difference that rounding explains is good if both sides are zero, otherwise lost."""
+    """Return the verdict by threshold; a difference within rounding is good if both sides are zero, otherwise lost."""
     if analytic.size == 0:
         return "inconclusive"
     verdict = threshold_verdict(relative_error(numeric, analytic))
@@ -130,7 +130,7 @@ def _judge(analytic: Floats, numeric: Floats, floor: Callable[[], Floats]) -> st
 
 
 def compare(problem: Problem, gradients: Parameters, sample: Sample, method: str, epsilon: float) -> Evidence:
-    """Take the difference quotients of the sample and put backpropagation's numbers beside them."""
+    """Compute the difference quotients of the sample, and pair them with backpropagation's derivatives."""
     formula = difference(method)
     quotients = problem.quotients(sample.indices, formula, epsilon)
     along = [problem.directional(v, formula, epsilon) for v in sample.directions]

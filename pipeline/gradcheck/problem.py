@@ -1,4 +1,4 @@
-"""What a gradient check is about: one network, in float64, at one θ on one batch, its cost written down a second time.
+"""The object of a gradient check: one network, in float64, at one θ on one batch, with a second definition of its cost.
 
 The second cost comes straight from the definition and shares with the network only the activations g and the order of
 the layers (`Network.trace`). Difference quotients are taken of it; that it is the network's own cost is checked.
@@ -26,7 +26,7 @@ UNIT_ROUNDOFF = 2.0**-53
 SAFETY = 16
 """Covers what `rounding_floor` does not count one by one: several roundings per term, and their sum over the terms."""
 STALE = 1e6
-"""What gradients hold before backpropagation, so that one that is not written, or is added to what was there, shows."""
+"""Initial content of the gradients, which exposes one that is not written, or is added instead of assigned."""
 SAME_COST = 1e-9
 """Two computations of J that differ by less, relative to 1 + |J|, are the same function."""
 
@@ -69,10 +69,10 @@ class Problem:
         return problem
 
     def _elsewhere(self) -> "Problem":
-        """The same network at another θ, on another batch, the other units dropped.
+        """Return the same network at another θ, on another batch, with the complementary masks.
 
-        One backward pass here comes before every check: what a network wrongly keeps of its first call, an input or a
-        slope g'(Z) for instance, then shows as a wrong gradient.
+        A backward pass here precedes every check, so that a value wrongly kept from the first call, such as an input or
+        a slope g'(Z), shows as a wrong gradient.
         """
         rng, parameters = np.random.default_rng(0), self.parameters.like()
         for W in parameters.W.values():
@@ -82,7 +82,7 @@ class Problem:
         return Problem(self.network, parameters, X, y, masks)
 
     def backpropagation(self, parameters: Parameters | None = None) -> tuple[float, Parameters]:
-        """J and ∂J/∂θ as the network computes them, what is to be checked."""
+        """Return J and ∂J/∂θ as the network computes them."""
         parameters = parameters or self.parameters
         gradients = self.parameters.like()
         gradients.theta.fill(STALE)
@@ -93,7 +93,7 @@ class Problem:
         return self._restart(parameters).data_cost() + self._penalty(parameters)
 
     def cost_disagreement(self, *, rng: np.random.Generator) -> str | None:
-        """A sentence if the network's J is not the defined one, at θ or at a random point where no b is 0."""
+        """Return a sentence if the network's J is not the defined one, at θ or at a random point where no b is 0."""
         elsewhere = self.parameters.copy()
         elsewhere.theta += 0.1 * rng.standard_normal(elsewhere.theta.size)
         for place, parameters in (("at θ", self.parameters), ("at a random point near θ", elsewhere)):

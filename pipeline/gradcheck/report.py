@@ -1,4 +1,4 @@
-"""What a gradient check found: numbers, verdict, where to look; it computes no derivative.
+"""The report of a gradient check: numbers, verdict, where to look; it computes no derivative.
 
 The verdict follows the course's thresholds for the relative error ‖dθ_approx − dθ‖₂ / (‖dθ_approx‖₂ + ‖dθ‖₂): up to
 1e-7 good, up to 1e-5 look again, from 1e-3 wrong, suspect between. It is the worst of the error of θ as a whole, of
@@ -17,7 +17,7 @@ from pipeline.gradcheck.numerical import METHODS, Floats, relative_error
 GOOD, LOOK_AGAIN, WRONG = 1e-7, 1e-5, 1e-3
 VERDICTS = ("good", "look_again", "suspect", "wrong", "inconclusive")
 PROPORTIONAL = 1e-4
-"""A remainder below this share of the whole counts as none when the pattern of an error is looked for."""
+"""When matching patterns of errors, a remainder below this share of the whole counts as 0."""
 
 
 @dataclass
@@ -35,10 +35,10 @@ class GradientReport:
     coverage : coordinates in all, compared, left out, by tensor; directions compared and left out
     directional_error : relative error of the vector of directional derivatives; None if none were taken
     cost : J on the batch, penalty included
-    method, epsilon : of the numbers above; after a second opinion these are its own
+    method, epsilon : of the numbers above, which are the complex step's if it was needed
     examples, dropout : size of the batch; "off" or "masks frozen"
     notes : sentences for the reader: why the verdict, and where to look
-    first : the same numbers by the method asked for, if a second opinion by the complex step was needed
+    first : the same numbers by the configured method, if the complex step was needed
 
     """
 
@@ -100,7 +100,7 @@ class GradientReport:
 
 
 def threshold_verdict(error: float) -> str:
-    """The course's words for a relative error: good, look again, suspect, wrong; NaN is wrong."""
+    """Return the course's word for a relative error: good, look again, suspect, wrong; NaN is wrong."""
     if error <= GOOD:
         return "good"
     if error <= LOOK_AGAIN:
@@ -109,7 +109,7 @@ def threshold_verdict(error: float) -> str:
 
 
 def distrust(checks: Mapping[str, Mapping[str, Any]]) -> str:
-    """A sentence if a trial's training cannot be trusted: its gradients were wrong; otherwise nothing.
+    """Return a sentence if a trial's gradients were wrong, so that its training cannot be trusted; otherwise empty.
 
     Parameters
     ----------
@@ -125,13 +125,13 @@ def distrust(checks: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def worst_verdict(verdicts: Sequence[str]) -> str:
-    """The worst of several; inconclusive beats all but wrong, because what was not seen cannot be called good."""
+    """Return the worst of several; inconclusive is worse than all but wrong, because unchecked is not good."""
     order = ("good", "look_again", "suspect", "inconclusive", "wrong")
     return max(verdicts, key=order.index, default="good")
 
 
 def error_pattern(name: str, analytic: Floats, numeric: Floats, values: Floats, m: int) -> str | None:
-    """What a wrong gradient looks like, if it is a usual mistake: a factor, or a penalty term too many or too few.
+    """Return notes if a wrong gradient matches a common mistake: a factor, or a superfluous or missing penalty term.
 
     Parameters
     ----------
@@ -161,7 +161,7 @@ def error_pattern(name: str, analytic: Floats, numeric: Floats, values: Floats, 
 
 
 def _multiple(a: Floats, b: Floats) -> float | None:
-    """The c with a = c·b, or None if there is none or nothing to tell it from."""
+    """Return the c with a = c·b, or None if there is none."""
     square = float(np.dot(b, b))
     if a.size < 2 or square == 0 or not np.any(a):
         return None
