@@ -1,4 +1,4 @@
-"""What a sweep found, for people: pictures, the argument on what limits it, a description and a report.
+"""Presents the result of a sweep: pictures, findings on its limits, a description and a report.
 
 Everything is made from the tracking store alone.
 """

@@ -1,4 +1,4 @@
-"""What is written to a sweep's own run when the sweep ends: pictures, description, diagnosis, and views of the UI."""
+"""Writes pictures, description, diagnosis and views of the UI to a sweep's own run when the sweep ends."""
 
 import tempfile
 from dataclasses import dataclass
@@ -20,12 +20,12 @@ SHOWN = "shown.json"
 
 
 def conclude(tracking: TrackingConfig, recorder: Recorder, study: str) -> list[Finding]:
-    """Read a sweep back from the tracking store, and write what it shows to its own run; may be repeated.
+    """Read a sweep from the tracking store, and write its presentation to its own run; may be repeated.
 
     Returns
     -------
     list of Finding
-        What limits it, the main limit first.
+        The limits of the sweep's result, the main one first.
     """
     archive = Archive(tracking)
     sweep = gather(archive, study)

@@ -23,11 +23,11 @@ STRENGTHS = {
 
 
 MOSTLY = 0.9
-"""A value of which so much of the range does as well makes no difference; a wider range would show the same."""
+"""If this share of a range does as well, the value makes no difference, and a wider range is no use."""
 
 
 NO_LAMBD = 0.01
-"""A λ up to this does what none does."""
+"""A λ up to this has no effect."""
 
 
 NATURAL_ENDS = {"regularization.keep_prob": 1.0, "regularization.keep_prob_input": 1.0, "regularization.lambd": 0.0}
@@ -43,7 +43,7 @@ def strength(sweep: Sweep, leaf: Leaf) -> list[Finding]:
     stronger = [trial for trial in others if sign * (trial.values[leaf.path] - value) > 0]
     weaker = [trial for trial in others if sign * (trial.values[leaf.path] - value) < 0]
     if not sign or len(stronger) < 2 or _at_edge(leaf, value) == sign:
-        return []  # nothing to say, or the edge of the range says it
+        return []  # no finding, or the finding on the edge covers it
     pruned = [
         trial
         for trial in sweep.trials
@@ -88,7 +88,7 @@ def edges(sweep: Sweep) -> list[Finding]:
 
 
 def reached_ends(sweep: Sweep) -> list[Finding]:
-    """Ends of searched ranges that do as well as what is recommended, so that beyond them it may be better still."""
+    """Return ends of searched ranges that do as well as the recommended value, beyond which may be better ones."""
     found = []
     assert sweep.conclusion is not None
     leaves = {leaf.path: leaf for leaf in sweep.space.leaves}
@@ -110,13 +110,13 @@ def reached_ends(sweep: Sweep) -> list[Finding]:
 
 
 def _widen(sweep: Sweep, path: str, key: str) -> str:
-    """Advice to move an end of a range, in a study that need not train the trials of this one again."""
+    """Return advice to move an end of a range in a new study, which reuses the trials of this one."""
     study = sweep.parent.study
     return f"Widen it: search.space.{path}.{key}=… study.from={study} (which trains none of its trials again)"
 
 
 def _is_natural(path: str, end: float) -> bool:
-    """Whether there is nothing to search beyond this end: no dropout, or λ so small that it is none."""
+    """Return whether nothing lies beyond this end: no dropout, or a λ without effect."""
     nothing = _is_at(path, "regularization.lambd") or _is_at(path, "regularization.lambd_l1")
     return (nothing and end <= NO_LAMBD) or any(_is_at(path, known) and end == at for known, at in NATURAL_ENDS.items())
 
@@ -127,7 +127,7 @@ def _strength_of(leaf: Leaf) -> tuple[int, str]:
 
 
 def _hope(leaf: Leaf, side: int) -> str:
-    """What may still help when the best value lies at the edge on this side."""
+    """Return what may still help if the best value is at the edge on this side."""
     sign, what = _strength_of(leaf)
     if not sign:
         return "The optimum may be beyond the range"

@@ -1,4 +1,4 @@
-"""The report of a sweep: one HTML file that needs nothing else, its pictures inside."""
+"""The report of a sweep: one self-contained HTML file with its pictures."""
 
 import base64
 import json
@@ -19,7 +19,7 @@ from pipeline.tracking.facts import PRUNED
 VERDICTS = ("good", "look_again", "suspect", "wrong", "inconclusive")
 MOMENTS = {"init": "before training", "trained": "after training"}
 LISTED = 300
-"""Trials beyond these are counted in the table, not shown."""
+"""Most trials in the table; the others are only counted."""
 
 
 def render(
@@ -29,7 +29,7 @@ def render(
 
     Parameters
     ----------
-    confirmation, test_set : sentences on whether the best was confirmed, and on who has opened the test set.
+    confirmation, test_set : sentences on whether the best was confirmed and the test set was opened.
     """
     from jinja2 import Environment, FileSystemLoader
 

@@ -1,4 +1,4 @@
-"""How weights, signals and gradients change from layer to layer: where they grow or vanish, one sees it here."""
+"""The picture of weights, activations and gradients by layer, which shows where they explode or vanish."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What limits the model family on this data, and what to try next: each claim argued from the sweep's trials.
+"""Findings on what limits the network on this data, and what to try next, each with evidence from the trials.
 
 Bias comes first and variance once bias is low (deeplearning.ai, course 2, week 1, "Basic recipe for machine learning").
 """
@@ -19,11 +19,11 @@ AROUND, LUCKY = 5, 0.75
 
 
 Look = Callable[["Sweep"], "Finding | Sequence[Finding] | None"]
-"""One question to the sweep, and what it shows on it."""
+"""A function that examines the sweep on one question."""
 
 
 def find_limits(sweep: Sweep) -> list[Finding]:
-    """Everything the trials show on what limits them, the main limit first; empty before the first trial has ended."""
+    """Return all findings on what limits the trials, the main limit first; empty before the first trial has ended."""
     if not sweep.ranked:
         return []
     by_trials: tuple[Look, ...] = (_main_limit, _regularisation, edges, _epochs, _divergence, _dip, _resolution)

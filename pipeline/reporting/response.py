@@ -41,7 +41,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Response:
-    """The process, the configuration that it is looked at from, and the means that it went through.
+    """The process, the configuration through which curves are drawn, and the means that it was fitted to.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""A sweep as its tracking store tells it: the trials with their values, and the searched ranges."""
+"""A sweep as read from the tracking store: the trials with their values, and the searched ranges."""
 
 import json
 import math
@@ -22,10 +22,10 @@ from pipeline.training.means import mean_by_repeat
 from pipeline.trials.record import TrialRecord
 
 ENOUGH = 5
-"""Trials that must have run to their end before anything is said on importance."""
+"""Fewest trials that ran to their end for computing importance."""
 
 TOP = 5
-"""How many of the best trials are shown with their curves."""
+"""Number of best trials shown with their curves."""
 
 MEASURES = {
     "dev_cost": "best_dev_cost",
@@ -36,7 +36,7 @@ MEASURES = {
 """The metric of each objective."""
 
 ENDED = ("completed", "early_stopped")
-"""Outcomes of a training that ran to an end of its own."""
+"""Outcomes of trainings that ran to their own end."""
 
 NAMES = {
     "regularization.lambd": "λ",
@@ -82,7 +82,7 @@ class Trial:
 
     @property
     def trained(self) -> bool:
-        """Whether it ran to an end of its own, so that its result counts."""
+        """Whether it ran to its own end, so that its result counts."""
         return self.outcome in ENDED
 
     def __getitem__(self, metric: str) -> float:
@@ -161,7 +161,7 @@ class Sweep:
 
     @property
     def unit(self) -> str:
-        """What a trial's length is counted in."""
+        """The unit of a trial's length."""
         return "folds" if self.counts_folds else "epochs"
 
     @property

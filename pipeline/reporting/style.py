@@ -1,4 +1,4 @@
-"""How pictures look: light, legible, and told apart by people who are colour-blind; and how they become files."""
+"""The style of pictures, legible also for colour-blind people, and how they become files."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,7 +57,7 @@ _SETTINGS = {
 
 @contextmanager
 def canvas(width: float = 8.0, height: float = 4.6, **subplots: Any) -> Iterator[tuple["Figure", Any]]:
-    """A figure with its axes in the house style, inches; closed when the block ends, nothing global changed."""
+    """Yield a figure (size in inches) with its axes in our style; close it when the block ends."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -73,7 +73,7 @@ def canvas(width: float = 8.0, height: float = 4.6, **subplots: Any) -> Iterator
 
 @contextmanager
 def foreign() -> Iterator[None]:
-    """Settings for pictures that a library draws on figures of its own, which are closed when the block ends."""
+    """Apply the style to pictures that a library draws on its own figures, which are closed when the block ends."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -89,7 +89,7 @@ def foreign() -> Iterator[None]:
 
 
 def tidy(axes: "Axes") -> None:
-    """Give axes that a library drew the house style."""
+    """Apply the style to axes that a library drew."""
     axes.set_facecolor("white")
     axes.grid(visible=True, color=PALE, linewidth=0.8)
     axes.set_axisbelow(True)
@@ -108,7 +108,7 @@ def save(figure: "Figure", path: Path) -> Path:
 
 
 def save_foreign(axes: "Axes", width: float, height: float, path: Path) -> Path:
-    """`save` the figure that a library made for `axes`, at a size of ours."""
+    """Save the figure that a library made for `axes`, in the given size."""
     from matplotlib.figure import Figure
 
     figure = axes.figure

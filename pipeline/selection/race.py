@@ -1,20 +1,19 @@
-"""The rule by which a sweep comes to one configuration: a race of the leaders over further repeats.
+"""The rule by which a sweep chooses one configuration: a race of the leaders over further repeats.
 
-A pure function of the trials and of the values of fits. `run` gives the fits that it wants next until it has them
-all, and then the outcome. So a race that was cut off is simply begun again, and a study that was extended from 25 to
-50 trials comes to what 50 trials come to: fits that an earlier race prescribed are looked at only where this one
-prescribes them too.
+A pure function of the trials and of the values of fits. `run` yields the fits that it needs next until it has them all,
+and then returns the outcome. So an interrupted race simply begins again, and a study extended from 25 to 50 trials has
+the result of 50 trials: fits of an earlier race are used only if this one needs them too.
 
 The order of events, for trials with k repeats each:
 
-1. For every subset of the parts (λ, dropout, init scale) values are proposed by a Gaussian process through the trials,
-   the other parts neutral, and trained on the same k repeats.
-2. The leaders get further repeats from the same numbered list, stage by stage, fewer of them each time. The best is the
-   one with the lowest mean over all repeats of the last stage.
-3. The best and the baseline get fresh repeats, which no choice has used: all that is claimed of the best comes from
-   these. The proposals of step 1 get the first few of them, for what each part buys.
-4. Each value of the recommended is moved to either end of the range that is predicted to do as well, and trained on the
-   first few of the fresh repeats; this is done twice. So a range is drawn between values that were trained.
+1. For every subset of the parts (λ, dropout, init scale), a Gaussian process through the trials proposes values, the
+   other parts neutral; they are trained on the same k repeats.
+2. The leaders get further repeats from the same numbered list, in stages with fewer and fewer leaders. The best has the
+   lowest mean over all repeats of the last stage.
+3. The best and the baseline get fresh repeats, which no choice has used; all claims about the best come from these. The
+   proposals of step 1 get the first few of them, which show the effect of each part.
+4. Each recommended value is moved to either end of the range that is predicted to do as well, and trained on the first
+   few fresh repeats; this is done twice. So the ends of a range are values that were trained.
 """
 
 import hashlib
@@ -39,19 +38,19 @@ Result = TypeVar("Result")
 BASELINE = "baseline"
 
 NEAR = 0.02
-"""An end of a range that is this close to the recommended value, as a share of what was searched, is not trained."""
+"""An end of a range this close to the recommended value, as a share of the searched range, is not trained."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """How a race goes.
+    """The sizes of a race.
 
     Attributes
     ----------
-    stages : how many leaders go on, and how many further repeats these get.
+    stages : for each stage, the number of leaders and their further repeats.
     fresh : repeats of the recommended and of the baseline that no choice used.
-    for_parts : how many of these the proposals for subsets of the parts get, and the ends of ranges.
-    rounds : how often the ends of the ranges are trained; the second time where the first has moved them.
+    for_parts : how many of these are for proposals for subsets of the parts, and for ends of ranges.
+    rounds : how often the ends of the ranges are trained, after the first time only if they have moved.
     """
 
     stages: tuple[tuple[int, int], ...] = ((6, 2), (3, 4))
@@ -68,7 +67,7 @@ class Entry:
     ----------
     name : trial-0007, or for a proposal its parts: "λ + dropout".
     values : the searched values by dotted path; for the baseline none.
-    parts : of a proposal, the parts that it was made for.
+    parts : of a proposal, the subset of parts that it uses.
     """
 
     name: str
@@ -77,7 +76,7 @@ class Entry:
 
     @property
     def key(self) -> str:
-        """What identifies the configuration within its study: 16 hex digits; of the baseline its name."""
+        """Identifies the configuration within its study: 16 hex digits, or the baseline's name."""
         return BASELINE if self.name == BASELINE else key_of(self.values)
 
 
@@ -90,21 +89,21 @@ class Wanted:
 
 
 Steps = Generator[list[Wanted], None, Result]
-"""A race under way: it gives lists of fits that are wanted, and in the end its result."""
+"""A race under way: it yields lists of needed fits, and returns its result."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a race came to.
+    """The result of a race.
 
     Attributes
     ----------
     recommended, best, simplest : entries; the recommended is one of the other two.
     baseline : None if the study has none.
-    entries : all that took part, trials that were trained to their end and proposals.
+    entries : all participants, trials that were trained to their end and proposals.
     proposals : the entries made for subsets of the parts.
     probes : the recommended with one value moved to an end of its range; they take no part in the choice.
-    known : every value that the race looked at.
+    known : every value that the race used.
     fresh : the repeats of the recommended and the baseline that no choice used.
     """
 
@@ -120,10 +119,10 @@ class Outcome:
 
 
 def process_of(leaves: Sequence[Leaf], entries: Sequence[Entry], known: Known) -> surrogate.Fitted | None:
-    """The Gaussian process through these entries and the baseline; None where there are too few to fit one.
+    """Return the Gaussian process through these entries and the baseline; None if they are too few.
 
-    The baseline is the only one at the neutral values, which makes what is predicted there less of a guess; it has a
-    place in the space only if nothing but parts is searched.
+    The baseline is the only entry at the neutral values, where it makes predictions more reliable; it lies in the space
+    only if nothing but parts is searched.
     """
     if len(entries) < len(leaves) + 2:
         return None
@@ -134,7 +133,7 @@ def process_of(leaves: Sequence[Leaf], entries: Sequence[Entry], known: Known) -
 
 
 def key_of(values: Values) -> str:
-    """16 hexadecimal digits (SHA-256) of searched values."""
+    """Return 16 hexadecimal digits (SHA-256) of searched values."""
     return hashlib.sha256(json.dumps(dict(values), sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -148,20 +147,20 @@ def run(
     prefer: Literal["best", "simplest"] = "best",
     rule: Rule = Rule(),
 ) -> Steps[Outcome | None]:
-    """Give the fits that are wanted next until all are known; the outcome, or None without a trial that was trained.
+    """Yield the fits that are needed next until all are known; return the outcome, or None without any trained trial.
 
     Parameters
     ----------
-    trials : in the order of their numbers; pruned and failed ones, whose first `repeats` are not all known, count for
-        nothing.
-    known : at least the first `repeats` of each trial and of the baseline; whoever trains what is wanted adds to it
-        before asking for more.
+    trials : in the order of their numbers; those without values for all first `repeats`, such as pruned or failed,
+        are ignored.
+    known : at least the first `repeats` of each trial and of the baseline; the caller adds the values of the yielded
+        fits before continuing.
     """
     return _Race(leaves, known, repeats, rule).run(trials, baseline, prefer)
 
 
 def settle(race: Steps[Result], provide: Callable[[list[Wanted]], None]) -> Result:
-    """Carry a race through; `provide` makes the values that are wanted known."""
+    """Run a race to its end; `provide` trains the needed fits and adds their values."""
     while True:
         try:
             wanted = next(race)
@@ -211,7 +210,7 @@ class _Race:
         )
 
     def _need(self, *groups: Sequence[Entry] | Sequence[int]) -> Steps[None]:
-        """Look at fits, given as entries and repeats in turn; ask for those that are not known."""
+        """Yield those of the given fits that are not known."""
         fits = [
             Wanted(entry, repeat)
             for entries, repeats in zip(groups[::2], groups[1::2], strict=True)
@@ -230,7 +229,7 @@ class _Race:
         return math.fsum(values[repeat] for repeat in repeats) / len(list(repeats))
 
     def _propose(self, trained: Sequence[Entry]) -> list[Entry]:
-        """One entry for each subset of the searched parts; the values are those that the trials predict to do best."""
+        """Return an entry for each subset of the searched parts, with the values that are predicted to do best."""
         searched = parts.searched_parts(self.leaves)
         conditional = any(leaf.when for leaf in self.leaves)  # a proposal could break the condition
         process = (
@@ -245,7 +244,7 @@ class _Race:
         return made
 
     def _stages(self, entries: Sequence[Entry]) -> Steps[tuple[Entry, int]]:
-        """The first of the last stage, and how many repeats the race has used."""
+        """Run the stages; return the winner, and how many repeats the race has used."""
         used, leaders = self.repeats, self._ordered(entries, self.repeats)
         for count, further in self.rule.stages:
             leaders = leaders[:count]
@@ -255,11 +254,11 @@ class _Race:
         return leaders[0], used
 
     def _ordered(self, entries: Sequence[Entry], used: int) -> list[Entry]:
-        """The entries by their mean over the first `used` repeats, ties in the order given."""
+        """Return the entries by their mean over the first `used` repeats, ties in the given order."""
         return sorted(entries, key=lambda entry: self._mean(entry, range(used)))
 
     def _probe(self, recommended: Entry, entries: Sequence[Entry], repeats: Sequence[int]) -> Steps[list[Entry]]:
-        """Train the ends of the ranges, as they are predicted from all that is known by then."""
+        """Train the predicted ends of the ranges, round by round."""
         probes: list[Entry] = []
         if any(leaf.when for leaf in self.leaves):  # a moved value could break the condition
             return probes
@@ -272,7 +271,7 @@ class _Race:
         return probes
 
     def _simplest(self, best: Entry, entries: Sequence[Entry]) -> Entry:
-        """The one with the fewest ingredients, then the strongest, of those that do as well as the best.
+        """Return the entry with the fewest parts, then the strongest, of those that do as well as the best.
 
         As well: the mean paired difference from the best, over the repeats both have, is at most one standard error of
         that difference (the one-standard-error rule; Breiman, Friedman, Olshen & Stone 1984, section 3.4.3).
@@ -298,7 +297,7 @@ class _Race:
 
 
 def _ends(process: surrogate.Fitted, recommended: Entry) -> list[Entry]:
-    """The recommended with one value moved to an end of its range, for every end that is not the value itself."""
+    """Return the recommended entry with one value moved to an end of its range, for every other end."""
     values, made = recommended.values, []
     for leaf in process.leaves:
         if leaf.path in values and not isinstance(leaf.distribution, CategoricalDistribution):
@@ -310,7 +309,7 @@ def _ends(process: surrogate.Fitted, recommended: Entry) -> list[Entry]:
 
 
 def _once(entries: Sequence[Entry]) -> list[Entry]:
-    """Entries without repetitions of the same configuration; the first of each stays."""
+    """Return the entries without duplicates of a configuration; the first of each stays."""
     found: dict[str, Entry] = {}
     for entry in entries:
         found.setdefault(entry.key, entry)

@@ -1,4 +1,4 @@
-"""What a sweep comes to: the recommended values with what does as well, what to expect, and what each part buys."""
+"""The conclusion of a sweep: recommended values, ranges that do as well, what to expect, the effect of each part."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,14 +14,14 @@ from pipeline.selection.race import Entry, Outcome, process_of
 from pipeline.selection.statistics import Gain, Mean, gain_interval, mean_interval, standard_error
 
 EDGE = 0.02
-"""A range that does as well and ends within this share of the searched range's end reaches it."""
+"""A range that ends within this share of the searched range's end counts as reaching it."""
 
 SHOWN = 5
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean with its 95 % interval; None where that is infinite or unknown."""
+    """A mean with its 95 % interval; None for infinite or unknown values."""
 
     mean: float | None
     low: float | None
@@ -30,22 +30,22 @@ class Estimate:
 
     @classmethod
     def of(cls, mean: Mean | Gain, *, least: float = -math.inf) -> "Estimate":
-        """From a mean; an interval does not reach below `least`, as a cost's not below 0."""
+        """Make an estimate from a mean; the interval is cut at `least`, such as 0 for a cost."""
         low = max(mean.low, least) if math.isfinite(mean.low) else None
         return cls(_finite(mean.mean), low, _finite(mean.high), mean.n)
 
 
 @dataclass(frozen=True)
 class Range:
-    """One searched value: which one is recommended, and which are predicted to do as well, the others held.
+    """The recommended value of one leaf, and the values predicted to do as well, the others fixed.
 
     Attributes
     ----------
     low, high : the ends of the values that do as well; None for a choice.
     choices : the choices that do as well; empty for a range.
     searched : the two ends of the searched range; empty for a choice.
-    at_low, at_high : whether what does as well reaches the end of what was searched.
-    share : the share of the searched range that does as well, of its logarithm if it was searched so.
+    at_low, at_high : whether the range that does as well reaches the end of the searched range.
+    share : the share of the searched range that does as well, on its own scale (linear or logarithmic).
     """
 
     path: str
@@ -61,13 +61,13 @@ class Range:
 
 @dataclass(frozen=True)
 class Compared:
-    """A configuration beside the recommended one.
+    """A configuration compared with the recommended one.
 
     Attributes
     ----------
     mean, error : over its own repeats, with the standard error.
     behind, behind_error : the mean paired difference from the recommended, over the repeats both have.
-    gain : by which fraction it is lower than the baseline, over the repeats both have.
+    gain : the fraction by which it is lower than the baseline, over the repeats both have.
     """
 
     name: str
@@ -90,10 +90,10 @@ class Recommendation:
     name : the trial, or the parts of the proposal, that is recommended.
     values : its searched values by dotted path.
     expected, baseline : the measure to expect, with and without regularisation, from repeats that no choice used.
-    gain : by which fraction `expected` is lower than `baseline`.
-    ranges : what does as well, value by value.
-    alone, without : by part, what it alone gains over the baseline, and the gain without it.
-    simplest : the configuration with the fewest ingredients that does as well as the best.
+    gain : the fraction by which `expected` is lower than `baseline`.
+    ranges : the values that do as well, by leaf.
+    alone, without : by part, its gain alone over the baseline, and the gain without it.
+    simplest : the configuration with the fewest parts that does as well as the best.
     best : the configuration with the lowest mean.
     compared : those that raced, the best first.
     run : the run that has repeat 0 of the recommended.
@@ -126,7 +126,7 @@ class Recommendation:
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> "Recommendation":
-        """The recommendation that `as_dict` gave.
+        """Make the recommendation from the plain values of `as_dict`.
 
         Raises
         ------
@@ -141,7 +141,7 @@ class Recommendation:
             raise ValueError(f"no recommendation: {error.errors()[0]['loc']} {error.errors()[0]['msg']}") from None
 
     def metrics(self) -> dict[str, float]:
-        """Metrics of the sweep's run; those that are unknown are left out."""
+        """Metrics of the sweep's run, without unknown ones."""
         found: dict[str, float | None] = {}
         for name, estimate in ((f"recommended_{self.measure}", self.expected), ("gain", self.gain)):
             if estimate is not None:
@@ -152,7 +152,7 @@ class Recommendation:
 
 
 def recommend(outcome: Outcome, leaves: Sequence[Leaf], measure: str, *, trial_repeats: int) -> Recommendation:
-    """Draw the conclusion from a race that is over."""
+    """Draw the conclusion from a finished race."""
     chosen, known = outcome.recommended, outcome.known
     own = [known[chosen.key][repeat] for repeat in outcome.fresh]
     without = [known[outcome.baseline.key][repeat] for repeat in outcome.fresh] if outcome.baseline else None
@@ -189,7 +189,7 @@ def run_of(entry: Entry, first: Sequence[Block]) -> str:
 
 
 def _compared(outcome: Outcome) -> tuple[Compared, ...]:
-    """The recommended first, then those with the most repeats, the best of them first."""
+    """Return the recommended first, then the others by number of repeats, best first."""
     known = outcome.known
     others = [entry for entry in outcome.entries if entry is not outcome.recommended]
     others.sort(key=lambda entry: (-len(known[entry.key]), _mean(known[entry.key].values())))
@@ -197,7 +197,7 @@ def _compared(outcome: Outcome) -> tuple[Compared, ...]:
 
 
 def _compare(outcome: Outcome, entry: Entry) -> Compared:
-    """One configuration beside the recommended and the baseline."""
+    """Compare one configuration with the recommended and the baseline."""
     known = outcome.known
     own, chosen = known[entry.key], known[outcome.recommended.key]
     difference = [own[r] - chosen[r] for r in sorted(own.keys() & chosen.keys()) if math.isfinite(chosen[r])]
@@ -224,7 +224,7 @@ def _gain(outcome: Outcome, entry: Entry) -> float | None:
 
 
 def _parts(outcome: Outcome) -> tuple[dict[str, float], dict[str, float]]:
-    """What each part gains alone, and what is gained without it; each with the values proposed for those parts."""
+    """Return the gain of each part alone, and without it; each with the values proposed for those parts."""
     gains = {entry.parts: _gain(outcome, entry) for entry in outcome.proposals if entry.parts}
     names = list(dict.fromkeys(part for kept in gains for part in kept))
     alone = {part: gain for part in names if (gain := gains.get((part,))) is not None}
@@ -261,7 +261,7 @@ def _range(process: surrogate.Fitted, leaf: Leaf, values: Mapping[str, Any]) -> 
 
 
 def uses(values: Mapping[str, Any]) -> str:
-    """The ingredients of a configuration in words: "λ and dropout", or "no regularisation"."""
+    """Return the parts of a configuration in words: "λ and dropout", or "no regularisation"."""
     used = parts.ingredients(values)
     return " and ".join([", ".join(used[:-1]), used[-1]] if len(used) > 1 else used) or "no regularisation"
 

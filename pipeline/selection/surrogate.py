@@ -1,6 +1,6 @@
-"""A Gaussian process with noise through the means of configurations: what values to try, and which do as well.
+"""A Gaussian process with noise through the means of configurations: proposes values, and tells which do as well.
 
-It sees the searched values and the measure alone; it trains nothing and reads nothing.
+It knows only the searched values and the measure; it trains and reads nothing.
 """
 
 import math
@@ -19,10 +19,10 @@ from pipeline.search.space import Leaf
 Vector = NDArray[np.float64]
 
 WORST = 3.0
-"""A mean above this many medians, or an infinite one, counts as this many: a collapsed network is just bad."""
+"""Means above this many medians, or infinite, are set to it: how badly a network collapsed does not matter."""
 
 LEAST = 0.2
-"""An adjusted mean below this share of the median counts as this share, so that its logarithm stays sensible."""
+"""Adjusted means below this share of the median are set to it, so that logarithms stay moderate."""
 
 POINTS_POWER = 9
 """A proposal is the best of 2^9 points spread over the space (Sobol's sequence, fixed)."""
@@ -31,12 +31,12 @@ DIGITS = 2
 """Significant digits of a proposed value."""
 
 ALONG = 61
-"""Points along a range at which the process is asked which values do as well."""
+"""Points along a range at which the process predicts which values do as well."""
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """The process after it has seen the means.
+    """The fitted process.
 
     Attributes
     ----------
@@ -47,18 +47,18 @@ class Fitted:
     process: Any
 
     def expected(self, configurations: Sequence[Mapping[str, Any]]) -> Vector:
-        """The logarithm of the expected measure of each configuration: (n,)."""
+        """Return the logarithm of the expected measure of each configuration: (n,)."""
         mean: Vector = self.process.predict(encode(self.leaves, configurations))
         return mean
 
     def behind(self, configurations: Sequence[Mapping[str, Any]], best: Mapping[str, Any]) -> tuple[Vector, Vector]:
-        """By how much each is expected to be worse than `best`, in logarithms, and the standard error: (n,) each."""
+        """Return by how much each is expected to be worse than `best`, in logarithms, and standard errors: (n,) each."""
         mean, covariance = self.process.predict(encode(self.leaves, [*configurations, best]), return_cov=True)
         variance = np.diag(covariance) + covariance[-1, -1] - 2 * covariance[:, -1]
         return mean[:-1] - mean[-1], np.sqrt(np.maximum(variance[:-1], 0.0))
 
     def propose(self, fixed: Mapping[str, Any]) -> dict[str, Any]:
-        """The values with the lowest expected measure, rounded, where some leaves are `fixed`."""
+        """Return the values with the lowest expected measure, rounded; some leaves may be `fixed`."""
         from scipy.stats import qmc
 
         free = [leaf for leaf in self.leaves if leaf.path not in fixed]
@@ -73,7 +73,7 @@ class Fitted:
 def fit(
     leaves: Sequence[Leaf], configurations: Sequence[Mapping[str, Any]], values: Sequence[Mapping[int, float]]
 ) -> Fitted:
-    """Fit the process to the logarithm of each configuration's mean, with the noise that its number of repeats leaves.
+    """Fit the process to the logarithm of each configuration's mean, with noise by its number of repeats.
 
     Parameters
     ----------
@@ -88,16 +88,16 @@ def fit(
     spread = max(float(t.std()), 1e-6)
     kernel = ConstantKernel(1.0, (0.1, 10.0)) * Matern(np.full(Z.shape[1], 0.7), (0.15, 5.0), nu=2.5)
     process = GaussianProcessRegressor(kernel, alpha=(noise / spread) ** 2 + 1e-8, normalize_y=True)
-    with warnings.catch_warnings(), threadpool_limits(1):  # threads slow such small matrices down
-        warnings.simplefilter("ignore", ConvergenceWarning)  # a length scale at its bound is no trouble here
+    with warnings.catch_warnings(), threadpool_limits(1):  # threads slow down such small matrices
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a length scale at its bound is harmless here
         return Fitted(leaves, process.fit(Z, t))
 
 
 def adjusted_means(values: Sequence[Mapping[int, float]]) -> tuple[Vector, Vector]:
-    """Means of configurations as if each had been trained on the same repeats, and their relative standard errors.
+    """Return means of configurations as if all had been trained on the same repeats, and relative standard errors.
 
-    value = mean of the configuration + effect of the repeat + noise, by least squares in turn: some repeats are harder
-    than others, and not every configuration has all of them.
+    value = mean of the configuration + effect of the repeat + noise, by alternating least squares: some repeats are
+    harder than others, and not every configuration has all of them.
 
     Returns
     -------
@@ -127,9 +127,9 @@ def adjusted_means(values: Sequence[Mapping[int, float]]) -> tuple[Vector, Vecto
 
 
 def encode(leaves: Sequence[Leaf], configurations: Sequence[Mapping[str, Any]]) -> Vector:
-    """Searched values as numbers: a range becomes 0 to 1 (of its logarithm if searched so), a choice columns.
+    """Return searched values as numbers: a range becomes 0 to 1 (of its logarithm if searched so), a choice columns.
 
-    A value outside its range, such as λ = 0, counts as the nearest end; a leaf that is lacking as the middle.
+    A value outside its range, such as λ = 0, becomes the nearest end; a missing leaf becomes the middle.
     """
     return np.array([[number for leaf in leaves for number in _place(leaf, values)] for values in configurations])
 
@@ -144,7 +144,7 @@ def _place(leaf: Leaf, values: Mapping[str, Any]) -> list[float]:
 
 
 def place(leaf: Leaf, value: float) -> float:
-    """Where a value lies in its range, 0 to 1."""
+    """Return the position of a value in its range, 0 to 1."""
     d: Any = leaf.distribution
     value = min(max(float(value), d.low), d.high)
     low, high, at = (math.log(x) if d.log else float(x) for x in (d.low, d.high, value))
@@ -152,7 +152,7 @@ def place(leaf: Leaf, value: float) -> float:
 
 
 def decode(leaf: Leaf, u: float) -> Any:
-    """The value at place u of 0 to 1, rounded to two significant digits and held to the range."""
+    """Return the value at position u of 0 to 1, rounded to two significant digits and clipped to the range."""
     d: Any = leaf.distribution
     if isinstance(d, CategoricalDistribution):
         return leaf.value(d.choices[min(int(u * len(d.choices)), len(d.choices) - 1)])
@@ -166,7 +166,7 @@ def decode(leaf: Leaf, u: float) -> Any:
 
 
 def does_as_well(fitted: Fitted, leaf: Leaf, best: Mapping[str, Any]) -> list[Any]:
-    """Which values of one leaf are predicted to do as well as the best, the others held: [low, high], or the choices.
+    """Return the values of a leaf that are predicted to do as well as the best, others fixed: [low, high] or choices.
 
     As well: the predicted difference is at most one standard error of that difference.
     """

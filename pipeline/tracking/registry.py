@@ -39,7 +39,7 @@ class Registered:
 
     Attributes
     ----------
-    is_new : whether it was registered now, not found from an earlier time.
+    is_new : whether it was registered now, not earlier.
     is_champion : whether the alias points at it.
     reason : a sentence on why it is the champion or is not.
     """
@@ -52,7 +52,7 @@ class Registered:
 
     @property
     def address(self) -> str:
-        """What `make predict MODEL=` and MLflow take."""
+        """The address for `make predict MODEL=` and MLflow."""
         return f"models:/{self.name}@{CHAMPION}" if self.is_champion else f"models:/{self.name}/{self.version}"
 
     @property
@@ -138,7 +138,7 @@ class Registry(Connected):
         return str(made.version)
 
     def _crown(self, name: str, number: str, tags: Mapping[str, str]) -> tuple[bool, str]:
-        """Move the alias if nobody has it, or one with a higher dev cost on the same split; test plays no part."""
+        """Move the alias if no version has it, or one with a higher dev cost on the same split; ignore the test set."""
         champion = self.champion(name)
         if champion is not None and str(champion.version) == number:
             return True, "it is the champion already"
@@ -162,19 +162,19 @@ class Registry(Connected):
     # --- reading ---------------------------------------------------------------------------------------------------
 
     def champion(self, name: str) -> "ModelVersion | None":
-        """The version that the alias points at."""
+        """Return the version that the alias points at."""
         for model in self._guarded(self._client.search_registered_models, f"name='{name}'"):
             if CHAMPION in (model.aliases or {}):
                 return self._guarded(self._client.get_model_version_by_alias, name, CHAMPION)
         return None
 
     def load(self, address: str) -> Classifier:
-        """The classifier at `models:/<name>@<alias>` or `models:/<name>/<version>`, without running anything of it.
+        """Read the classifier at `models:/<name>@<alias>` or `models:/<name>/<version>`, without running its code.
 
         Raises
         ------
         RecordError
-            There is no such model, or it is none that this pipeline has made.
+            There is no such model, or this pipeline did not make it.
         """
         found = self._version(address)
         with self._files(found) as folder:
@@ -221,7 +221,7 @@ class Registry(Connected):
 
     @contextlib.contextmanager
     def _files(self, found: "ModelVersion") -> Iterator[Path]:
-        """The folder with the classifier's two files: the store's own if it is on this machine, else a copy."""
+        """Yield the folder with the classifier's two files: the store's own if it is on this machine, else a copy."""
         uri = self._guarded(self._client.get_model_version_download_uri, found.name, found.version)
         place = as_folder(uri)
         if place is not None:
@@ -237,7 +237,7 @@ class Registry(Connected):
             )
 
     def _moved(self, found: "ModelVersion", place: Path) -> Path | None:
-        """Where the model's files are if `mlruns/` was moved since."""
+        """Return the place of the model's files if `mlruns/` was moved since."""
         base = as_folder(self.store.artifacts or "") if self.store.artifacts else None
         if place.is_dir() or base is None:
             return None
@@ -245,7 +245,7 @@ class Registry(Connected):
 
 
 def _number(text: str | None) -> float:
-    """The number in a tag; infinite if there is none, so that such a version is no better than any other."""
+    """Return the number in a tag; infinite if there is none, so that such a version never wins."""
     try:
         return float(text or math.inf)
     except ValueError:
@@ -254,7 +254,7 @@ def _number(text: str | None) -> float:
 
 @contextlib.contextmanager
 def _global_address(uri: str) -> Iterator[None]:
-    """MLflow's own SQL registry looks a logged model up at the process's tracking address, not at its client's."""
+    """Set the process's tracking address, at which MLflow's SQL registry looks up a logged model."""
     before = os.environ.get("MLFLOW_TRACKING_URI")
     os.environ["MLFLOW_TRACKING_URI"] = uri
     try:
@@ -267,5 +267,5 @@ def _global_address(uri: str) -> Iterator[None]:
 
 
 def plain_tags(values: Mapping[str, Any]) -> dict[str, str]:
-    """Tags as text; numbers exactly as Python writes them."""
+    """Return tags as text; numbers exactly as Python writes them."""
     return {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}

@@ -1,6 +1,6 @@
 """Removes the runs of a study from the tracking store: its own, their children, and the reruns of any of them.
 
-Openings of test sets stay, since what has been seen stays seen; so does a run that a registered model came from.
+Openings of test sets are kept, because removal cannot undo them; so are runs of registered models.
 """
 
 import shutil
@@ -14,7 +14,7 @@ from pipeline.tracking.store import as_folder
 
 
 def runs_of_study(archive: Archive, study: str) -> tuple[list[Found], list[Found]]:
-    """The runs of a study that can go, children before their parents, and those that stay."""
+    """Return the runs of a study to remove, children before their parents, and those to keep."""
     below = [run for run in archive.runs("sweep") if run.study == study]
     found: dict[str, Found] = {}
     while below:
@@ -35,7 +35,7 @@ def _sources_of_models(archive: Archive) -> set[str]:
 
 
 def remove_runs(archive: Archive, runs: Iterable[Found]) -> None:
-    """Mark runs as deleted, and remove their files where they are in this store's own folder.
+    """Mark runs as deleted, and remove their files if they are in this store's own folder.
 
     Raises
     ------
@@ -53,7 +53,7 @@ def remove_runs(archive: Archive, runs: Iterable[Found]) -> None:
 
 
 def folders(archive: Archive, runs: Sequence[Found]) -> list[Path]:
-    """The folders of the runs' files, as far as they are in this store's own folder."""
+    """Return the folders of the runs' files that are in this store's own folder."""
     base = as_folder(archive.store.artifacts or "")
     if archive.store.kind == "server" or base is None:
         return []

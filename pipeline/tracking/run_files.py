@@ -28,12 +28,12 @@ class RunFiles(Connected):
         self._moved_at = _milliseconds(found.tags.get(MOVED_AT))
 
     def load(self, run: Found) -> TrialRecord:
-        """The record of a run from its files in the store.
+        """Read the record of a run from its files in the store.
 
         Raises
         ------
         RecordError
-            The run has no whole record, or one that cannot be trusted.
+            The run has no complete record, or one that cannot be trusted.
         """
         if run.kind == "sweep":
             raise RecordError(f"{run.run_id} is a whole sweep: name one of its trials, or RUN=all STUDY={run.study}.")
@@ -44,12 +44,12 @@ class RunFiles(Connected):
             return reading.read_folder(Path(staging))
 
     def read_json(self, run: Found, name: str) -> Any:
-        """A JSON file of a run by its name, such as a sweep's `sweep.json`.
+        """Read a JSON file of a run, such as a sweep's `sweep.json`.
 
         Raises
         ------
         RecordError
-            The run has no such file, or one that is too large or no JSON.
+            The file is missing, too large, or not JSON.
         """
         if folder := self._local_folder(run):
             return untrusted.read_json(folder / name)
@@ -58,7 +58,7 @@ class RunFiles(Connected):
             return untrusted.read_json(Path(staging) / name)
 
     def is_foreign(self, run: Found) -> bool:
-        """Whether a run was not recorded in this very place: on a server, or in a store that was moved here since."""
+        """Return whether a run was recorded elsewhere: on a server, or in a store that was moved here since."""
         path, base = as_folder(run.artifact_uri), as_folder(self.store.artifacts or "")
         if self.store.kind == "server" or path is None or base is None:
             return True
@@ -67,11 +67,11 @@ class RunFiles(Connected):
         return not path.resolve().is_relative_to(base.resolve())
 
     def is_local(self, run: Found) -> bool:
-        """Whether the run's files are on this machine."""
+        """Return whether the run's files are on this machine."""
         return self._local_folder(run) is not None
 
     def _local_folder(self, run: Found) -> Path | None:
-        """The run's folder where the store is on this machine, also if `mlruns/` has been moved since."""
+        """Return the run's folder on this machine, even after `mlruns/` was moved; None if files are uploaded."""
         path = as_folder(run.artifact_uri)
         if path is None:
             if run.artifact_uri.startswith(UPLOADED) and self.store.kind == "server":
@@ -90,7 +90,7 @@ class RunFiles(Connected):
         return path
 
     def _download(self, run: Found, staging: Path, names: Sequence[str]) -> None:
-        """Fetch files of a run by their known names, each after a look at its size."""
+        """Download files of a run by their known names, after checking each one's size."""
         listed = {item.path: item for item in self._guarded(self._client.list_artifacts, run.run_id)}
         for name in names:
             item = listed.get(name)

@@ -1,7 +1,7 @@
-"""Sends finished records and growing curves to MLflow in a thread of its own, so that training never waits for it.
+"""Sends finished records and growing curves to MLflow in its own thread, so that training never waits for MLflow.
 
-A record is a file in the outbox until MLflow has all of it; a store that is away is tried again and again, ever less
-often, and what could not be sent is told at the end and sent by the next command.
+A record stays in the outbox until MLflow has all of it. If the store is away, the sender retries with growing waits;
+records that could not be sent are reported at the end and sent by the next command.
 """
 
 import threading
@@ -22,14 +22,14 @@ from pipeline.trials.record import TrialRecord
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0
 PROGRESS_EVERY_S = 2.0
 ENDING_S = 1.0
-"""How long a closed sender may take to notice that it is to stop trying."""
+"""Seconds that a closed sender may take to notice that it must stop."""
 TRIES = 5
-"""A record that is refused so often while others pass is set aside, and stays in the outbox."""
+"""A record refused this often while others pass is set aside, and stays in the outbox."""
 
 
 @dataclass(frozen=True)
 class Left:
-    """What had not been sent when the sender was closed.
+    """The records that had not been sent when the sender was closed.
 
     Attributes
     ----------
@@ -42,7 +42,7 @@ class Left:
 
 
 class Sender:
-    """The one writer of a sweep's runs.
+    """The only writer of a sweep's runs.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ class Sender:
         self._thread = threading.Thread(target=self._work, name="sender", daemon=True)
 
     def start(self) -> "Sender":
-        """Begin with what is in the outbox from before, if it is submitted; returns itself."""
+        """Start the thread; return the sender itself."""
         self.outbox.mkdir(parents=True, exist_ok=True)
         self._thread.start()
         return self
@@ -95,8 +95,8 @@ class Sender:
     def opened(self, timeout_s: float = 600.0) -> str:
         """Wait for the parent run.
 
-        A server that does not answer is reported after its own time-out of some seconds. The limit here is for what
-        has none, a lock for instance, and is far beyond what opening a local store takes on a loaded machine.
+        A server that does not answer is reported after its own time-out of some seconds. The limit here is for waits
+        without a time-out, such as a lock, and is far longer than opening a local store takes on a loaded machine.
 
         Raises
         ------
@@ -111,12 +111,12 @@ class Sender:
         return self.parent
 
     def check(self) -> None:
-        """Refuse a store in which the parent run could not be opened; one that is away later stops nothing.
+        """Refuse a store in which the parent run could not be opened; later failures of the store stop nothing.
 
         Raises
         ------
         TrackingError
-            Why it cannot be used.
+            The store cannot be used; the message says why.
         """
         if self.parent is None and self._trouble:
             raise TrackingError(self._trouble)
@@ -131,7 +131,7 @@ class Sender:
         return sorted(path.stem for path in self.outbox.glob("*.npz") if not path.name.startswith("."))
 
     def submit(self, name: str) -> None:
-        """Send the record `outbox/<name>.npz`; returns at once."""
+        """Queue the record `outbox/<name>.npz`, and return immediately."""
         with self._wake:
             self._growing.pop(name, None)
             self._aside.pop(name, None)
@@ -139,7 +139,7 @@ class Sender:
             self._wake.notify_all()
 
     def progress(self, name: str, curves: Mapping[str, np.ndarray], started_at: float, elapsed_s: float) -> None:
-        """Show the curves of a running trial when time allows; only the latest are kept.
+        """Queue the curves of a running trial; only the latest are kept.
 
         Parameters
         ----------
@@ -151,7 +151,7 @@ class Sender:
 
     @property
     def trouble(self) -> str:
-        """A sentence on why nothing can be sent at present; empty when all is well."""
+        """A sentence on why nothing can be sent at present; empty if everything works."""
         return self._trouble
 
     @property
@@ -160,10 +160,10 @@ class Sender:
         return len(self._queue) + len(self._aside)
 
     def close(self, patience_s: float = 30.0) -> Left:
-        """Send what is left, until nothing has arrived for `patience_s`.
+        """Send what is left; give up when nothing has arrived for `patience_s`.
 
-        Runs of trials that were cut off become KILLED. Afterwards `recorder` can be used, unless the thread still waits
-        for an answer of the store.
+        Runs of interrupted trials become KILLED. Afterwards `recorder` can be used, unless the thread still waits for
+        an answer of the store.
         """
         with self._wake:
             self._closing, self._last_done = True, time.monotonic()
@@ -191,7 +191,7 @@ class Sender:
                 if not self._step():
                     return
                 self._trouble, wait_s = "", self._first_wait_s
-            except Exception as error:  # whatever it is, the sweep goes on and the record stays in the outbox
+            except Exception as error:  # any error: the sweep goes on and the record stays in the outbox
                 trouble = exhaustion(error) or f"{type(error).__name__}: {error}"
                 if isinstance(error, UserError):
                     trouble = str(error)
@@ -212,7 +212,7 @@ class Sender:
                 self._wake.notify_all()
 
     def _step(self) -> bool:
-        """Do one thing; False when everything is done and the sender is closing."""
+        """Do one task; return False when everything is done and the sender is closing."""
         with self._wake:
             self._wake.wait_for(lambda: self._queue or self._closing, timeout=self._until_progress())
             if self._closing and not self._queue and not self._retried:
@@ -255,16 +255,16 @@ class Sender:
             self._last_done = time.monotonic()
 
     def _identity(self, name: str) -> tuple[str, dict[str, str]]:
-        """Kind and tags of a run by its name: trial-0007, baseline, or confirm-<configuration>-<repeat>-<count>."""
+        """Return kind and tags of a run by name: trial-0007, baseline, or confirm-<configuration>-<repeat>-<count>."""
         kind, _, rest = name.partition("-")
         tags = {"trial": rest} if kind == "trial" else {"configuration": rest.partition("-")[0]} if rest else {}
         return kind, {"study": self.study} | tags
 
     def _count_failure(self, name: str, error: Exception) -> None:
-        """Let others pass after a failure, and set a record aside that fails while the store itself works."""
+        """Queue a failed record behind the others, or set it aside if it fails while the store itself works."""
         tries = TRIES if isinstance(error, RecordError) else self._queue[name] + 1  # a damaged file stays damaged
         refused = tries >= TRIES and self._store_works()
-        with self._wake:  # asking the store may take long, so it is done before: training must not wait here
+        with self._wake:  # before taking the lock, since the store may be slow and training must not wait
             self._queue[name] += 1
             self._queue.move_to_end(name)
             if refused:
@@ -292,7 +292,7 @@ class Sender:
             self._recorder.progress(self._begun[name], curves, span)
 
     def _end_cut_off(self) -> None:
-        """No run stays RUNNING when the sweep stops, nor one of an earlier crash; a resumed sweep continues them."""
+        """Mark running children as KILLED, those of an earlier crash too; a resumed sweep continues them."""
         assert self._recorder is not None
         assert self.parent is not None
         self._recorder.end_cut_off(self.parent)

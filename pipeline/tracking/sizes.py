@@ -16,7 +16,7 @@ MAX_FITS = 1_000
 
 
 def config_of(record: TrialRecord) -> TrialConfig:
-    """The record's configuration, checked like any other, and by `check_sizes`.
+    """Return the record's configuration, validated and checked by `check_sizes`.
 
     Raises
     ------
@@ -32,7 +32,7 @@ def config_of(record: TrialRecord) -> TrialConfig:
 
 
 def check_sizes(config: TrialConfig, record: TrialRecord) -> None:
-    """Refuse a recorded configuration for sizes that whoever typed it would have noticed.
+    """Refuse a recorded configuration of absurd sizes.
 
     Raises
     ------

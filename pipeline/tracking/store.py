@@ -1,6 +1,6 @@
-"""Where runs are kept: an SQLite file of our own under `mlruns/`, another database, or a tracking server.
+"""Where runs are stored: our own SQLite file under `mlruns/`, another database, or a tracking server.
 
-Says early, in one sentence, what is wrong with a store, and never shows the credentials in its address.
+Reports an unusable store early, in one sentence, and never shows the credentials in its address.
 """
 
 import fcntl
@@ -28,7 +28,7 @@ class Store:
 
     Attributes
     ----------
-    uri : what MLflow is given; may hold credentials, so it is never shown or recorded.
+    uri : MLflow's address; may hold credentials, so it is never shown or recorded.
     kind : "embedded" (our SQLite file under `root`), "database" or "server".
     root : the local folder (`mlruns/`), absolute.
     artifacts : where a new experiment keeps its files; None when the server decides.
@@ -51,7 +51,7 @@ class Store:
 
 
 def resolve(tracking: TrackingConfig) -> Store:
-    """Tell what kind of store `tracking.uri` means; null is the embedded one under `tracking.store`.
+    """Return the store that `tracking.uri` means; null is the embedded one under `tracking.store`.
 
     Raises
     ------
@@ -72,20 +72,20 @@ def resolve(tracking: TrackingConfig) -> Store:
 
 
 def _absolute_sqlite(uri: str) -> str:
-    """Relative SQLite paths would depend on the working directory, so they are fixed to the present one."""
+    """Make a relative SQLite path absolute, so that it does not depend on the working directory."""
     prefix, path = "sqlite:///", uri.removeprefix("sqlite:///")
     return f"{prefix}{Path(path).resolve()}" if uri.startswith(prefix) and not path.startswith("/") else uri
 
 
 def as_folder(address: str) -> Path | None:
-    """The local folder that an artifact address means; None when it is not a local one."""
+    """Return the local folder of an artifact address; None if it is not local."""
     if address.startswith("file://"):
         return Path(unquote(urlsplit(address).path))
     return None if "://" in address or ":/" in address else Path(address)
 
 
 def check(store: Store) -> None:
-    """Find out, without importing MLflow, whether the store can be used.
+    """Check, without importing MLflow, whether the store can be used.
 
     Raises
     ------
@@ -94,7 +94,7 @@ def check(store: Store) -> None:
     """
     files = as_folder(store.artifacts) if store.artifacts else None
     if files is not None and not files.resolve().is_relative_to(store.root):
-        _check_writable(files)  # first: nothing is written to the store if its files have no place
+        _check_writable(files)  # first, so that nothing is written to the store if its files have no place
     _check_writable(store.root)
     if store.kind == "server":
         _check_answers(store)
@@ -127,7 +127,7 @@ def _check_answers(store: Store, timeout_s: float = 5.0) -> None:
 
 @contextmanager
 def exclusively(store: Store) -> Iterator[None]:
-    """Keep other processes from changing the layout of the local store; a process that ends releases the lock."""
+    """Lock the layout of the local store against other processes; the lock ends with the process."""
     with (store.root / ".store.lock").open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -31,23 +31,23 @@ MAX_DEPTH = 32
 
 
 MAX_BITS = 128
-"""Of an integer: seeds have this many at most, and Python refuses to print one of thousands of digits."""
+"""Largest size of an integer: seeds have at most 128 bits, and Python refuses to print thousands of digits."""
 
 
 def read_bytes(path: Path, limit: int = MAX_TEXT_BYTES) -> bytes:
-    """The whole of a regular file of at most `limit` bytes.
+    """Read a regular file of at most `limit` bytes.
 
     Raises
     ------
     RecordError
-        It is missing, no regular file, or larger.
+        It is missing, not a regular file, or larger.
     """
     with _opened(path, limit) as file:
         return file.read(limit)
 
 
 def _opened(path: Path, limit: int) -> BinaryIO:
-    """An open regular file; a link is not followed and a pipe not waited for."""
+    """Open a regular file, without following a link or waiting for a pipe."""
     try:
         file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")
     except FileNotFoundError:
@@ -63,7 +63,7 @@ def _opened(path: Path, limit: int) -> BinaryIO:
 
 
 def read_json(path: Path) -> Any:
-    """Plain JSON of bounded size and depth."""
+    """Read plain JSON of bounded size and depth."""
     content = read_bytes(path)
     try:
         value = json.loads(content)
@@ -74,7 +74,7 @@ def read_json(path: Path) -> Any:
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """YAML's plain values; an alias could multiply a small file into a huge value, so there are none."""
+    """Loads plain YAML; refuses aliases, which can expand a small file into a huge value."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
@@ -83,7 +83,7 @@ class _PlainLoader(yaml.SafeLoader):
 
 
 def read_yaml(path: Path) -> Any:
-    """Plain YAML of bounded size and depth, without tags and aliases."""
+    """Read plain YAML of bounded size and depth, without tags and aliases."""
     content = read_bytes(path)
     try:
         value = yaml.load(content, _PlainLoader)
@@ -94,7 +94,7 @@ def read_yaml(path: Path) -> Any:
 
 
 def _check_plain(value: Any, name: str, depth: int = 0) -> None:
-    """Refuse what is nested too deep, and integers that are too long to be printed or to become a float."""
+    """Refuse values nested too deep, and integers too long to be printed or to become a float."""
     if depth > MAX_DEPTH:
         raise RecordError(f"{name} must be nested at most {MAX_DEPTH} deep, but is deeper.")
     if isinstance(value, int) and value.bit_length() > MAX_BITS:
@@ -105,7 +105,7 @@ def _check_plain(value: Any, name: str, depth: int = 0) -> None:
 
 
 def read_arrays(path: Path, allowed: re.Pattern[str], limit: int = MAX_ARRAY_BYTES) -> dict[str, np.ndarray]:
-    """Arrays of numbers from an `.npz`; sizes are checked before anything is allocated, and nothing is unpickled.
+    """Read arrays of numbers from an `.npz`, checking sizes before allocating, without unpickling.
 
     Raises
     ------
@@ -153,7 +153,7 @@ def _read_array(stream: IO[bytes], size: int, label: str) -> np.ndarray:
 
 
 def _read_into(stream: IO[bytes], room: memoryview) -> int:
-    """Fill `room` from the stream as far as it goes, without another copy; how many bytes that were."""
+    """Fill `room` from the stream without a copy; return the number of bytes read."""
     filled = 0
     while filled < len(room) and (count := stream.readinto(room[filled:])):  # type: ignore[attr-defined]
         filled += count

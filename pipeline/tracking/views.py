@@ -1,4 +1,4 @@
-"""Views of the run list that MLflow's UI offers by name: which columns, which charts, which runs.
+"""Named views of the run list in MLflow's UI: columns, charts and runs.
 
 MLflow keeps a view in an experiment's tag `mlflow.sharedViewState.<key>`; its page takes `?viewStateShareKey=<key>`.
 The tag holds {name, createdAt, state}; the state is JSON, or "deflate;" and its compressed JSON in base 64
@@ -25,16 +25,16 @@ PARAMS = ("regularization.lambd", "regularization.keep_prob", "model.init.scale"
 TAGS = ("summary", "outcome", "diagnosis_verdict", "gradcheck_init", "gradcheck_trained")
 CURVES = ("dev_cost", "dev_cost_sd", "train_cost", "dev_error", "train_error")
 MOST_SEARCHED = 8
-"""Searched values beyond these get no column."""
+"""Most searched values with a column."""
 MOST_VIEWS = 20
-"""Studies before the latest ones get no view of their own."""
+"""Most studies with their own view, the latest ones."""
 
 _LEAF = re.compile(r"search\.space\.(.+?)\.(?:low|choices)(?:\.|$)")
 _LAYER = re.compile(r"\.\d+$")
 
 
 def views_of(sweeps: Sequence["Found"]) -> dict[str, str]:
-    """The tags' values, by key: one view of everything, and one for each of the latest sweeps, given newest first."""
+    """Return the tags' values by key: a view of everything, and of each of the latest sweeps, given newest first."""
     latest = sweeps[:MOST_VIEWS]
     together = list(dict.fromkeys([*PARAMS, *(path for sweep in latest for path in searched(sweep.params))]))
     views = {ALL: view("All runs, the newest first", together, created_at_ms=0)}
@@ -45,18 +45,18 @@ def views_of(sweeps: Sequence["Found"]) -> dict[str, str]:
 
 
 def searched(params: Mapping[str, str]) -> list[str]:
-    """The searched paths by the params of a sweep's run, as trials have them: all layers of a value are one param."""
+    """Return the searched paths by the params of a sweep's run; all layers of a value are one param."""
     found = (_LEAF.match(name) for name in params)
     return list(dict.fromkeys(_LAYER.sub("", match[1]) for match in found if match))
 
 
 def view(name: str, params: Sequence[str], *, created_at_ms: int, parent: str | None = None) -> str:
-    """The tag's value for a view called `name`.
+    """Return the tag's value for a view called `name`.
 
     Parameters
     ----------
     params : dotted paths of searched values, which become columns and the axes of the parallel coordinates.
-    parent : show the runs of this sweep alone, the best first; None shows everything, the newest first.
+    parent : show only the runs of this sweep, best first; None shows everything, newest first.
     """
     shown = params[:MOST_SEARCHED]
     columns = [*_columns("metrics", METRICS[:2]), *_columns("params", shown)]
@@ -83,13 +83,13 @@ def view(name: str, params: Sequence[str], *, created_at_ms: int, parent: str | 
 
 
 def packed(state: Any) -> str:
-    """JSON, compressed as the UI compresses it, since an experiment's tag holds 5,000 characters at most."""
+    """Return JSON compressed as by the UI, since an experiment's tag holds at most 5,000 characters."""
     text = json.dumps(state, ensure_ascii=False, separators=(",", ":"))
     return "deflate;" + base64.b64encode(zlib.compress(text.encode(), 9)).decode()
 
 
 def link(experiment_id: str, key: str) -> str:
-    """The path of the page that shows a view."""
+    """Return the path of the page that shows a view."""
     return f"/#/experiments/{experiment_id}/runs?workflowType=machine_learning&viewStateShareKey={quote(key)}"
 
 
@@ -98,7 +98,7 @@ def _columns(kind: str, names: Sequence[str]) -> list[str]:
 
 
 def _width(column: str) -> int:
-    """Pixels in which the column's heading can be read."""
+    """Return a width in pixels for the column's heading."""
     name = column.split("`")[1]
     return max(110, 30 + 7 * len(name))
 
@@ -109,7 +109,7 @@ def _section(uuid: str, name: str, *, columns: int) -> dict[str, Any]:
 
 
 def _parallel(params: Sequence[str]) -> dict[str, Any]:
-    """Parallel coordinates of the searched values and the dev cost."""
+    """Return a chart with parallel coordinates of the searched values and the dev cost."""
     return _chart("PARALLEL", "parallel", "search") | {
         "selectedParams": list(params),
         "selectedMetrics": ["best_dev_cost"],
@@ -118,7 +118,7 @@ def _parallel(params: Sequence[str]) -> dict[str, Any]:
 
 
 def _line(metric: str) -> dict[str, Any]:
-    """One curve for each visible run, over the epochs."""
+    """Return a chart with one curve per visible run over the epochs."""
     return _chart("LINE", metric, "curves") | {
         "metricKey": metric,
         "selectedMetricKeys": [metric],
