@@ -52,7 +52,7 @@ class Fitted:
         return mean
 
     def behind(self, configurations: Sequence[Mapping[str, Any]], best: Mapping[str, Any]) -> tuple[Vector, Vector]:
-        """Return by how much each is expected to be worse than `best`, in logarithms, and standard errors: (n,) each."""
+        """Return how much worse than `best` each is expected to be, in logarithms, and standard errors: (n,) each."""
         mean, covariance = self.process.predict(encode(self.leaves, [*configurations, best]), return_cov=True)
         variance = np.diag(covariance) + covariance[-1, -1] - 2 * covariance[:, -1]
         return mean[:-1] - mean[-1], np.sqrt(np.maximum(variance[:-1], 0.0))
