@@ -15,7 +15,7 @@ from pipeline.search.identity import study_name
 from pipeline.search.lock import hold_study
 from pipeline.search.storage import journal_path, open_storage
 from pipeline.tracking.archive import Archive
-from pipeline.tracking.removal import folders, remove_runs, runs_of_study
+from pipeline.tracking.removal import bytes_of, files_of_study, folders, remove_runs, runs_of_study
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -41,11 +41,11 @@ def remove(config: RemoveConfig) -> int:
     with hold_study(config.storage, journal, name):
         runs, stay = runs_of_study(archive, name)
         _check_storage(config, [run.params.get("study.storage", "null") for run in runs if run.kind == "sweep"])
-        files = _files(Path(config.tracking.store), name)
+        files = files_of_study(Path(config.tracking.store), name)
         kept_study = "://" in (config.storage or "") or journal.is_file()
         if not (runs or files or kept_study):
             raise StudyError(f"There is no study {name} in {archive.store.shown}.")
-        size = _size([*folders(archive, runs), *files, journal])
+        size = bytes_of([*folders(archive, runs), *files, journal])
         if not config.yes and not _asked(f"Remove study {name}: {len(runs)} runs, {size / 1e6:.1f} MB? [y/N] "):
             return 1
         remove_runs(archive, runs)
@@ -64,18 +64,6 @@ def _check_storage(config: RemoveConfig, recorded: Iterable[str]) -> None:
     for storage in recorded:
         if storage != "null" and config.storage is None:
             raise ConfigError(f"storage must name where the study is kept ({storage}), but is null.")
-
-
-def _files(store: Path, name: str) -> list[Path]:
-    """Return a study's other local files: outbox, report, exports, and the lock of its confirmation."""
-    found = [store / "outbox" / name, store / "reports" / f"{name}.html", store / "studies" / f"{name}.confirm.lock"]
-    found += [path for kind in ("trial", "baseline") for path in store.glob(f"exports/{name}-{kind}*")]
-    return [path for path in found if path.exists()]
-
-
-def _size(paths: Iterable[Path]) -> int:
-    """Return the size in bytes of the files and of everything in the folders."""
-    return sum(file.stat().st_size for path in paths for file in (path, *path.rglob("*")) if file.is_file())
 
 
 def _asked(question: str) -> bool:

@@ -170,6 +170,7 @@ class RunsConfig(Strict):
     study: str | None = None  # null: all studies, and the trials of the latest
     count: Count = 50  # runs on a page
     page: Count = 1  # number of the page; runs are sorted by name
+    sizes: bool = False  # also the size of each study on disk, for which all its runs are read
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
 

@@ -38,14 +38,33 @@ console = _Console(highlight=False, markup=False, width=None if sys.stdout.isatt
 WIDE = 120
 """Terminals at least this wide show run ids."""
 
+GAP = 2
+"""Blanks between two columns of a table."""
+
 LINE_EVERY_S = 10.0
 """Seconds between two lines of progress in a file."""
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str = "", *, output: Console = console) -> None:
-    """Print a table; numbers are right-aligned, run ids left out on a narrow terminal, and long cells folded there."""
+def table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    title: str = "",
+    *,
+    output: Console = console,
+    optional: Sequence[str] = (),
+) -> None:
+    """Print a table; numbers are right-aligned, run ids left out on a narrow terminal, and long cells folded there.
+
+    Parameters
+    ----------
+    optional : columns that are left out, in this order, until the table fits without folding.
+    """
     shown = Table(title=title or None, title_justify="left", box=None, header_style="bold", pad_edge=False)
     kept = [number for number, name in enumerate(columns) if name != "run id" or output.width >= WIDE]
+    widths = [max(len(short(cell)) for cell in column) for column in zip(columns, *rows, strict=True)]
+    for name in optional:
+        if sum(widths[number] + GAP for number in kept) - GAP > output.width:
+            kept = [number for number in kept if columns[number] != name]
     for number in kept:
         numeric = all(isinstance(row[number], int | float) for row in rows) if rows else False
         shown.add_column(printable(columns[number]), justify="right" if numeric else "left", overflow="fold")

@@ -157,7 +157,8 @@ class Archive(RunFiles):
 
     def page_of(self, parent: Found, size: int, number: int = 1) -> tuple[list[Found], bool]:
         """Return one page (counted from 1) of a run's children by name, and whether there are more."""
-        return self.page(f"tags.`{PARENT}` = {quoted(parent.run_id)}", size, number, BY_NAME)
+        condition = f"tags.`{PARENT}` = {quoted(parent.run_id)} AND tags.kind != 'confirm'"
+        return self.page(condition, size, number, BY_NAME)
 
     def _by_id(self, run_id: str) -> Found:
         from mlflow.exceptions import MlflowException

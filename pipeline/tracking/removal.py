@@ -52,6 +52,18 @@ def remove_runs(archive: Archive, runs: Iterable[Found]) -> None:
             raise explain(error, archive.store) from error
 
 
+def files_of_study(store: Path, name: str) -> list[Path]:
+    """Return a study's other local files: outbox, report, exports, and the lock of its confirmation."""
+    found = [store / "outbox" / name, store / "reports" / f"{name}.html", store / "studies" / f"{name}.confirm.lock"]
+    found += [path for kind in ("trial", "baseline") for path in store.glob(f"exports/{name}-{kind}*")]
+    return [path for path in found if path.exists()]
+
+
+def bytes_of(paths: Iterable[Path]) -> int:
+    """Return the size in bytes of the files and of everything in the folders."""
+    return sum(file.stat().st_size for path in paths for file in (path, *path.rglob("*")) if file.is_file())
+
+
 def folders(archive: Archive, runs: Sequence[Found]) -> list[Path]:
     """Return the folders of the runs' files that are in this store's own folder."""
     base = as_folder(archive.store.artifacts or "")
