@@ -87,7 +87,7 @@ class WorkersConfig(Strict):
     backend: Literal["processes", "dask"] = "processes"  # on this machine, or a Dask cluster
     address: str | None = None  # of the Dask scheduler
     patience: Positive = 60.0  # seconds of silence after which a worker is replaced
-    queued: Annotated[int, Ge(0)] = 1  # trials that wait at each worker, so that it need not wait for the coordinator
+    queued: Annotated[int, Ge(0)] = 1  # trials queued at each worker, so that it does not wait for the coordinator
 
 
 @dataclass
