@@ -98,7 +98,7 @@ def test_another_hash_seed_gives_the_same_study_and_conclusion(tmp_path: Path) -
     wanted = ("study.trials=6", "study.race=true", "repeats=2", "training.num_epochs=5")
     told = []
     for seed in ("1", "2"):
-        ended = run(tmp_path / seed, "sweep", *SMALL, *wanted, prefix=("env", f"PYTHONHASHSEED={seed}"))
+        ended = run(tmp_path / seed, "sweep", *SMALL, *wanted, timeout=600, prefix=("env", f"PYTHONHASHSEED={seed}"))
         assert ended.returncode == 0, ended.stdout + ended.stderr
         told.append(ended.stdout[ended.stdout.rindex("Study ") : ended.stdout.index("Next:")])
     assert told[0] == told[1]
@@ -112,7 +112,7 @@ def test_a_trial_that_exhausts_its_workers_address_space_fails_and_harms_no_othe
     space = ("~search.space.regularization", "~search.space.model.init", f"+search.space.model.hidden_units={sizes}")
     wanted = ("data=breast_cancer", "training.num_epochs=5", "sampler=grid", "study.trials=3")
     limited = ("env", "OPENBLAS_NUM_THREADS=1", "bash", "-c", 'ulimit -v 1200000; exec "$@"', "bash")
-    ended = run(tmp_path, "sweep", *wanted, *space, prefix=limited)
+    ended = run(tmp_path, "sweep", *wanted, *space, timeout=600, prefix=limited)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "3 of 3 trials done, 0 stopped early by the pruner or diverged, 1 failed." in ended.stdout
     outcomes = {
