@@ -21,7 +21,8 @@ from pipeline.search.executors import open_executor
 from pipeline.search.lock import hold
 from pipeline.selection.candidates import FINISHED, Candidate, load, prepare_data, ranked
 from pipeline.selection.confirmation import Confirmation, conclude
-from pipeline.selection.repeats import Repeat, first_unused, further_repeats, new_seeds, repeats, train_all
+from pipeline.selection.repeats import Repeat, first_unused, further_repeats, new_seeds, repeats
+from pipeline.selection.training import train_all
 from pipeline.tracking.archive import Archive
 from pipeline.tracking.found import Found, objective
 from pipeline.tracking.recorder import NOTE, Recorder

@@ -1,16 +1,11 @@
-"""Trains further repeats of configurations in the sweep's workers; it writes nothing itself."""
+"""Divides further repeats of a configuration into runs, and names them."""
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 
 from pipeline.config.trial import TrialConfig
-from pipeline.search.serving import WorkersGone
-from pipeline.trials.record import TrialRecord
-from pipeline.trials.trial import failed_record, work_whole
 
 LONGEST = 4
 """Largest number of repeats in one run; more are divided into several runs, so that all workers are busy."""
@@ -45,37 +40,3 @@ def blocks(config: TrialConfig, repeats: Iterable[int]) -> list[Block]:
         else:
             made.append(Block(replace(config, first_repeat=repeat, repeats=1)))
     return made
-
-
-def train_all(
-    todo: list[Block], arrays: Path, executor: Executor, *, slots: int, finished: Callable[[Block, TrialRecord], None]
-) -> None:
-    """Train all runs, `slots` at a time, and call `finished` with each result while the workers go on."""
-    waiting, flights = iter(todo), dict[Future[TrialRecord], Block]()
-    for block in _take(waiting, slots):
-        flights[_submit(executor, arrays, block)] = block
-    while flights:
-        done, _ = wait(flights, return_when=FIRST_COMPLETED)
-        ended = [(flights.pop(future), future) for future in done]
-        for following in _take(waiting, len(ended)):
-            flights[_submit(executor, arrays, following)] = following
-        for block, future in ended:
-            finished(block, _result(block, future))
-
-
-def _take(waiting: Iterator[Block], count: int) -> list[Block]:
-    return [block for _, block in zip(range(count), waiting, strict=False)]
-
-
-def _submit(executor: Executor, arrays: Path, block: Block) -> "Future[TrialRecord]":
-    return executor.submit(work_whole, arrays, block.config)
-
-
-def _result(block: Block, future: "Future[TrialRecord]") -> TrialRecord:
-    """Return the record of a task; an error gives a failed record, unless no workers are left."""
-    try:
-        return future.result()
-    except WorkersGone:
-        raise
-    except Exception as error:
-        return failed_record(asdict(block.config), error)

@@ -23,8 +23,9 @@ from pipeline.search.outbox import Outbox
 from pipeline.search.space import Space
 from pipeline.search.widening import kept
 from pipeline.selection import race
-from pipeline.selection.blocks import Block, blocks, digest_of, train_all
+from pipeline.selection.blocks import Block, blocks, digest_of
 from pipeline.selection.recommendation import Recommendation, recommend, run_of
+from pipeline.selection.training import train_all
 from pipeline.training.means import MEASURES
 from pipeline.trials.record import TrialRecord
 

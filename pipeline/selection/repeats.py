@@ -1,16 +1,11 @@
-"""Trains configurations again on new seeds or repeats, in workers; it writes nothing itself."""
+"""Plans configurations to be trained again, on new seeds or on further repeats."""
 
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from pipeline.config.trial import TrialConfig
-from pipeline.search.serving import WorkersGone
 from pipeline.tracking.found import Found
-from pipeline.trials.record import TrialRecord
-from pipeline.trials.trial import failed_record, work_whole
 
 
 @dataclass
@@ -56,37 +51,3 @@ def new_seeds(count: int, used: Iterable[int]) -> list[int]:
             seeds.append(seed)
         seed += 1
     return seeds
-
-
-def train_all(
-    todo: list[Repeat], arrays: Path, executor: Executor, *, slots: int, finished: Callable[[Repeat, TrialRecord], None]
-) -> None:
-    """Train all runs, `slots` at a time, and call `finished` with each result while the workers go on."""
-    waiting, flights = iter(todo), dict[Future[TrialRecord], Repeat]()
-    for repeat in _take(waiting, slots):
-        flights[_submit(executor, arrays, repeat)] = repeat
-    while flights:
-        done, _ = wait(flights, return_when=FIRST_COMPLETED)
-        ended = [(flights.pop(future), future) for future in done]
-        for following in _take(waiting, len(ended)):
-            flights[_submit(executor, arrays, following)] = following
-        for repeat, future in ended:
-            finished(repeat, _result(repeat, future))
-
-
-def _take(waiting: Iterator[Repeat], count: int) -> list[Repeat]:
-    return [repeat for _, repeat in zip(range(count), waiting, strict=False)]
-
-
-def _submit(executor: Executor, arrays: Path, repeat: Repeat) -> "Future[TrialRecord]":
-    return executor.submit(work_whole, arrays, repeat.config)
-
-
-def _result(repeat: Repeat, future: "Future[TrialRecord]") -> TrialRecord:
-    """Return the record of a task; an error gives a failed record, unless no workers are left."""
-    try:
-        return future.result()
-    except WorkersGone:
-        raise
-    except Exception as error:
-        return failed_record(asdict(repeat.config), error)
