@@ -22,7 +22,7 @@ from pipeline.config.trial import TrialConfig
 from pipeline.config.validation import parse
 from pipeline.search.outbox import Outbox
 from pipeline.search.pruning import why
-from pipeline.search.search import Search, as_proposed
+from pipeline.search.search import Search, as_proposed, id_of
 from pipeline.search.serving import WorkersGone
 from pipeline.search.stop_rules import failures_in_a_row, stalled
 from pipeline.search.told import end_of, summary_of, values_of
@@ -193,7 +193,7 @@ class Coordinator:
 
     def _open(self, proposed: FrozenTrial) -> None:
         """Begin a trial of the study, or mark it FAILED immediately if its configuration is invalid."""
-        trial = optuna.Trial(self.study, proposed._trial_id)
+        trial = optuna.Trial(self.study, id_of(proposed))
         plain = self.search.space.apply(self.search.space.values(proposed.params))
         name = run_name(proposed.number)
         try:

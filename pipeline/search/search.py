@@ -134,12 +134,17 @@ class Search:
             self._end(place, trial.state, trial.values if trial.state == TrialState.COMPLETE else None)
 
     def _go_on(self, place: int, rung: int, value: float) -> bool:
-        self._memory.set_trial_intermediate_value(self._memory.trials[place]._trial_id, rung, value)
+        self._memory.set_trial_intermediate_value(id_of(self._memory.trials[place]), rung, value)
         with self._memory.seen_by(place, self.lag):
             return not self._study.pruner.prune(self._study, self._memory.trials[place])
 
     def _end(self, place: int, state: TrialState, values: Sequence[float] | None) -> None:
-        self._memory.set_trial_state_values(self._memory.trials[place]._trial_id, state, values)
+        self._memory.set_trial_state_values(id_of(self._memory.trials[place]), state, values)
+
+
+def id_of(trial: FrozenTrial) -> int:
+    """Return a trial's id in its storage, which Optuna keeps private but asks for to continue a running trial."""
+    return trial._trial_id
 
 
 def as_proposed(
