@@ -1,7 +1,7 @@
 """`make bench`: every benchmark's table, and at the end what was wanted beside what was measured.
 
-`python -m benchmarks [name…] [--full]` runs those named, or all: core, gradient_check, data, sweep, lag, answer. A run
-takes some minutes; `--full` takes every case and more turns.
+`python -m benchmarks [name…] [--full]` runs those named, or all: core, gradient_check, data, sweep, lag, peers, answer.
+A run takes some minutes; `--full` takes every case and more turns.
 """
 
 import argparse
@@ -19,6 +19,7 @@ SHORT = {
     "data": ("--rows", "20000", "--turns", "3"),
     "sweep": ("--turns", "1"),
     "lag": ("pairs", "found", "--pairs", "3", "--seeds", "3"),
+    "peers": ("--seeds", "1", "--fresh", "10"),
     "answer": ("--data", "breast_cancer", "--seeds", "3", "--fresh", "20"),
 }
 """The benchmarks, and the arguments of a short run."""

@@ -34,6 +34,9 @@ from pipeline.trials.trial import run_trial, work
 WHOLE = ("training.num_epochs=100", "training.patience=null", "pruner.startup_trials=1000000")
 """Every trial has 100 epochs and reports at every rung, and none is pruned."""
 
+REPEATS = 4
+"""Repeats of a trial; each is a training as the textbook stacks have one."""
+
 BARE = "import mlflow, optuna, hydra"
 
 
@@ -54,30 +57,53 @@ def seconds(task: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
+def cpu_seconds(task: Callable[[], object]) -> float:
+    """The CPU time of one call, in this process and in those that it started and that have ended."""
+    before = os.times()
+    task()
+    return sum(os.times()[:4]) - sum(before[:4])
+
+
 def trial(folder: Path, turns: int) -> None:
-    """A tracked trial of 100 epochs in a sweep, as `make sweep` runs it and with one worker, beside textbook stacks."""
+    """Tracked trainings of 100 epochs, in trials of 4 repeats, with two workers and with one, beside textbook stacks.
+
+    The stacks train once for each trial. With one worker its CPU time is compared too, which the machine's other work
+    changes less: of the worker and the coordinator, with their start and the import of NumPy in the worker.
+    """
     from benchmarks.textbook import Textbook
 
     arrays = load_arrays(prepare(TrialConfig().data, folder).path)
     books = [Textbook(folder / kind, arrays, epochs=100) for kind in ("numpy", "torch")]
 
-    def tracked(workers: int, turn: int) -> float:
-        trials = 8 * workers
+    def tracked(workers: int, turn: int) -> tuple[float, float]:
+        trials = 6 * workers
         overrides = (f"study.name=whole-{workers}-{turn}", f"study.trials={trials}", f"workers.count={workers}")
-        return run(folder, *WHOLE, *overrides).seconds / trials
+        sweeps: list[Sweep] = []
+        cpu = cpu_seconds(lambda: sweeps.append(run(folder, *WHOLE, f"repeats={REPEATS}", *overrides)))
+        return sweeps[0].seconds / (trials * REPEATS), cpu / (trials * REPEATS)
+
+    def stack(task: Callable[[], object]) -> tuple[float, float]:
+        wall: list[float] = []
+        cpu = cpu_seconds(lambda: wall.append(seconds(task)))
+        return wall[0], cpu
 
     times = []
     with threadpool_limits(1):
         for turn in range(turns + 1):
             ours = [tracked(workers, turn) for workers in (2, 1)]
-            times.append((*ours, seconds(books[0].numpy_trial), seconds(books[1].torch_trial)))
-    two, one, *stacks = np.array(times[1:]).T
-    show("a tracked trial of 100 epochs, two gradient checks included, default sweep", 1e3 * median(two), "ms")
+            times.append([*ours, stack(books[0].numpy_trial), stack(books[1].torch_trial)])
+    (two, one, *stacks), (_, one_cpu, *stacks_cpu) = np.moveaxis(np.array(times[1:]), (0, 1, 2), (2, 1, 0))
+    show(
+        f"a tracked training of 100 epochs, in trials of {REPEATS}, two gradient checks a trial",
+        1e3 * median(two),
+        "ms",
+    )
     show("the same with one worker", 1e3 * median(one), "ms")
-    for name, stack, wanted in zip(("NumPy", "PyTorch"), stacks, (12, 10), strict=True):
-        show(f"the textbook stack with {name}", 1e3 * median(stack), "ms")
-        show(f"the textbook stack with {name} / the default sweep", median(stack / two), "×", least=wanted)
-        show(f"the textbook stack with {name} / one worker", median(stack / one), "×", least=wanted)
+    for name, wall, cpu, wanted in zip(("NumPy", "PyTorch"), stacks, stacks_cpu, (12, 10), strict=True):
+        show(f"the textbook stack with {name}", 1e3 * median(wall), "ms")
+        show(f"the textbook stack with {name} / two workers", median(wall / two), "×", least=wanted)
+        show(f"the textbook stack with {name} / one worker", median(wall / one), "×", least=wanted)
+        show(f"the same in CPU time of all processes, {name}", median(cpu / one_cpu), "×")
 
 
 def coordinator(folder: Path, turns: int) -> None:

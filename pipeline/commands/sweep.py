@@ -1,5 +1,6 @@
 """`make sweep`: search configurations with Optuna, each trial trained by workers and tracked in MLflow."""
 
+import hashlib
 import json
 import logging
 from collections.abc import Sequence
@@ -55,6 +56,9 @@ PATIENT_S, IMPATIENT_S = 30.0, 5.0
 FOR_THE_RACE = ("sklearn.gaussian_process", "scipy.stats")
 FOR_PICTURES = ("matplotlib.pyplot", "optuna.visualization.matplotlib", "scipy.interpolate")
 """Modules that take seconds to import and that the trials do not need."""
+
+ILLUSTRATED = "illustrated"
+"""Tag of the sweep's run: a digest of what its pictures and its description show."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -128,7 +132,7 @@ def carry_out(config: SweepConfig, study: optuna.Study, space: Space, prepared: 
         beside=sentence(prepared.description, objective_names(config)[0]),
     )
     if not left:
-        illustrate(config, sender)  # last, since nobody should wait for pictures to read the result
+        illustrate(config, sender, study, conclusion)  # last, since nobody should wait for pictures to read the result
     return exit_code
 
 
@@ -244,10 +248,14 @@ def make_sender(config: SweepConfig, study: optuna.Study, prepared: PreparedData
     tags = {"study_id": study_id(study), "data_digest": prepared.digest, "source_digest": prepared.source_digest}
     name = study.study_name
     outbox = store / "outbox" / name
-    told = (run_name(trial.number) for trial in asked(study) if trial.state.is_finished())
+    told = [run_name(trial.number) for trial in asked(study) if trial.state.is_finished()]
     tracked = sum(not (outbox / f"{run}.npz").exists() for run in told)
-    ready = partial(import_for_the_end, config)
-    return Sender(recorder, outbox, study=name, config=plain, tags=tags, tracked=tracked, on_opened=ready)
+
+    def opened() -> None:
+        if len(told) < config.study.trials:
+            import_for_the_end(config)
+
+    return Sender(recorder, outbox, study=name, config=plain, tags=tags, tracked=tracked, on_opened=opened)
 
 
 def import_for_the_end(config: SweepConfig) -> None:
@@ -317,14 +325,22 @@ def standing_metrics(study: optuna.Study, objective: str) -> dict[str, Any]:
     return {"metrics": best | {"trials": float(len(trials))}, "step": len(trials)}
 
 
-def illustrate(config: SweepConfig, sender: Sender) -> None:
-    """Give the parent run its pictures and its description; a finished sweep does not fail for want of them."""
+def illustrate(config: SweepConfig, sender: Sender, study: optuna.Study, conclusion: Recommendation | None) -> None:
+    """Give the parent run its pictures and its description, unless it has those of the study as it now stands.
+
+    A finished sweep does not fail for want of them.
+    """
     from pipeline.reporting.conclusion import conclude
 
-    if sender.recorder is None:
+    if sender.recorder is None or sender.parent is None:
         return
+    found = None if conclusion is None else conclusion.as_dict()
+    text = json.dumps([standing(study, config), config.tracking.pictures, found])
+    stands = hashlib.sha256(text.encode()).hexdigest()[:16]
     try:
-        conclude(config.tracking, sender.recorder, sender.study)
+        if sender.recorder.tag(sender.parent, ILLUSTRATED) != stands:
+            conclude(config.tracking, sender.recorder, sender.study)
+            sender.recorder.annotate(sender.parent, {ILLUSTRATED: stands})
     except Exception as error:
         console.print(
             f"The sweep's pictures could not be made ({error}); make report STUDY={sender.study} tries again."

@@ -256,11 +256,10 @@ def _measured(archive: Archive, trial: Trial, measure: str) -> Measured:
 
 
 def _trial(run: Found, space: Space) -> Trial:
-    plain = {path: _plain(text) for path, text in run.params.items()}
     values = {}
     for leaf in space.leaves:
-        if all(plain.get(path) == wanted for path, wanted in leaf.when.items()):
-            values[leaf.path] = _value(plain, leaf.path)
+        if all(_plain(run.params.get(path, "null")) == wanted for path, wanted in leaf.when.items()):
+            values[leaf.path] = _value(run.params, leaf.path)
     number = int(run.tags.get("trial", "-1")) if run.kind == "trial" else -1
     return Trial(number, run, int(run.metrics.get("stop_epoch", 0)), values)
 
@@ -272,10 +271,10 @@ def _plain(text: str) -> Any:
         return text
 
 
-def _value(plain: Mapping[str, Any], path: str) -> Any:
+def _value(params: Mapping[str, str], path: str) -> Any:
     """The value at a dotted path; an index goes into a list, and a scalar stands for every layer."""
-    if path in plain:
-        return plain[path]
+    if path in params:
+        return _plain(params[path])
     parent, _, last = path.rpartition(".")
-    value = plain.get(parent)
+    value = _plain(params.get(parent, "null"))
     return value[int(last)] if isinstance(value, list) and last.isdigit() and int(last) < len(value) else value

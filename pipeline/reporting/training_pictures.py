@@ -1,6 +1,7 @@
 """Pictures of the training: curves of the best trials, bias against variance, and what pruning saved."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -190,6 +191,15 @@ def _longest(sweep: Sweep) -> int:
     return int((sweep.counts_folds and sweep.folds) or sweep.space.largest("training.num_epochs"))
 
 
+def _bars(axes: "Axes", bars: Sequence[tuple[int, int]], **style: Any) -> None:
+    """Bars of (place, height), 0.8 wide, as one artist: `axes.bar` makes one of each, which is slow for thousands."""
+    from matplotlib.collections import PolyCollection
+
+    corners = [[(x - 0.4, 0), (x - 0.4, height), (x + 0.4, height), (x + 0.4, 0)] for x, height in bars]
+    axes.add_collection(PolyCollection(corners, linewidth=0, zorder=3, **style))
+    axes.autoscale_view()
+
+
 def draw_pruning(sweep: Sweep, path: Path) -> Path | None:
     """How long each trial was trained, why it ended, and what that saved."""
     if not sweep.trials:
@@ -200,7 +210,7 @@ def draw_pruning(sweep: Sweep, path: Path) -> Path | None:
             bars = [(t.number, t.epochs) for t in sweep.trials if t.outcome == outcome]
             if bars:
                 text = f"{outcome.replace('_', ' ')} ({len(bars)})"
-                axes.bar(*zip(*bars, strict=True), width=0.8, color=colour, label=text, zorder=3)
+                _bars(axes, bars, color=colour, label=text)
         axes.axhline(longest, color=INK, linewidth=1.0, linestyle="--")
         axes.set(
             xlabel="trial (number)",

@@ -183,7 +183,8 @@ def _sees(path: Path, names: frozenset[Path]) -> bool:
 class CarryArrays(WorkerPlugin):  # type: ignore[misc]
     """Copies files of one folder of arrays to a worker's own disk, where the worker maps them into memory.
 
-    Later files come with a plugin of another name, which a joining worker runs after the first.
+    Later files come with a plugin of another name, which a joining worker runs after the first. The scheduler keeps the
+    bytes for such workers; a worker drops them once they are on its disk.
     """
 
     def __init__(self, path: Path, names: frozenset[Path]):
@@ -193,10 +194,11 @@ class CarryArrays(WorkerPlugin):  # type: ignore[misc]
 
     def setup(self, worker: Any) -> None:
         """Write the files that this worker lacks, and register their place."""
-        if _sees(self.path, frozenset(self._files)):
+        files, self._files = self._files, {}
+        if _sees(self.path, frozenset(files)):
             return
         folder = trial.MOVED.get(self.path) or Path(tempfile.mkdtemp(dir=worker.local_directory, prefix=self.name))
-        for name, content in self._files.items():
+        for name, content in files.items():
             (folder / name).parent.mkdir(exist_ok=True)
             if not (folder / name).exists():
                 (folder / name).write_bytes(content)

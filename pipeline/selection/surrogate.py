@@ -34,6 +34,10 @@ ALONG = 61
 """Points along a range at which the process predicts which values do as well."""
 
 
+LEARNT_FROM = 300
+"""Configurations that the length scales are learnt from: evenly spread ones of more, since that costs their cube."""
+
+
 @dataclass(frozen=True)
 class Fitted:
     """The fitted process.
@@ -87,10 +91,14 @@ def fit(
     Z, t = encode(leaves, configurations), np.log(means)
     spread = max(float(t.std()), 1e-6)
     kernel = ConstantKernel(1.0, (0.1, 10.0)) * Matern(np.full(Z.shape[1], 0.7), (0.15, 5.0), nu=2.5)
-    process = GaussianProcessRegressor(kernel, alpha=(noise / spread) ** 2 + 1e-8, normalize_y=True)
+    alpha, some = (noise / spread) ** 2 + 1e-8, slice(None, None, math.ceil(len(Z) / LEARNT_FROM))
+    process = GaussianProcessRegressor(kernel, alpha=alpha[some], normalize_y=True)
     with warnings.catch_warnings(), threadpool_limits(1):  # threads slow down such small matrices
         warnings.simplefilter("ignore", ConvergenceWarning)  # a length scale at its bound is harmless here
-        return Fitted(leaves, process.fit(Z, t))
+        process.fit(Z[some], t[some])
+        if len(Z) > LEARNT_FROM:
+            process = GaussianProcessRegressor(process.kernel_, alpha=alpha, optimizer=None, normalize_y=True).fit(Z, t)
+        return Fitted(leaves, process)
 
 
 def adjusted_means(values: Sequence[Mapping[int, float]]) -> tuple[Vector, Vector]:

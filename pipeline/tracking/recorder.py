@@ -258,6 +258,11 @@ class Recorder(Connected):
         now = time.time()
         self._guarded(self._write_points, run_id, points, Span(now, now, step), tags or {})
 
+    def tag(self, run_id: str, name: str) -> str | None:
+        """The value of a run's tag; None if it has none of this name."""
+        found: str | None = self._guarded(self._client.get_run, run_id).data.tags.get(name)
+        return found
+
     def write_file(self, run_id: str, path: Path, folder: str = "") -> None:
         """Store a copy of a local file, such as a picture, with a run."""
         self._guarded(self._write_copy, run_id, path, folder)

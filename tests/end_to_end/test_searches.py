@@ -257,3 +257,13 @@ def test_wrong_gradients_end_the_sweep_with_the_worst_coordinate(
     assert "has wrong gradients" in ended.out
     assert "W1" in ended.out
     assert "Traceback" not in ended.out + ended.err
+
+
+def test_a_complete_sweep_run_again_is_not_drawn_again_until_it_is_extended(
+    sweep_of: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[str] = []
+    monkeypatch.setattr("pipeline.reporting.conclusion.conclude", lambda tracking, recorder, study: drawn.append(study))
+    for trials, times in ((2, 1), (2, 1), (3, 2)):
+        assert sweep_of(f"study.trials={trials}", "seed=17").code == 0
+        assert len(drawn) == times

@@ -190,7 +190,10 @@ def test_the_pruning_has_a_bar_for_each_trial_as_high_as_its_epochs(figures, tmp
     ]
     draw_pruning(a_sweep(trials), tmp_path / "pruning.png")
     (axes,) = figures[0].axes
-    bars = {group.get_label(): [(bar.get_center()[0], bar.get_height()) for bar in group] for group in axes.containers}
+    corners = {group.get_label(): [path.vertices for path in group.get_paths()] for group in axes.collections}
+    bars = {
+        text: [((v[:, 0].min() + v[:, 0].max()) / 2, v[:, 1].max()) for v in all_] for text, all_ in corners.items()
+    }
     assert bars == {"completed (1)": [(0, 150)], "pruned (1)": [(1, 15)], "early stopped (1)": [(2, 60)]}
     assert axes.get_title(loc="left").startswith("50% of 450 epochs saved")
 

@@ -1,5 +1,6 @@
 """Arrays on the way to Dask workers: each has the files it lacks, on its own disk; a cluster of its own is slow's."""
 
+import pickle
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -93,3 +94,13 @@ def test_a_task_is_not_begun_without_all_of_the_arrays(arrays: Path) -> None:
     assert _under(current(), {arrays: NAMES}, lambda: 7) == 7
     with pytest.raises(ArraysAway):
         _under(current(), {arrays: NAMES | {Path("later.npy")}}, lambda: 7)
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_a_worker_keeps_nothing_of_the_files_in_memory(arrays: Path, tmp_path: Path, seen: bool) -> None:
+    (arrays / "X.npy").write_bytes(bytes(1_000_000))
+    plugin = CarryArrays(arrays, NAMES)
+    if not seen:
+        arrays.rename(tmp_path / "away")
+    plugin.setup(SimpleNamespace(local_directory=str(tmp_path)))
+    assert len(pickle.dumps(plugin)) < 1_000

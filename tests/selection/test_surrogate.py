@@ -54,3 +54,17 @@ def test_where_all_values_do_as_well_the_whole_searched_range_does_and_no_more()
     values = [{repeat: world.fit(trial, repeat) for repeat in range(2)} for trial in trials]
     process = surrogate.fit(LAMBD_ALONE, [trial.values for trial in trials], values)
     assert surrogate.does_as_well(process, LAMBD_ALONE[0], {LAMBD: 1.0}) == pytest.approx([0.01, 30.0])
+
+
+def test_length_scales_are_learnt_from_some_of_many_configurations_and_the_process_passes_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(surrogate, "LEARNT_FROM", 10)
+    world, trials = World(bowl, noise=0.05), drawn(35, alone=True)
+    values = [{repeat: world.fit(trial, repeat) for repeat in range(4)} for trial in trials]
+    process = surrogate.fit(LAMBD_ALONE, [trial.values for trial in trials], values)
+    means, _ = surrogate.adjusted_means(values)
+    expected = np.exp(process.expected([trial.values for trial in trials]))
+    assert expected == pytest.approx(means, rel=0.15)
+    behind, error = process.behind([{LAMBD: 0.02}], {LAMBD: 3.0})
+    assert np.all(behind > error)
