@@ -5,12 +5,14 @@ A metric or a param can be changed in the store; a rerun alone would not notice,
 
 import hashlib
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config.text import brief, printable
 from pipeline.tracking import facts
+from pipeline.tracking.files import CHECKS, CHECKS_TEXT, checks_text
+from pipeline.trials.environment import PACKAGE, code_digest
 from pipeline.trials.record import TrialRecord
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ class Page:
     datasets : the data sets that are its inputs.
     """
 
+    run_id: str
     name: str
     status: str
     started_ms: int
@@ -51,14 +54,16 @@ class Page:
         inputs = run.inputs.dataset_inputs if run.inputs else []
         datasets = [{key: getattr(each.dataset, key) for key in facts.DATASET} for each in inputs]
         times = info.start_time, info.end_time or 0
-        name, status = str(info.run_name), str(info.status)
-        return cls(name, status, *times, data.params, data.tags, points, data.metrics, datasets)
+        names = str(info.run_id), str(info.run_name), str(info.status)
+        return cls(*names, *times, data.params, data.tags, points, data.metrics, datasets)
 
 
-def shown(note: str, started_ms: int, ended_ms: int, tags: Mapping[str, str]) -> dict[str, Any]:
+def shown(
+    note: str, started_ms: int, ended_ms: int, tags: Mapping[str, str], names: Iterable[str] = ()
+) -> dict[str, Any]:
     """Return what `record.json` notes of a page: its times, the digest of its description, and where it belongs."""
     times = {"started_ms": started_ms, "ended_ms": ended_ms}
-    return {**times, "description_sha256": _sha256(note), "tags": dict(tags)}
+    return {**times, "description_sha256": _sha256(note), "tags": dict(tags), "tag_names": sorted(names)}
 
 
 def disagreements(page: Page, record: TrialRecord, meta: Mapping[str, Any]) -> list[str]:
@@ -70,11 +75,13 @@ def disagreements(page: Page, record: TrialRecord, meta: Mapping[str, Any]) -> l
     ----------
     meta : the content of `record.json`.
     """
-    old = _redefined(record)
-    kind, name, belongs = meta.get("kind"), meta.get("name"), _mapping(_mapping(meta.get(SHOWN)).get("tags"))
+    old, noted = _redefined(record), _mapping(meta.get(SHOWN))
+    kind, name, belongs = meta.get("kind"), meta.get("name"), _mapping(noted.get("tags"))
     source = {"mlflow.source.name": f"pipeline {kind}", "mlflow.source.type": "LOCAL"}
     about = {"kind": kind, "mlflow.runName": name, **source}
-    tags = {**belongs, **about, **facts.tags(record)}
+    derived = {**about, **facts.tags(record)}
+    written = noted.get("tag_names") or derived  # a later version may derive more tags than were written
+    tags = {**belongs, **{k: v for k, v in derived.items() if k in page.tags or k in written or k in about}}
     status = facts.TERMINAL.get(record.outcome, "FINISHED")
     found = [
         *_texts("param", page.params, facts.params(record.config), missing=True, more=True),
@@ -83,6 +90,7 @@ def disagreements(page: Page, record: TrialRecord, meta: Mapping[str, Any]) -> l
         *_latest(page),
         *_datasets(page, record),
         *_page(page, meta.get(SHOWN)),
+        *_words(page, record, meta, belongs.get("study", "")),
     ]
     pairs = (("the status", page.status, status), ("the name", page.name, name))
     return [_sentence(what, here, there) for what, here, there in pairs if here != there] + found
@@ -172,6 +180,18 @@ def _page(page: Page, noted: Any) -> Iterator[str]:
 
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
+
+
+def _words(page: Page, record: TrialRecord, meta: Mapping[str, Any], study: str) -> Iterator[str]:
+    """Yield texts that do not follow from the record; only its own code would write them so, so only that is asked."""
+    if record.environment.get("code", {}).get("digest") != code_digest(PACKAGE):
+        return
+    kind, name = str(meta.get("kind")), str(meta.get("name"))
+    note = facts.description(record, kind, name, facts.handle(kind, study, name, page.run_id))
+    if page.tags.get("mlflow.note.content") != note:
+        yield "the description in the tracking store is not what follows from the record"
+    if _mapping(meta.get("files_sha256")).get(CHECKS_TEXT) != _sha256(checks_text(record.gradient_checks)):
+        yield f"{CHECKS_TEXT} is not what follows from {CHECKS}"
 
 
 def _sentence(what: str, shown: Any, recorded: Any) -> str:

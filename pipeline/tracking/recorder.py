@@ -211,9 +211,10 @@ class Recorder(Connected):
             return there.run_id
         run = self._open_run(kind, name, tags, there, parent, record.started_at)
         note = facts.description(record, kind, name, facts.handle(kind, tags.get("study", ""), name, run.run_id))
-        ended_ms = self._write_values(run, record, tags | facts.tags(record) | {NOTE: note})
+        words = tags | facts.tags(record) | {NOTE: note}
+        ended_ms = self._write_values(run, record, words)
         belongs = tags | ({PARENT: parent} if parent else {})
-        self._write_files(run.run_id, record, kind, name, shown(note, run.started_ms, ended_ms, belongs))
+        self._write_files(run.run_id, record, kind, name, shown(note, run.started_ms, ended_ms, belongs, words))
         self._write_data(run.run_id, record.data)
         self._end(run, facts.TERMINAL.get(record.outcome, "FINISHED"), ended_ms)
         return run.run_id

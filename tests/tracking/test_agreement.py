@@ -1,6 +1,7 @@
 """Whatever the store shows of a run is derived from its record; what was changed there is found and named."""
 
 import hashlib
+import json
 import math
 import sqlite3
 import sys
@@ -18,8 +19,10 @@ from pipeline.config.errors import RecordError
 from pipeline.tracking import facts
 from pipeline.tracking.agreement import Page, disagreements, shown
 from pipeline.tracking.archive import Archive
+from pipeline.tracking.files import CHECKS_TEXT, RECORD
 from pipeline.tracking.points import Span
 from pipeline.tracking.recorder import Recorder
+from pipeline.trials.environment import PACKAGE, code_digest
 from pipeline.trials.record import TrialRecord
 
 MakeRecord = Callable[..., TrialRecord]
@@ -59,7 +62,16 @@ def a_page(record: TrialRecord, times: tuple[int, ...] = ()) -> tuple[Page, dict
     tags = facts.tags(record) | {"kind": "trial", "mlflow.runName": name, "mlflow.note.content": "text", **source}
     named = facts.dataset(record.data)
     page = Page(
-        name, "FINISHED", 1000, 2000, facts.params(record.config), tags, points, {}, [] if named is None else [named]
+        "0" * 32,
+        name,
+        "FINISHED",
+        1000,
+        2000,
+        facts.params(record.config),
+        tags,
+        points,
+        {},
+        [] if named is None else [named],
     )
     return page, {"kind": "trial", "name": name, "shown": shown("text", 1000, 2000, {})}
 
@@ -196,3 +208,34 @@ def test_the_best_is_refused_if_its_params_were_changed(archive: Archive, run_id
         connection.execute("UPDATE params SET value = '9.0' WHERE key = 'regularization.lambd'")
     with pytest.raises(RecordError, match=r"trial-0007 has been changed .*: the param regularization.lambd is 9\.0"):
         archive.best(STUDY)
+
+
+def test_a_tag_that_a_later_version_derives_is_not_missed_in_what_an_earlier_one_wrote(make_record: MakeRecord) -> None:
+    record = make_record()
+    page, meta = a_page(record)
+    meta["shown"] = shown("text", 1000, 2000, {}, [name for name in page.tags if name != "seed"])
+    without = {name: value for name, value in page.tags.items() if name != "seed"}
+    assert disagreements(replace(page, tags=without), record, meta) == []
+    meta["shown"] = shown("text", 1000, 2000, {}, page.tags)
+    assert "the tag seed is missing" in "; ".join(disagreements(replace(page, tags=without), record, meta))
+
+
+def test_words_that_this_code_would_not_write_are_found_though_their_digests_were_changed_too(
+    recorder: Recorder, archive: Archive, make_record: MakeRecord, root: Path
+) -> None:
+    parent = recorder.open_sweep(STUDY, {})
+    record = make_record()
+    record.environment["code"] = {"digest": code_digest(PACKAGE)}
+    run_id = recorder.write(record, kind="trial", name="trial-0001", parent=parent, tags={"study": STUDY})
+    assert found(archive, run_id) == []
+    folder = root / "artifacts" / run_id / "artifacts"
+    meta = json.loads((folder / RECORD).read_text())
+    (folder / CHECKS_TEXT).write_text("All gradients are right.\n")
+    meta["files_sha256"][CHECKS_TEXT] = hashlib.sha256(b"All gradients are right.\n").hexdigest()
+    meta["shown"]["description_sha256"] = hashlib.sha256(b"All is well.").hexdigest()
+    (folder / RECORD).write_text(json.dumps(meta))
+    recorder.annotate(run_id, {"mlflow.note.content": "All is well."})
+    assert found(archive, run_id) == [
+        "the description in the tracking store is not what follows from the record",
+        "gradcheck.txt is not what follows from gradcheck.json",
+    ]
