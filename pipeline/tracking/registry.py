@@ -225,8 +225,7 @@ class Registry(Connected):
         uri = self._guarded(self._client.get_model_version_download_uri, found.name, found.version)
         place = as_folder(uri)
         if place is not None:
-            moved = self._moved(found, place)
-            yield (moved or place) / "artifacts" / "classifier"
+            yield self._own(place) / "artifacts" / "classifier"
             return
         from mlflow.artifacts import download_artifacts
 
@@ -236,12 +235,13 @@ class Registry(Connected):
                 self._guarded(download_artifacts, artifact_uri=source, dst_path=staging, tracking_uri=self.store.uri)
             )
 
-    def _moved(self, found: "ModelVersion", place: Path) -> Path | None:
-        """Return the place of the model's files if `mlruns/` was moved since."""
+    def _own(self, place: Path) -> Path:
+        """Return where a model's files are: under this store, which may have been moved or copied, else as named."""
         base = as_folder(self.store.artifacts or "") if self.store.artifacts else None
-        if place.is_dir() or base is None:
-            return None
-        return base.joinpath(*place.parts[-3:]) if place.parts[-3] == "models" else None
+        if base is None or place.parts[-3:-2] != ("models",):
+            return place
+        here = base.joinpath(*place.parts[-3:])
+        return here if here.is_dir() else place
 
 
 def _number(text: str | None) -> float:

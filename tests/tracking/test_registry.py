@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import pytest
 from pipeline.config.commands import TrackingConfig
 from pipeline.config.errors import RecordError, TrackingError
 from pipeline.data.arrays import Normalization
-from pipeline.models.inference import Classifier
+from pipeline.models.inference import DESCRIPTION, Classifier
 from pipeline.nn.architecture import Architecture
 from pipeline.nn.parameters import Parameters
 from pipeline.tracking.files import digest
@@ -177,6 +178,15 @@ def test_a_store_that_was_moved_is_still_read(register, root: Path, tmp_path: Pa
     register(0, 0.1)
     moved = root.rename(tmp_path / "elsewhere")
     answer = Registry(TrackingConfig(store=str(moved))).load(f"models:/{NAME}@champion").predict(a_table())
+    pd.testing.assert_frame_equal(answer, a_classifier(0).predict(a_table()), check_exact=True)
+
+
+def test_a_copied_store_is_read_where_it_is_not_where_it_was_copied_from(register, root: Path, tmp_path: Path) -> None:
+    register(0, 0.1)
+    copied = shutil.copytree(root, tmp_path / "copied")
+    for description in root.rglob(DESCRIPTION):
+        description.write_text("{}")
+    answer = Registry(TrackingConfig(store=str(copied))).load(f"models:/{NAME}@champion").predict(a_table())
     pd.testing.assert_frame_equal(answer, a_classifier(0).predict(a_table()), check_exact=True)
 
 
