@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.config.commands import PredictConfig
 from pipeline.config.errors import ConfigError, UserError
+from pipeline.config.text import printable
 from pipeline.console import compose
 from pipeline.data.encoding import Recipe, by_column, some, unseen
 from pipeline.data.fingerprint import local_path
@@ -109,7 +110,8 @@ def write(answer: "pd.DataFrame", target: str) -> None:
         The place cannot be written.
     """
     if target == STDOUT:
-        answer.to_csv(sys.stdout, index=False)
+        text = answer.to_csv(index=False)
+        sys.stdout.write(printable(text) if sys.stdout.isatty() else text)  # a terminal would obey a label's escapes
         return
     path = Path(target).expanduser()
     draft = path.with_name(f".{path.name}.{os.getpid()}")

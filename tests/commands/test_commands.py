@@ -97,7 +97,7 @@ CASES = [
     (["confirm", "study=no-such-study"], "no-such-study"),
     (["report", "study=no-such-study"], "no-such-study"),
     (["final", "study=no-such-study"], "no-such-study"),
-    (["predict", "model=models:/none@champion", "input=x.csv"], ""),
+    (["predict", "model=models:/none@champion", "input=x.csv"], "output must be given, but is missing"),
     (["ui", "port=0"], "port must be greater than or equal to 1, but is 0."),
     (["train", "tracking.uri=http://me:s3cret@127.0.0.1:9"], "No tracking server answers at http://***@127.0.0.1:9"),
     (["train", "tracking.store="], 'tracking.store must have at least 1 character, but is "".'),

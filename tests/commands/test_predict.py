@@ -52,6 +52,15 @@ def test_each_row_gets_its_label_and_probabilities_in_order(
     assert "9 predictions" in told
 
 
+@pytest.mark.parametrize(("terminal", "written"), [(True, "\ufffd[31mred"), (False, "\x1b[31mred")])
+def test_a_label_cannot_steer_the_terminal_and_reaches_a_pipe_as_it_is(
+    terminal: bool, written: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: terminal)
+    command.write(pd.DataFrame({"label": ["\x1b[31mred"]}), command.STDOUT)
+    assert capsys.readouterr().out == f"label\n{written}\n"
+
+
 def test_the_terminal_gets_the_table_alone(shipped: Path, table: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command.predict(settings(shipped, table, "-")) == 0
     lines = capsys.readouterr().out.splitlines()
