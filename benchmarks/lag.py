@@ -86,10 +86,10 @@ def _copy(segment: Segment) -> Segment:
 class Silent:
     """A tracker that tracks nothing."""
 
-    def finished(self, name: str) -> None:
+    def submit(self, name: str) -> None:
         """Do nothing."""
 
-    def progress(self, name: str, segment: Segment) -> None:
+    def progress(self, name: str, curves: object, started_at: float, elapsed_s: float) -> None:
         """Do nothing."""
 
 

@@ -12,7 +12,7 @@ import hydra
 import numpy as np
 import optuna
 
-from pipeline.commands.sweep import Tracker, make_plan, make_sender
+from pipeline.commands.sweep import make_plan, make_sender
 from pipeline.config.commands import SweepConfig
 from pipeline.config.validation import parse
 from pipeline.console import compose
@@ -147,7 +147,7 @@ def run(store: Path, *overrides: str, executor: Executor | None = None) -> Sweep
             make_plan(config, space),
             executor=workers,
             outbox=Outbox(sender.outbox),
-            tracker=Tracker(sender),
+            tracker=sender,
             arrays=prepared.path.resolve(),
             describe=lambda record: record.add_origin(prepared, {}),
         )

@@ -48,7 +48,6 @@ from pipeline.tracking.store import check, resolve
 from pipeline.trials.environment import code_version
 from pipeline.trials.kernels import choose, current, restarted
 from pipeline.trials.record import TrialRecord
-from pipeline.trials.trial import Segment
 
 PATIENT_S, IMPATIENT_S = 30.0, 5.0
 """How long the end of a sweep waits for a tracking store that is away; less after Ctrl-C, once the store is open."""
@@ -159,7 +158,7 @@ def train(
             make_plan(config, space),
             executor=executor,
             outbox=Outbox(sender.outbox),
-            tracker=Tracker(sender),
+            tracker=sender,
             arrays=prepared.path.resolve(),
             describe=partial(TrialRecord.add_origin, prepared=prepared, code=code),
             on_progress=show,
@@ -219,21 +218,6 @@ def make_plan(config: SweepConfig, space: Space) -> Plan:
         max_failures=config.study.max_failures,
         stall=config.study.stall,
     )
-
-
-class Tracker:
-    """Tells the sender what the coordinator tells it."""
-
-    def __init__(self, sender: Sender):
-        self._sender = sender
-
-    def finished(self, name: str) -> None:
-        """A run's record waits in the outbox."""
-        self._sender.submit(name)
-
-    def progress(self, name: str, segment: Segment) -> None:
-        """A run is under way and has curves to show."""
-        self._sender.progress(name, segment.curves, segment.started_at, segment.total_s)
 
 
 def make_sender(config: SweepConfig, study: optuna.Study, prepared: PreparedData) -> Sender:

@@ -7,12 +7,13 @@ decisions need no protection: `pipeline.search.search` computes them again.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
@@ -39,10 +40,10 @@ SEGMENT_S = 2.0
 class Tracker(Protocol):
     """Receives the coordinator's reports for tracking; its methods must not block."""
 
-    def finished(self, name: str) -> None:
+    def submit(self, name: str) -> None:
         """A run's record waits in the outbox."""
 
-    def progress(self, name: str, segment: Segment) -> None:
+    def progress(self, name: str, curves: Mapping[str, np.ndarray], started_at: float, elapsed_s: float) -> None:
         """A run is under way and has curves to show."""
 
 
@@ -189,7 +190,7 @@ class Coordinator:
         told |= {BASELINE} & self.study.user_attrs.keys()
         for name in self.outbox.waiting():
             if name in told:
-                self.tracker.finished(name)
+                self.tracker.submit(name)
 
     def _open(self, proposed: FrozenTrial) -> None:
         """Begin a trial of the study, or mark it FAILED immediately if its configuration is invalid."""
@@ -238,7 +239,7 @@ class Coordinator:
         if segment.record is not None:
             self._finish(flight, segment.record)
             return
-        self.tracker.progress(flight.name, segment)
+        self.tracker.progress(flight.name, segment.curves, segment.started_at, segment.total_s)
         self._climb(flight, segment)
         self._submit(flight)
 
@@ -288,7 +289,7 @@ class Coordinator:
     def _hand_over(self) -> None:
         """Hand finished runs to the tracker; done once the workers have tasks, because it takes this process's time."""
         while self._told:
-            self.tracker.finished(self._told.pop(0))
+            self.tracker.submit(self._told.pop(0))
 
     def _report(self) -> None:
         trials = self.search.trials

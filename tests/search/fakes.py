@@ -7,6 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pipeline.config.trial import TrialConfig
 from pipeline.trials.record import TrialRecord
 from pipeline.trials.trial import Segment
@@ -56,6 +58,10 @@ class FakeSegment(Segment):
     @property
     def summary(self) -> dict[str, float]:
         return {"best_dev_cost": self.checks["best"]["cost"], "best_dev_error": 0.1, "best_balanced_error": 0.1}  # type: ignore[index]
+
+    @property
+    def curves(self) -> dict[str, np.ndarray]:
+        return {}
 
 
 class Arithmetic:
@@ -114,8 +120,8 @@ class Witness:
     def __init__(self) -> None:
         self.names: list[str] = []
 
-    def finished(self, name: str) -> None:
+    def submit(self, name: str) -> None:
         self.names.append(name)
 
-    def progress(self, name: str, segment: Segment) -> None:
+    def progress(self, name: str, curves: object, started_at: float, elapsed_s: float) -> None:
         pass
