@@ -373,3 +373,18 @@ def test_the_thread_that_sends_does_not_keep_a_command_alive(sender: Sender) -> 
     sender.opened(PATIENCE_S)
     (thread,) = (thread for thread in threading.enumerate() if thread.name == "sender")
     assert thread.daemon
+
+
+def test_a_store_that_is_away_is_not_asked_again_at_once_but_when_the_sender_is_closed(
+    flaky: Flaky, make_record: MakeRecord, tmp_path: Path
+) -> None:
+    flaky.away.set()
+    patient = Sender(lambda: flaky, tmp_path / "patient", study=STUDY, config={}, first_wait_s=600.0)  # type: ignore[arg-type, return-value]
+    patient.start()
+    put(patient, make_record(), "trial-0000")
+    assert flaky.refused.wait(PATIENCE_S)
+    flaky.refused.clear()
+    assert not flaky.refused.wait(0.2)
+    flaky.away.clear()
+    left = patient.close(PATIENCE_S)
+    assert (left.names, left.reason) == ((), "")
