@@ -54,6 +54,7 @@ LIBRARIES = [
     "pydantic",
     "matplotlib.figure",
 ]
+LIMIT_S = 1800
 TIMES = itertools.count(1_000_000_000)
 
 _SWAPPED: dict[type[ast.AST], type[ast.AST]] = {
@@ -283,11 +284,13 @@ def failure(tree: Path, *arguments: str, plugin: object = None) -> str | None:
     """Which of the quick tests that `arguments` name fails first in a clone; None if all pass."""
     process = FORKS.Process(target=run_pytest, args=(tree, list(arguments), [plugin] if plugin else []))
     process.start()
-    process.join()
+    process.join(LIMIT_S)
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid or 0, signal.SIGKILL)  # the workers that a failed test has left
+        os.killpg(process.pid or 0, signal.SIGKILL)  # what hangs, and the workers that a failed test has left
+    process.join()
     failed = re.search(r"^(?:FAILED|ERROR) (\S+)", (tree / "output.txt").read_text(), re.MULTILINE)
-    return None if process.exitcode == 0 else failed[1] if failed else f"exit code {process.exitcode}"
+    passed = process.exitcode in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
+    return None if passed else failed[1] if failed else f"exit code {process.exitcode}"
 
 
 def noticed_by(mutant: Mutant, tree: Path, room: str, tests: list[Test], *, then: str) -> str | None:
