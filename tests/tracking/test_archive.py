@@ -208,6 +208,17 @@ def test_a_local_address_outside_the_store_is_not_read(
         archive.load(archive.find(run_id))
 
 
+def test_files_are_read_at_the_run_s_own_address_below_the_store(
+    recorder: Recorder, archive: Archive, make_record: MakeRecord, root: Path
+) -> None:
+    run_id = recorder.write(make_record(), kind="train", name="train")
+    deeper = root / "artifacts" / "1" / run_id
+    deeper.parent.mkdir()
+    (root / "artifacts" / run_id).rename(deeper)
+    set_artifact_uri(root, run_id, str(deeper / "artifacts"))
+    assert archive.load(archive.find(run_id)).outcome == "completed"
+
+
 class Server:
     """A client of a hostile tracking server: what it says of a file, and where it puts it."""
 
