@@ -21,6 +21,7 @@ SHORT = {
     "lag": ("pairs", "found", "--pairs", "3", "--seeds", "3"),
     "peers": ("--seeds", "1", "--fresh", "10"),
     "answer": ("--data", "breast_cancer", "--seeds", "3", "--fresh", "20"),
+    "unseen": ("--data", "breast_cancer", "--seeds", "2"),
 }
 """The benchmarks, and the arguments of a short run."""
 
