@@ -1,6 +1,6 @@
 """`make bench`: every benchmark's table, and at the end what was wanted beside what was measured.
 
-`python -m benchmarks [name…] [--full]` runs those named, or all: core, gradient_check, data, sweep, lag, peers, answer.
+`python -m benchmarks [name…] [--full]` runs those named, or all: core, gradient_check, data, sweep, lag, peers, answer, unseen.
 A run takes some minutes; `--full` takes every case and more turns.
 """
 
