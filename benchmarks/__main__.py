@@ -1,7 +1,7 @@
 """`make bench`: every benchmark's table, and at the end what was wanted beside what was measured.
 
-`python -m benchmarks [name…] [--full]` runs those named, or all: core, gradient_check, data, sweep, lag, peers, answer, unseen.
-A run takes some minutes; `--full` takes every case and more turns.
+`python -m benchmarks [name…] [--full]` runs those named, or all: core, gradient_check, data, sweep, lag, peers, answer,
+unseen. A run takes some minutes; `--full` takes every case and more turns.
 """
 
 import argparse
