@@ -58,9 +58,8 @@ class Comparison:
             )
         if self.told:
             more = f" and {len(self.told) - 1} more" if len(self.told) > 1 else ""
-            return (
-                f"differs: the numbers have the same bits, but the record says otherwise of them: {self.told[0]}{more}"
-            )
+            numbers = "are within tolerance" if self.largest_at else "have the same bits"
+            return f"differs: the numbers {numbers}, but the record says otherwise of them: {self.told[0]}{more}"
         return (
             f"differs: first at {self.first}; the largest relative difference is {self.largest:.1e} ({self.largest_at})"
         )
@@ -106,7 +105,9 @@ def compare(recorded: TrialRecord, repeated: TrialRecord, rtol: float = RTOL) ->
     first, largest = min(gaps, key=lambda gap: gap.step), max(gaps, key=lambda gap: gap.size)
     same_end = (recorded.outcome, recorded.stop_epoch) == (repeated.outcome, repeated.stop_epoch)
     verdict: Verdict = "within_tolerance" if largest.size <= rtol and same_end else "differs"
-    return Comparison(verdict, largest.size, largest.where, first.where, explanations, rtol)
+    told = tuple(_told_otherwise(recorded, repeated, rounded=True)) if verdict == "within_tolerance" else ()
+    verdict = "differs" if told else verdict
+    return Comparison(verdict, largest.size, largest.where, first.where, explanations, rtol, told=told)
 
 
 def as_format_1(record: TrialRecord) -> TrialRecord:
@@ -197,7 +198,7 @@ def _relative(a: np.ndarray, b: np.ndarray, scale: float | None = None) -> np.nd
     return np.where(equal, 0.0, np.where(np.isfinite(difference), difference, np.inf))
 
 
-def _told_otherwise(recorded: TrialRecord, repeated: TrialRecord) -> list[str]:
+def _told_otherwise(recorded: TrialRecord, repeated: TrialRecord, *, rounded: bool = False) -> list[str]:
     """What a record says of its numbers that does not follow from them: somebody has written it in.
 
     The words may change with the code, so those of another version are compared in their verdicts alone. Records of
@@ -206,7 +207,8 @@ def _told_otherwise(recorded: TrialRecord, repeated: TrialRecord) -> list[str]:
     if recorded.format == 1 or recorded.outcome == "failed":
         return []
     digests = [record.environment.get("code", {}).get("digest") for record in (recorded, repeated)]
-    told = _told if digests[0] is not None and digests[0] == digests[1] else _verdicts
+    same_code = digests[0] is not None and digests[0] == digests[1]
+    told = _judgements if rounded else _told if same_code else _verdicts
     return differences(*(json.loads(json.dumps(told(each)), parse_constant=str) for each in (recorded, repeated)))
 
 
@@ -214,6 +216,13 @@ def _told(record: TrialRecord) -> dict[str, Any]:
     data = {key: value for key, value in record.data.items() if key not in DIGESTS}
     words = {"reason": record.reason, "diagnosis": record.diagnosis, "gradcheck": record.gradient_checks}
     return {"stop_epoch": record.stop_epoch, "fits": record.fits, "data": data, **words}
+
+
+def _judgements(record: TrialRecord) -> dict[str, Any]:
+    """Return what does not change with the last digits of a number."""
+    checks = {moment: report.get("verdict") for moment, report in record.gradient_checks.items()}
+    outcomes = [fit.get("outcome") for fit in record.fits]
+    return {"diagnosis": record.diagnosis.get("verdict"), "gradcheck": checks, "fits": outcomes}
 
 
 def _verdicts(record: TrialRecord) -> dict[str, Any]:

@@ -146,6 +146,16 @@ def test_what_a_record_says_of_its_numbers_is_compared_too(judged: TrialRecord, 
     assert where in comparison.sentence
 
 
+def test_a_verdict_that_was_written_in_is_found_within_tolerance_too(judged: TrialRecord) -> None:
+    claimed = copy.deepcopy(judged)
+    claimed.parameters["W1"].view(np.uint32)[2, 1] ^= 1
+    assert compare(claimed, judged).verdict == "within_tolerance"
+    claimed.diagnosis["verdict"] = "neither"
+    comparison = compare(claimed, judged)
+    assert comparison.verdict == "differs"
+    assert "are within tolerance, but the record says otherwise of them: diagnosis: neither then" in comparison.sentence
+
+
 @pytest.mark.parametrize(
     "change",
     [
