@@ -207,23 +207,30 @@ class Fit:
         train_cost, train_error = self._evaluate(self.train)
         dev_cost, dev_error, balanced_error = self._evaluate_dev()
         state.history.append(train_cost, dev_cost, train_error, dev_error, J, balanced_error, *self._norms())
-        costs = [train_cost] + [J] * (state.epoch > 0) + [dev_cost] * (self.dev is not None)
+        costs = [train_cost]
+        if state.epoch > 0:
+            costs.append(J)
+        if self.dev is not None:
+            costs.append(dev_cost)
         if not all(map(math.isfinite, costs)):
             state.outcome = "diverged"
             state.reason = f"the cost was no longer a finite number in epoch {state.epoch}"
             return
-        monitored = {"dev_cost": dev_cost, "dev_error": dev_error, "balanced_error": balanced_error}
-        if self.dev is None:
-            state.memory, reason = replace(state.memory, best_epoch=state.epoch), None
-        else:
-            state.memory = self.stopper.update(state.memory, state.epoch, monitored[self.stopper.monitor])
-            reason = self.stopper.reason_to_stop(state.memory, state.epoch)
+        reason = self._watch(state, {"dev_cost": dev_cost, "dev_error": dev_error, "balanced_error": balanced_error})
         if state.memory.best_epoch == state.epoch:
             state.best_theta[:] = self.parameters.theta
         if reason is not None:
             state.outcome, state.reason = "early_stopped", reason
         elif state.epoch == self.num_epochs:
             state.outcome, state.reason = "completed", f"trained all {self.num_epochs} epochs"
+
+    def _watch(self, state: FitState, measures: dict[str, float]) -> str | None:
+        """Update the memory and return why to stop, if so; without a dev part the last epoch is the best."""
+        if self.dev is None:
+            state.memory = replace(state.memory, best_epoch=state.epoch)
+            return None
+        state.memory = self.stopper.update(state.memory, state.epoch, measures[self.stopper.monitor])
+        return self.stopper.reason_to_stop(state.memory, state.epoch)
 
     def _evaluate_dev(self) -> tuple[float, float, float]:
         """Return cost, error and balanced error (1/C Σ_c missed_c / m_c over the classes there are) of the dev part."""
