@@ -61,7 +61,7 @@ def print_end(
         _print_front(study, run_id)
     elif conclusion is not None:
         console.print("\n" + " ".join(sentences(conclusion, one_division=is_fixed(config.data))) + "\n")
-        table(*conclusion_table(conclusion))
+        table(*conclusion_table(conclusion), optional=("repeats", "behind it"))
         if conclusion.luckiest != conclusion.name:
             console.print(f"{conclusion.luckiest} was the luckiest trial: the lowest mean over its own repeats.")
     elif complete:

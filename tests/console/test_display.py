@@ -116,3 +116,11 @@ def test_a_narrow_terminal_shows_count_time_left_and_bar_before_the_values() -> 
     assert "0:00:15 left" in line
     assert "━" in line
     assert line.index("20/50") < line.index("left") < line.index("━") < line.index("best")
+
+
+@pytest.mark.parametrize(("width", "shown"), [(40, ["a", "b", "c"]), (22, ["a", "c"]), (14, ["a"])])
+def test_optional_columns_go_one_by_one_until_the_table_fits(width: int, shown: list[str]) -> None:
+    text = io.StringIO()
+    output = Console(file=text, width=width)
+    table(["a", "b", "c"], [["x" * 10] * 3], output=output, optional=("b", "c"))
+    assert text.getvalue().splitlines()[0].split() == shown
