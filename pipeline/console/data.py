@@ -14,6 +14,12 @@ def say_data(config: TrainConfig, prepared: PreparedData) -> None:
         console.print(
             f"the {config.repeats} repeats differ in their seeds only: one division, since the dev examples are given"
         )
+    monitor = config.trial.training.monitor
+    if config.training.class_weight == "balanced" and monitor != "balanced_error":
+        console.print(
+            f"training.class_weight=balanced, but the kept epoch is judged by {monitor}, which counts rows, not classes: "
+            "study.objective=balanced_error (train: training.monitor=balanced_error) judges classes alike"
+        )
     a = config.augmentation
     if (a.shift or a.rotation or a.zoom or a.distortion) and config.data.standardize is True:
         console.print(
