@@ -17,7 +17,7 @@ def say_data(config: TrainConfig, prepared: PreparedData) -> None:
     monitor = config.trial.training.monitor
     if config.training.class_weight == "balanced" and monitor != "balanced_error":
         console.print(
-            f"training.class_weight=balanced, but the kept epoch is judged by {monitor}, which counts rows, not classes: "
+            f"training.class_weight=balanced, but the kept epoch is judged by {monitor}, which counts rows: "
             "study.objective=balanced_error (train: training.monitor=balanced_error) judges classes alike"
         )
     a = config.augmentation
