@@ -82,7 +82,7 @@ def only_study(archive: Archive) -> str:
 
 
 def model_name(given: str | None, config: TrialConfig) -> str:
-    """The registered model's name: the one given, or `<data>-classifier`.
+    """Return the registered model's name: the given one, or `<data>-classifier`.
 
     Raises
     ------

@@ -107,7 +107,7 @@ class Models:
         return self._registry.of_runs()
 
     def disagreements(self, repetition: Repetition) -> list[str]:
-        """Sentences on what of the models of a repeated run is not that run's; an exported run has none."""
+        """Return differences between a repeated run and its registered models; an exported run has none."""
         original, prepared = repetition.original, repetition.prepared
         if original is None or prepared is None or not original.run_id:
             return []

@@ -185,7 +185,7 @@ def run_ids(config: SweepConfig, study: str) -> dict[str, str]:
 
 
 def test_set(sender: Sender, prepared: PreparedData) -> str:
-    """Whether anybody has looked at the test set of these data, as far as the store can be asked."""
+    """Return a sentence on whether the test set of these data was opened, as far as the store answers."""
     if not prepared.description["examples"].get("test"):
         return "There is no test set: the data were split without one."
     if sender.recorder is None:
@@ -206,7 +206,7 @@ def baseline(config: SweepConfig) -> TrialConfig:
 
 
 def make_plan(config: SweepConfig, space: Space) -> Plan:
-    """How many trials, when they report, and when to stop."""
+    """Return the plan: how many trials, when they report, and when to stop."""
     workers = config.workers
     return Plan(
         trials=config.study.trials,
@@ -221,7 +221,7 @@ def make_plan(config: SweepConfig, space: Space) -> Plan:
 
 
 def make_sender(config: SweepConfig, study: optuna.Study, prepared: PreparedData) -> Sender:
-    """The writer of this sweep's runs."""
+    """Make the writer of this sweep's runs."""
     tracking = config.tracking
     store = Path(tracking.store)
 

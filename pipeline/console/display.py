@@ -116,7 +116,7 @@ class SweepProgress:
         self._output.print(", ".join(word for word in words if word), soft_wrap=True)
 
     def _left(self, standing: "Progress") -> str:
-        """The time left, from the trials that have ended since this command began."""
+        """Estimate the time left from the trials that ended since this command began."""
         if self._done_before is None:
             self._done_before = standing.done
         done = standing.done - self._done_before

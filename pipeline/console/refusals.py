@@ -14,7 +14,7 @@ _OPTIONS = re.compile(
 
 
 def sentence(error: Exception, schema: type[Strict]) -> str:
-    """One sentence for an error of Hydra or OmegaConf."""
+    """Return one sentence for an error of Hydra or OmegaConf."""
     text = str(error.__cause__ or error) if "Error merging" in str(error) else str(error)
     if found := re.search(r"Could not override '([^']+)'", str(error)):
         inner = re.search(r"full_key: (search\.space\.\S+)", str(error.__cause__))

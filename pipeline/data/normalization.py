@@ -21,7 +21,7 @@ def fold(
     missing: str,
     image_shape: Sequence[int] | None,
 ) -> Fold:
-    """A training and a dev part with the statistics of that training part alone."""
+    """Return a training and a dev part with the statistics of that training part alone."""
     normalization = statistics(
         X,
         train,

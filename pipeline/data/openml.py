@@ -20,7 +20,7 @@ DELAY_S = 1.0  # between tries
 
 
 def read_openml(config: DataConfig, cache: Path) -> Source:
-    """The data set `data.name`, with `data.target` or the data set's own target; warnings become notes."""
+    """Fetch the data set `data.name`, with `data.target` or the data set's own target; warnings become notes."""
     if not re.fullmatch(r"[\w.()+-]+", config.name):
         raise DataError(f"data.name={config.name!r} is not the name of an OpenML data set, such as mnist_784.")
     with warnings.catch_warnings(record=True) as caught:

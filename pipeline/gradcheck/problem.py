@@ -55,7 +55,7 @@ class Problem:
 
     @classmethod
     def of(cls, network: Network, parameters: Parameters, X: Array, y: Array, masks: Masks | None = None) -> "Problem":
-        """The float64 twin of a network of any dtype; nothing that is passed in is changed or kept."""
+        """Make the float64 twin of a network of any dtype; the arguments are neither changed nor kept."""
         twin = type(network)(
             network.architecture,
             network.regularization,
@@ -120,7 +120,7 @@ class Problem:
         return Quotients(values, kinks)
 
     def directional(self, direction: Floats, formula: Difference, epsilon: float) -> tuple[float, bool]:
-        """The difference quotient of J along `direction` (n,), and whether a kink lies between its points."""
+        """Return the difference quotient of J along `direction` (n,), and whether a kink lies between its points."""
         costs, signs = [], []
         for h in formula.displacements(epsilon):
             moved = self.parameters.copy(np.result_type(h, np.float64))

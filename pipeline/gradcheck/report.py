@@ -70,7 +70,7 @@ class GradientReport:
         )
 
     def table(self) -> str:
-        """The report as text: headline, notes, one line per tensor, the worst coordinates."""
+        """Return the report as text: headline, notes, one line per tensor, the worst coordinates."""
         coverage = self.coverage
         lines = [self.headline()]
         lines += self.notes

@@ -51,7 +51,7 @@ class Quotients(NamedTuple):
 
 
 def softmax_losses(Z: Array, y: Array) -> Array:
-    """Each example's cross-entropy, log Σ_c exp Z[c] - Z[y]; subtracting the largest logit only prevents overflow.
+    """Return each example's cross-entropy, log Σ_c exp Z[c] - Z[y]; the largest logit is subtracted against overflow.
 
     Z : (C, s, points, q), overwritten;  y : (s,)  ->  (s, points, q)
     """

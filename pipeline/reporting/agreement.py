@@ -25,7 +25,7 @@ RTOL = 1e-6
 
 
 def sweep_disagreements(archive: Archive, study: str) -> list[str]:
-    """Sentences on what a sweep's own run shows otherwise than the records of its trials say; none if they agree."""
+    """Return a sentence for each difference between a sweep's own run and the records of its trials."""
     parent = archive.parent(study)
     if parent.status != "FINISHED":  # its last words are not written yet
         return []
@@ -48,7 +48,7 @@ def _searched_left_out(parent: Found, given: Mapping[str, str]) -> dict[str, str
 
 
 def _conclusion(archive: Archive, parent: Found, recorded: replay.History) -> Iterator[str]:
-    """Where `conclusion.json` says something else than the race over the recorded runs; nothing if there was none."""
+    """Return differences between `conclusion.json` and the race over the recorded runs; none without a race."""
     if "recommended" not in parent.tags:
         if any(name.startswith("recommended_") for name in parent.metrics):
             yield _sentence("the tag recommended", "missing", "there")
@@ -64,7 +64,7 @@ def _conclusion(archive: Archive, parent: Found, recorded: replay.History) -> It
 
 
 def _apart(there: Any, here: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Every place at which two nested plain values differ; numbers within a tolerance do not."""
+    """Return every place at which two nested plain values differ by more than a tolerance."""
     if isinstance(there, Mapping) and isinstance(here, Mapping):
         for key in {**there, **here}:
             yield from _apart(there.get(key), here.get(key), f"{path}.{key}" if path else printable(str(key)))

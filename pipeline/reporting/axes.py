@@ -41,7 +41,7 @@ def mark_baseline(axes: "Axes", sweep: Sweep) -> None:
 
 
 def log_if_wide(axes: "Axes", values: Sequence[float], span: float = 10.0) -> None:
-    """A logarithmic axis where the values span more than this factor, with readable numbers on it."""
+    """Make the axis logarithmic, with readable numbers, if the values span more than this factor."""
     finite = [value for value in values if math.isfinite(value)]
     if finite and min(finite) > 0 and max(finite) > span * min(finite):
         from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter

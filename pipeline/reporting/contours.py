@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def draw_contours(sweep: Sweep, path: Path) -> Path | None:
-    """The objective over each pair of searched values, interpolated between the trials."""
+    """Draw the objective over each pair of searched values, interpolated between the trials."""
     leaves = [leaf for leaf in shown_leaves(sweep) if not isinstance(leaf.distribution, CategoricalDistribution)]
     pairs = [(a, b) for a, b in itertools.combinations(leaves, 2) if len(_points(sweep, a, b)) >= ENOUGH]
     if not pairs:
@@ -85,7 +85,7 @@ def _starred(sweep: Sweep) -> Mapping[str, Any]:
 
 
 def _surface(points: np.ndarray, pair: tuple[Leaf, Leaf], side: int = 80) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A smoothing spline through the objective's logarithm, over the ranges brought to [0, 1]."""
+    """Evaluate a smoothing spline through the objective's logarithm, over the ranges scaled to [0, 1]."""
     from scipy.interpolate import RBFInterpolator
 
     d = [leaf.distribution for leaf in pair]

@@ -19,7 +19,7 @@ ROWS = {
 
 
 def describe(sweep: Sweep, findings: Sequence[Finding]) -> str:
-    """The description of the sweep's own run."""
+    """Return the description of the sweep's own run."""
     paragraphs = [
         _headline(sweep),
         f"It searched {search_space(sweep)}, with the {sweep.config['sampler']['name']} sampler and the "
@@ -34,7 +34,7 @@ def describe(sweep: Sweep, findings: Sequence[Finding]) -> str:
 
 
 def _headline(sweep: Sweep) -> str:
-    """The result in a sentence, which is what the UI shows of a description before it is opened."""
+    """Return the result in a sentence, the part of a description that the UI shows before it is opened."""
     what = f"**{len(sweep.trials)} trials on {sweep.config['data']['name']}.**"
     if sweep.conclusion is not None:
         return " ".join([what, *sentences(sweep.conclusion, one_division=sweep.one_division)])
@@ -63,7 +63,7 @@ def beside(sweep: Sweep) -> str:
 
 
 def _result(sweep: Sweep) -> str:
-    """The best trial beside the run without regularisation, as a table."""
+    """Return a table of the best trial beside the run without regularisation."""
     if sweep.conclusion is not None:
         return markdown_table(*table(sweep.conclusion))
     if not sweep.ranked:
@@ -111,7 +111,7 @@ def short(value: Any) -> str:
 
 
 def commands(sweep: Sweep) -> dict[str, str]:
-    """How to go on from here: what for, and the command."""
+    """Return the possible next steps: a purpose and a command each."""
     shown = {"all of it in one HTML file": f"make report STUDY={sweep.name}"}
     if sweep.ranked:
         recommended = "" if sweep.conclusion is None else sweep.conclusion.run

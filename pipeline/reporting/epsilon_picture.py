@@ -36,7 +36,7 @@ def draw_epsilon_sweep(sweep: EpsilonSweep) -> "Figure":
 
 
 def _draw_order(axes: Any, sweep: EpsilonSweep, method: str, order: int, label: str) -> None:
-    """A thin line of the given slope through the largest ε up to 1e-2 that has an error."""
+    """Draw a thin line of the given slope through the largest ε up to 1e-2 that has an error."""
     errors, epsilons = sweep.errors[method], sweep.epsilons
     usable = np.flatnonzero((errors > 0) & (epsilons <= 1e-2))
     if usable.size == 0:

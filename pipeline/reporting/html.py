@@ -25,7 +25,7 @@ LISTED = 300
 def render(
     sweep: Sweep, findings: Sequence[Finding], pictures: Mapping[str, Path], *, confirmation: str, test_set: str
 ) -> str:
-    """The whole page.
+    """Return the whole page.
 
     Parameters
     ----------

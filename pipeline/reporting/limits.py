@@ -102,7 +102,7 @@ def _train_error(trial: Trial, d: Diagnosis) -> float:
 
 
 def _regularisation(sweep: Sweep) -> list[Finding]:
-    """Whether regularisation helped, and for each searched strength whether more of it still would."""
+    """Find whether regularisation helped, and for each searched strength whether more of it still would."""
     found, best, baseline = [], sweep.ranked[0], sweep.baseline
     if baseline is not None and baseline[sweep.metric] > 0:
         before, after = baseline[sweep.metric], best[sweep.metric]
@@ -124,7 +124,7 @@ def _regularisation(sweep: Sweep) -> list[Finding]:
 
 
 def _epochs(sweep: Sweep) -> Finding | None:
-    """Whether the best trials were still improving when their epochs ran out."""
+    """Find whether the best trials were still improving when their epochs ran out."""
     late = [t for t in sweep.ranked[:TOP] if t.outcome == "completed" and t["best_epoch"] >= 0.95 * t.epochs > 0]
     if sweep.counts_folds or not late or sweep.ranked[0] not in late:
         return None
@@ -137,7 +137,7 @@ def _epochs(sweep: Sweep) -> Finding | None:
 
 
 def _divergence(sweep: Sweep) -> Finding | None:
-    """Whether much of the search space cannot be trained at all."""
+    """Find whether much of the search space diverges."""
     diverged = [trial for trial in sweep.trials if trial.outcome == "diverged"]
     if len(diverged) < 0.1 * len(sweep.trials):
         return None
@@ -149,7 +149,7 @@ def _divergence(sweep: Sweep) -> Finding | None:
 
 
 def _dip(sweep: Sweep) -> Finding | None:
-    """Whether the best trial's dev cost is one lucky epoch of a restless curve."""
+    """Find whether the best trial's dev cost is one lucky epoch of a noisy curve."""
     best = sweep.ranked[0]
     record = sweep.records[best.name]
     if record.fit_curves:  # the mean over fits has no epoch that was kept
@@ -168,7 +168,7 @@ def _dip(sweep: Sweep) -> Finding | None:
 
 
 def _resolution(sweep: Sweep) -> Finding | None:
-    """Whether the best trials can be told apart at all on a dev part of this size."""
+    """Find whether the best trials are distinguishable on a dev part of this size."""
     m, best = _dev_size(sweep), sweep.ranked[0]
     rivals = sweep.ranked[1:TOP]
     p = best["best_dev_error"]

@@ -61,7 +61,7 @@ class Response:
     footing: float
 
     def along(self, leaf: Leaf) -> Curve | None:
-        """The curve along one searched value; None if the held configuration has no such value."""
+        """Return the curve along one searched value; None if the held configuration lacks that value."""
         if leaf.path not in self.held:
             return None
         values = _places(leaf)
@@ -93,7 +93,7 @@ class Response:
 
 
 def response(sweep: Sweep) -> Response | None:
-    """The process through everything that was trained to its end; None where that is too little.
+    """Fit the process through everything that was trained to its end; return None if that is too little.
 
     It is the one that the sweep drew its conclusion from.
     """

@@ -22,7 +22,7 @@ from pipeline.reporting.style import (
 
 
 def draw_history(sweep: Sweep, path: Path) -> Path | None:
-    """The objective trial by trial, with the best so far and the run without regularisation."""
+    """Draw the objective trial by trial, with the best so far and the run without regularisation."""
     shown = [trial for trial in sweep.trials if math.isfinite(trial[sweep.metric])]
     if not shown:
         return None
@@ -44,7 +44,7 @@ def draw_history(sweep: Sweep, path: Path) -> Path | None:
 
 
 def draw_importance(sweep: Sweep, path: Path) -> Path | None:
-    """Which searched values the objective depends on."""
+    """Draw how much the objective depends on each searched value."""
     if not sweep.importances:
         return None
     study, name = sweep.study, AXES[sweep.objectives[0]].split(" (")[0]
@@ -63,7 +63,7 @@ def draw_importance(sweep: Sweep, path: Path) -> Path | None:
 
 
 def draw_front(sweep: Sweep, path: Path) -> Path | None:
-    """With two or three objectives: the trials that no other beats in all of them."""
+    """With two or three objectives, draw the Pareto front."""
     study = sweep.study
     if not 2 <= len(sweep.objectives) <= 3 or not study.trials:
         return None

@@ -13,7 +13,7 @@ NO_DIFFERENCE = 0.5
 
 
 def sentences(found: Recommendation, *, one_division: bool = False) -> list[str]:
-    """What to use, what to expect, what each part buys, and what is simpler.
+    """Return sentences on the values to use, what to expect, the effect of each part, and a simpler choice.
 
     Parameters
     ----------

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def draw_slices(sweep: Sweep, path: Path) -> Path | None:
-    """The objective against each searched value: the process with its band, what does as well, and the trials."""
+    """Draw the objective against each searched value: the process with its band, what does as well, and the trials."""
     leaves = shown_leaves(sweep)
     shown = [trial for trial in sweep.trials if math.isfinite(trial[sweep.metric])]
     if not shown:
@@ -55,7 +55,7 @@ def draw_slices(sweep: Sweep, path: Path) -> Path | None:
 
 
 def _fit_heights(axes: "Axes", sweep: Sweep, shown: Sequence[Trial], found: Response | None) -> None:
-    """A logarithmic axis where the trials span a factor of four; bands and bars do not count."""
+    """Make the axis logarithmic if the trials span a factor of four, regardless of bands and bars."""
     heights = [trial[sweep.metric] for trial in shown]
     if found is not None:
         cut = [trial[sweep.metric] for trial in shown if not trial.trained]
@@ -66,7 +66,7 @@ def _fit_heights(axes: "Axes", sweep: Sweep, shown: Sequence[Trial], found: Resp
 
 
 def _curve(axes: "Axes", curve: Curve, position: Any, well: tuple[float, float] | None) -> None:
-    """The predicted mean with its band, and behind them the values that do as well."""
+    """Draw the predicted mean with its band, and behind them the values that do as well."""
     places = [position(value) for value in curve.values]
     if well is None:
         error = np.array([curve.mean - curve.low, curve.high - curve.mean])
@@ -85,7 +85,7 @@ def _curve(axes: "Axes", curve: Curve, position: Any, well: tuple[float, float] 
 def _trials(
     axes: "Axes", leaf: Leaf, shown: Sequence[Trial], found: Response | None, position: Any, metric: str
 ) -> None:
-    """What ran to its end, with standard errors; what was pruned, hollow with an arrow; what diverged."""
+    """Draw the trials: ended ones with standard errors, pruned ones hollow with an arrow, and diverged ones."""
     ended: dict[str, Any] = {"color": INK, "fmt": "o", "markersize": 4, "elinewidth": 0.8, "alpha": 0.75, "zorder": 3}
     if found is None:
         x, y = _points_of([trial for trial in shown if trial.trained], leaf, position, metric)
@@ -119,7 +119,7 @@ def _within(leaf: Leaf, value: Any) -> Any:
 
 
 def _baseline_band(axes: "Axes", sweep: Sweep) -> None:
-    """The run without regularisation: the mean that the conclusion expects, with its 95 % interval."""
+    """Draw the run without regularisation: the mean that the conclusion expects, with its 95 % interval."""
     expected = sweep.conclusion.baseline if _has_expectations(sweep) and sweep.conclusion else None
     if expected is None or expected.mean is None:
         mark_baseline(axes, sweep)
@@ -134,7 +134,7 @@ def _has_expectations(sweep: Sweep) -> bool:
 
 
 def _best(axes: "Axes", sweep: Sweep, leaf: Leaf, position: Any) -> None:
-    """A star at the recommended value and what to expect of it, with the interval; without one at the best trial."""
+    """Draw a star at the recommended value and its expected measure, with the interval; else at the best trial."""
     style: dict[str, Any] = {
         "fmt": "*",
         "markersize": 15,

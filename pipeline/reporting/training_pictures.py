@@ -201,7 +201,7 @@ def _bars(axes: "Axes", bars: Sequence[tuple[int, int]], **style: Any) -> None:
 
 
 def draw_pruning(sweep: Sweep, path: Path) -> Path | None:
-    """How long each trial was trained, why it ended, and what that saved."""
+    """Draw how long each trial was trained, why it ended, and what that saved."""
     if not sweep.trials:
         return None
     longest = _longest(sweep)

@@ -208,7 +208,7 @@ class _Worker:
         return LostWorker(f"the worker process {self.end()}", own=self._ended_by_itself())
 
     def end(self) -> str:
-        """How the process ended, in words."""
+        """Return in words how the process ended."""
         self.process.join(5.0)
         code = self.process.exitcode
         if self.silent:

@@ -59,7 +59,7 @@ def _threshold(config: PrunerConfig, trial: FrozenTrial, known: Sequence[FrozenT
 
 
 def _median(config: PrunerConfig, trial: FrozenTrial, known: Sequence[FrozenTrial]) -> tuple[float, str]:
-    """The median of the completed trials at the same epoch."""
+    """Return the median of the completed trials at the same epoch."""
     epoch = max(trial.intermediate_values)
     values = [
         other.intermediate_values[epoch]
@@ -70,7 +70,7 @@ def _median(config: PrunerConfig, trial: FrozenTrial, known: Sequence[FrozenTria
 
 
 def _best_share(config: PrunerConfig, trial: FrozenTrial, known: Sequence[FrozenTrial]) -> tuple[float, str]:
-    """The worst value that is among the best 1 / reduction_factor at the same rung, itself counted (Li et al. 2020).
+    """Return the worst of the best 1 / reduction_factor values at the rung, the trial's included (Li et al. 2020).
 
     Hyperband compares within a bracket; the trials of bracket s skip their first s rungs.
     """

@@ -148,7 +148,7 @@ def check_arithmetic(study: optuna.Study) -> None:
 
 
 def name_study(config: SweepConfig) -> str:
-    """The study's name; with `study.fresh`, the first of name, name-2, name-3, … that no study has."""
+    """Return the study's name; with `study.fresh`, the first of name, name-2, name-3, … that no study has."""
     name = study_name(config)
     if not config.study.fresh:
         return name

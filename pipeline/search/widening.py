@@ -62,7 +62,7 @@ class Copy:
         return f"{self.study}/trial-{self.number:04d}"
 
     def frozen(self, space: Space) -> FrozenTrial:
-        """The trial as the search knows it."""
+        """Return the trial as the search knows it."""
         by_path = {leaf.path: leaf.distribution for leaf in space.leaves}
         return create_trial(
             state=TrialState.PRUNED if self.values is None else TrialState.COMPLETE,

@@ -27,7 +27,7 @@ Fits = Mapping[str, Mapping[int, float]]
 def draw_again(
     archive: Archive, runs: Sequence[Found], recorded: History, prefer: Literal["best", "simplest"]
 ) -> Recommendation | None:
-    """The conclusion that follows from the records of a study's runs; None without a trial that was trained to its end.
+    """Draw the conclusion again from the records of a study's runs; None without a trial trained to its end.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def _digest(space: Space, values: Mapping[str, Any]) -> str:
 
 
 def _fits(archive: Archive, runs: Sequence[Found], measure: str) -> tuple[Fits, str]:
-    """The measure of every fit that has a record, and the digest of the baseline's configuration."""
+    """Return the measure of every recorded fit, and the digest of the baseline's configuration."""
     fits: dict[str, dict[int, float]] = {}
     baseline = ""
     for run in runs:

@@ -51,7 +51,7 @@ class Evaluation:
         return f"With {LEVEL:.0%} intervals: {shown}."
 
     def metrics(self) -> dict[str, float]:
-        """Every measure that has an interval, with its limits, by the names under which they are tracked."""
+        """Return every measure with an interval, and its limits, by the names of the tracked metrics."""
         measured: dict[str, Proportion | Estimate] = {
             "error": self.error,
             "balanced_error": self.balanced_error,

@@ -101,7 +101,7 @@ class Opened:
         )
 
     def markdown(self) -> str:
-        """The description of the run."""
+        """Return the description of the run."""
         names, rows = self.result.class_table()
         finalist = self.finalist
         lines = [f"**{self.headline}**", "", finalist.choice.why, "", f"Evaluated: {finalist.winner.how}.", ""]

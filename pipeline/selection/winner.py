@@ -124,7 +124,7 @@ def _classifier(
 def shipped_otherwise(
     shipped: Classifier, tags: Mapping[str, str], record: TrialRecord, prepared: PreparedData
 ) -> list[str]:
-    """What of a registered model is not that of the run it came from: its parts and the dev cost it was crowned for.
+    """Return how a registered model differs from its run: in its parts, or in the dev cost that made it champion.
 
     After cross-validation the parameters were trained anew on all folds, and are not compared.
     """

@@ -117,7 +117,7 @@ DATASET = ("name", "digest", "source", "profile")
 
 
 def dataset(data: Mapping[str, Any]) -> dict[str, str] | None:
-    """The data set that a run names as its input, by our own digest of its exact arrays; None if there is none."""
+    """Return the data set that a run names as its input, by our digest of its exact arrays; None if there is none."""
     if not data.get("digest"):
         return None
     profile = json.dumps(masked({key: value for key, value in data.items() if key != "digest"}))

@@ -199,7 +199,7 @@ def _relative(a: np.ndarray, b: np.ndarray, scale: float | None = None) -> np.nd
 
 
 def _told_otherwise(recorded: TrialRecord, repeated: TrialRecord, *, rounded: bool = False) -> list[str]:
-    """What a record says of its numbers that does not follow from them: somebody has written it in.
+    """Return statements of a record about its numbers that do not follow from them, so that it was edited.
 
     The words may change with the code, so those of another version are compared in their verdicts alone. Records of
     format 1 were diagnosed by another rule.
