@@ -325,6 +325,7 @@ def illustrate(config: SweepConfig, sender: Sender, study: optuna.Study, conclus
         if sender.recorder.tag(sender.parent, ILLUSTRATED) != stands:
             conclude(config.tracking, sender.recorder, sender.study)
             sender.recorder.annotate(sender.parent, {ILLUSTRATED: stands})
+            sender.recorder.close(sender.parent)  # again, since its end is not before what was written to it
     except Exception as error:
         console.print(
             f"The sweep's pictures could not be made ({error}); make report STUDY={sender.study} tries again."

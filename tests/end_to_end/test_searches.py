@@ -13,7 +13,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from tests.end_to_end.conftest import Ended
-from tests.end_to_end.sweeps import SMALL
+from tests.end_to_end.sweeps import SMALL, stored
 
 Run = Callable[..., Ended]
 SIZES_OPEN = [override for override in SMALL if "hidden_units" not in override]
@@ -267,3 +267,11 @@ def test_a_complete_sweep_run_again_is_not_drawn_again_until_it_is_extended(
     for trials, times in ((2, 1), (2, 1), (3, 2)):
         assert sweep_of(f"study.trials={trials}", "seed=17").code == 0
         assert len(drawn) == times
+
+
+def test_nothing_is_written_to_a_sweep_after_its_end(sweep_of: Run, shared_store: Path) -> None:
+    assert sweep_of("study.name=timed", "study.trials=2").code == 0
+    there = stored(shared_store)
+    (sweep,) = (run for run in there.of_kind("sweep") if run.info.run_name == "timed")
+    history = [there.client.get_metric_history(sweep.info.run_id, name) for name in sweep.data.metrics]
+    assert max(point.timestamp for points in history for point in points) <= sweep.info.end_time
