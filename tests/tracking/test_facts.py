@@ -52,6 +52,9 @@ def test_the_mean_over_repeats_is_shown_with_its_standard_error() -> None:
     text = description(record, "trial", "trial-0007", "s/trial-0007")
     assert "| best dev cost | 0.0712345 ± 0.0034 |" in text
     assert "mean of 4 repeats" in text
+    record.config["repeats"] = 2
+    assert "mean of 2 repeats" in description(record, "trial", "trial-0007", "s/trial-0007")
+    assert "mean of" not in description(a_record(), "trial", "trial-0007", "s/trial-0007")
 
 
 def test_no_metric_and_no_param_is_rounded() -> None:
