@@ -56,8 +56,8 @@ def make_search(config: SweepConfig, space: Space, before: Sequence[FrozenTrial]
 def _check_objectives(config: SweepConfig, objectives: Sequence[str]) -> None:
     if len(set(objectives)) < max(1, len(objectives)) or objectives == ["parameters"]:
         raise ConfigError(
-            "study.objective must be dev_cost, dev_error or balanced_error, or a list without "
-            f"repetition of these and parameters, but is {json.dumps(config.study.objective)}."
+            "study.objective must be dev_cost, dev_error or balanced_error, or a list of these and parameters "
+            f"without repetition, but is {json.dumps(config.study.objective)}."
         )
     if len(objectives) > 1 and config.pruner.name != "none":
         raise ConfigError(
