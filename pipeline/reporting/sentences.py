@@ -105,7 +105,7 @@ def _percent(gain: float) -> str:
 
 def _share(share: float) -> str:
     """A share in per cent: 35 %."""
-    return f"{100 * share:.0f} %"
+    return f"{round(100 * share)} %"
 
 
 def _simplest(found: Recommendation) -> str:

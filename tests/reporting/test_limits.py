@@ -211,3 +211,10 @@ def test_the_conclusion_in_words() -> None:
 def test_a_gain_that_may_be_none_is_not_sold_as_one() -> None:
     found = a_conclusion(INSIDE, gain=Estimate(0.05, -0.1, 0.2, 8))
     assert "5 % lower, but the interval (10 % higher to 20 % lower) leaves open whether it helps" in sentences(found)[1]
+
+
+def test_a_gain_of_next_to_nothing_has_no_sign() -> None:
+    found = a_conclusion(INSIDE)
+    own = replace(found.compared[0], gain=-0.004)
+    names, (row,) = table(replace(found, compared=(own,)))
+    assert row[names.index("gain")] == "0 %"
