@@ -51,10 +51,11 @@ def survive(store: Path, seed: int, kills: int, *overrides: str, counts: tuple[i
 
 
 def test_a_sweep_whose_coordinator_is_killed_has_each_trial_exactly_once(tmp_path: Path) -> None:
-    with started(tmp_path, "sweep", *SMALL, "study.trials=6") as process:
+    overrides = (*SMALL, "study.trials=6", "tracking.pictures=false")
+    with started(tmp_path, "sweep", *overrides) as process:
         assert wait_for_lines(process, tmp_path, UNDER_WAY)
         process.kill()
-    ended = run(tmp_path, "sweep", *SMALL, "study.trials=6")
+    ended = run(tmp_path, "sweep", *overrides)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert_whole(tmp_path, 6)
 
@@ -122,14 +123,8 @@ def test_a_trial_that_exhausts_its_workers_address_space_fails_and_harms_no_othe
     assert outcomes == {"[8]": "completed", "[16]": "completed", "[20000, 20000]": "failed"}
 
 
-SIGNALS = [
-    [signal.SIGINT],
-    pytest.param([signal.SIGTERM], marks=pytest.mark.slow),
-    pytest.param([signal.SIGINT, signal.SIGINT], marks=pytest.mark.slow),
-]
-
-
-@pytest.mark.parametrize("signals", SIGNALS)
+@pytest.mark.slow
+@pytest.mark.parametrize("signals", [[signal.SIGINT], [signal.SIGTERM], [signal.SIGINT, signal.SIGINT]])
 def test_an_interrupted_sweep_leaves_no_process_and_no_running_run(tmp_path: Path, signals: list[int]) -> None:
     with started(tmp_path, "sweep", *SMALL, *LONG, "study.trials=4") as process:
         assert wait_for_lines(process, tmp_path, UNDER_WAY)

@@ -153,7 +153,7 @@ def test_claims_hold_as_often_as_they_say() -> None:
     inside = []
     for seed in range(60):
         world = World(bowl, noise=0.15, seed=seed)
-        outcome = settle(world, drawn(10, seed=seed, alone=True), leaves=LAMBD_ALONE)
+        outcome = settle(world, drawn(10, seed=seed, alone=True), leaves=LAMBD_ALONE, rule=Rule(rounds=0))
         conclusion = recommend(outcome, [], "dev_cost", trial_repeats=2)
         truth = bowl(outcome.recommended.values) * math.exp(0.15**2)  # mean of a lognormal with variance 2 · 0.15²
         gain = 1 - bowl(outcome.recommended.values) / 0.15
