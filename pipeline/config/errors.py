@@ -38,6 +38,10 @@ class TrackingError(UserError):
     """The tracking store cannot be used."""
 
 
+class StoreAway(TrackingError):
+    """The tracking store does not answer at present; the same command may succeed later."""
+
+
 class RecordError(UserError):
     """A record is missing, damaged, or holds something that records must not hold."""
 

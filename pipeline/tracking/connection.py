@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from pipeline.config.addresses import mask
 from pipeline.config.commands import TrackingConfig
-from pipeline.config.errors import TrackingError, exhaustion
+from pipeline.config.errors import StoreAway, TrackingError, exhaustion
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -107,6 +107,8 @@ def explain(error: Exception, store: Store) -> TrackingError:
     if sentence := exhaustion(error):
         return TrackingError(sentence)
     text = mask(" ".join(str(error).split()))
+    if "failed with exception" in text:  # MLflow's words for a request without an answer
+        return StoreAway(f"The tracking store {store.shown} does not answer: {text[:300]}")
     if "out-of-date database schema" in text or "Can't locate revision" in text:
         return TrackingError(_schema_sentence(text, store))
     if isinstance(error, ModuleNotFoundError):

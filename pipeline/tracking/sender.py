@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.config.errors import RecordError, TrackingError, UserError, exhaustion
+from pipeline.config.errors import RecordError, StoreAway, TrackingError, UserError, exhaustion
 from pipeline.tracking.points import Span
 from pipeline.tracking.recorder import Recorder
 from pipeline.trials.record import TrialRecord
@@ -83,7 +83,8 @@ class Sender:
         self._begun: dict[str, str] = {}  # run name → run id, of the runs that were opened for progress
         self._progress_every_s, self._first_wait_s = progress_every_s, first_wait_s
         self._last_progress = self._last_done = time.monotonic()
-        self._trouble, self._closing, self._dropping, self._retried = "", False, False, False
+        self._trouble, self._away = "", False
+        self._closing, self._dropping, self._retried = False, False, False
         self._thread = threading.Thread(target=self._work, name="sender", daemon=True)
 
     def start(self) -> "Sender":
@@ -93,7 +94,7 @@ class Sender:
         return self
 
     def opened(self, timeout_s: float = 600.0) -> str:
-        """Wait for the parent run.
+        """Wait for the parent run; return its id, or an empty text if the store does not answer at present.
 
         A server that does not answer is reported after its own time-out of some seconds. The limit here is for waits
         without a time-out, such as a lock, and is far longer than opening a local store takes on a loaded machine.
@@ -106,19 +107,19 @@ class Sender:
         with self._wake:
             self._wake.wait_for(lambda: self.parent or self._trouble, timeout=timeout_s)
         self.check()
-        if self.parent is None:
+        if self.parent is None and not self._trouble:
             raise TrackingError(f"The tracking store did not answer within {timeout_s:g} s.")
-        return self.parent
+        return self.parent or ""
 
     def check(self) -> None:
-        """Refuse a store in which the parent run could not be opened; later failures of the store stop nothing.
+        """Refuse a store that cannot be used; one that is away, or fails after the parent run is open, stops nothing.
 
         Raises
         ------
         TrackingError
             The store cannot be used; the message says why.
         """
-        if self.parent is None and self._trouble:
+        if self.parent is None and self._trouble and not self._away:
             raise TrackingError(self._trouble)
 
     @property
@@ -196,7 +197,7 @@ class Sender:
                 if isinstance(error, UserError):
                     trouble = str(error)
                 with self._wake:
-                    self._trouble = trouble
+                    self._trouble, self._away = trouble, isinstance(error, StoreAway)
                     self._wake.notify_all()
                 self._pause(wait_s)
                 wait_s = min(2 * wait_s, LONGEST_WAIT_S)

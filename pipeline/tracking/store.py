@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from pipeline.config.addresses import mask, with_driver
 from pipeline.config.commands import TrackingConfig
-from pipeline.config.errors import TrackingError
+from pipeline.config.errors import StoreAway, TrackingError
 
 DATABASE_SCHEMES = ("sqlite", "postgresql", "mysql", "mssql")
 SERVER_SCHEMES = ("http", "https")
@@ -122,7 +122,7 @@ def _check_answers(store: Store, timeout_s: float = 5.0) -> None:
         trouble = f"the answer is {error.code} {error.reason}"
     except (OSError, ValueError) as error:
         trouble = str(getattr(error, "reason", error))
-    raise TrackingError(f"No tracking server answers at {store.shown}: {mask(trouble)}.")
+    raise StoreAway(f"No tracking server answers at {store.shown}: {mask(trouble)}.")
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from pipeline.config.commands import TrackingConfig
-from pipeline.config.errors import TrackingError
+from pipeline.config.errors import StoreAway, TrackingError
 from pipeline.tracking import files
 from pipeline.tracking.recorder import Recorder
 from pipeline.tracking.sender import Sender
@@ -32,7 +32,7 @@ class Flaky:
     def __getattr__(self, name: str) -> object:
         if self.away.is_set() and name != "store":
             self.refused.set()
-            raise TrackingError("No tracking server answers at http://tracking.example.")
+            raise StoreAway("No tracking server answers at http://tracking.example.")
         return getattr(self.inner, name)
 
 
@@ -357,6 +357,19 @@ def test_a_store_that_cannot_be_used_is_told_before_training(tmp_path: Path) -> 
     with pytest.raises(TrackingError, match="must be writable"):
         sender.opened(PATIENCE_S)
     assert sender.close(0.05).names == ()
+
+
+def test_a_store_that_goes_away_while_it_is_opened_stops_nothing_and_is_opened_when_it_answers(
+    flaky: Flaky, recorder: Recorder, make_record: MakeRecord, tmp_path: Path
+) -> None:
+    flaky.away.set()
+    sender = Sender(lambda: flaky, tmp_path / "outbox", study=STUDY, config={}, first_wait_s=0.001).start()  # type: ignore[arg-type, return-value]
+    assert sender.opened(PATIENCE_S) == ""
+    sender.check()
+    put(sender, make_record(), "trial-0000")
+    flaky.away.clear()
+    assert sender.close(PATIENCE_S).names == ()
+    assert children(recorder, sender) == ["trial-0000 FINISHED"]
 
 
 def test_memory_that_the_store_lacks_is_told_in_a_sentence(tmp_path: Path) -> None:

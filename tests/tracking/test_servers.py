@@ -8,7 +8,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from pipeline.config.commands import TrackingConfig
-from pipeline.config.errors import TrackingError
+from pipeline.config.errors import StoreAway
 from pipeline.tracking import files
 from pipeline.tracking.archive import Archive
 from pipeline.tracking.recorder import Recorder
@@ -91,7 +91,7 @@ def test_a_server_killed_in_the_middle_and_started_again_loses_and_doubles_nothi
 def test_a_server_that_is_gone_is_told_in_one_sentence(make_record: MakeRecord, tmp_path: Path) -> None:
     with tracking_server(tmp_path / "server") as server:
         recorder = Recorder(TrackingConfig(uri=server.address, experiment="gone", store=str(tmp_path)))
-    with pytest.raises(TrackingError, match="cannot be used") as refusal:
+    with pytest.raises(StoreAway, match="does not answer") as refusal:
         recorder.write(make_record(), kind="train", name="train")
     assert "\n" not in str(refusal.value)
 
