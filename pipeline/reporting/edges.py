@@ -7,6 +7,7 @@ from optuna.distributions import CategoricalDistribution
 
 from pipeline.reporting.findings import Finding
 from pipeline.reporting.results import Sweep, label
+from pipeline.reporting.sentences import makes_no_difference
 from pipeline.search.space import Leaf
 
 NEAR_EDGE = 0.05
@@ -94,7 +95,7 @@ def reached_ends(sweep: Sweep) -> list[Finding]:
     leaves = {leaf.path: leaf for leaf in sweep.space.leaves}
     for each in sweep.conclusion.ranges:
         for reached, end, key in zip((each.at_low, each.at_high), each.searched, ("low", "high"), strict=False):
-            if not reached or _is_natural(each.path, end) or each.share > MOSTLY:
+            if not reached or _is_natural(each.path, end) or each.share > MOSTLY or makes_no_difference(each):
                 continue
             side = "upper" if key == "high" else "lower"
             found.append(

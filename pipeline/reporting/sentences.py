@@ -25,7 +25,7 @@ def sentences(found: Recommendation, *, one_division: bool = False) -> list[str]
 
 def _use(found: Recommendation) -> str:
     """Use λ = 2.5 (0.9 to 6 do as well) and keep_prob = 0.85; init scale makes no difference between 0.2 and 1.5."""
-    indifferent = [each for each in found.ranges if _is_indifferent(each)]
+    indifferent = [each for each in found.ranges if makes_no_difference(each)]
     needed = [each for each in found.ranges if each not in indifferent and not _is_neutral(each)]
     left_out = [each for each in found.ranges if each not in indifferent and each not in needed]
     used = [f"{label(each.path)} = {number(each.value)}{_as_well(each)}" for each in needed]
@@ -40,7 +40,7 @@ def _is_neutral(each: Range) -> bool:
     return part is not None and each.value == NEUTRAL[part][base_path(each.path)]
 
 
-def _is_indifferent(each: Range) -> bool:
+def makes_no_difference(each: Range) -> bool:
     """Whether the neutral value does as well as the recommended one, and most of the range too."""
     part = part_of(each.path)
     if part is None or each.low is None or each.high is None or each.share < NO_DIFFERENCE:

@@ -189,6 +189,13 @@ def test_widen_it_comes_only_where_the_end_does_as_well_and_there_is_something_b
     assert find_limits(replace(a_sweep(trials), conclusion=a_conclusion(down)))[1:] == []  # λ = 0.01 is as good as none
 
 
+def test_a_value_that_makes_no_difference_is_not_to_be_widened() -> None:
+    scale = Range("model.init.scale", 0.18, 0.18, 3.0, (), (0.1, 3.0), False, True, 0.83)
+    found = a_conclusion(INSIDE, scale)
+    assert "init scale makes no difference between 0.18 and 3" in sentences(found)[0]
+    assert find_limits(replace(a_sweep(spread(2.5)), conclusion=found))[1:] == []
+
+
 def test_the_conclusion_in_words() -> None:
     keep = Range("regularization.keep_prob", 0.85, 0.7, 0.95, (), (0.5, 1.0), False, False, 0.5)
     scale = Range("model.init.scale", 0.6, 0.2, 1.5, (), (0.1, 3.0), False, False, 0.6)
