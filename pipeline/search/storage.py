@@ -1,10 +1,12 @@
 """Opens a study's storage, a journal file or a database, and repairs a journal torn by a crash."""
 
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+from sqlalchemy.pool import NullPool
 
 from pipeline.config.addresses import with_driver
 from pipeline.config.commands import SweepConfig
@@ -28,7 +30,7 @@ def open_storage(config: SweepConfig, name: str) -> BaseStorage:
     where = config.study.storage
     if where and "://" in where:
         try:
-            return RDBStorage(with_driver(where), engine_kwargs={"pool_pre_ping": True})
+            return RDBStorage(with_driver(where), engine_kwargs=_pooling(where))
         except Exception as error:  # SQLAlchemy's drivers each raise classes of their own
             raise unusable(where, error) from None
     path = journal_path(config, name)
@@ -38,6 +40,11 @@ def open_storage(config: SweepConfig, name: str) -> BaseStorage:
     except OSError as error:
         raise _not_opened(path, error) from None
     return open_journal(path)
+
+
+def _pooling(where: str) -> dict[str, Any]:
+    """Return how SQLAlchemy keeps connections: none to an SQLite file, so that none is left open; a server's are tested before use."""
+    return {"poolclass": NullPool} if where.startswith("sqlite") else {"pool_pre_ping": True}
 
 
 def open_journal(path: Path) -> JournalStorage:
@@ -62,14 +69,17 @@ def check_storage(config: SweepConfig) -> None:
     StudyError
         Its driver is unknown or not installed.
     ConfigError
-        It is a folder.
+        It is a folder, or a database in memory.
     """
     where = config.study.storage
     if where is not None and "://" in where:
         try:
-            sqlalchemy.make_url(with_driver(where)).get_dialect().import_dbapi()
+            url = sqlalchemy.make_url(with_driver(where))
+            url.get_dialect().import_dbapi()
         except (sqlalchemy.exc.ArgumentError, ImportError) as error:
             raise unusable(where, error) from None
+        if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
+            raise ConfigError(f"study.storage must name a file, but {where} is a database in memory and keeps nothing.")
     elif where is not None and (not where or Path(where).is_dir()):
         raise ConfigError(f"study.storage must be a database's address or a journal file, but is {where!r}.")
 

@@ -245,6 +245,11 @@ class TestWhatCannotBe:
         with pytest.raises(ConfigError, match=r"study.storage must be a database's address or a journal file"):
             check_storage(sweep_config(tmp_path, study={"storage": storage}))
 
+    @pytest.mark.parametrize("storage", ["sqlite://", "sqlite:///:memory:"])
+    def test_a_storage_in_memory_that_would_keep_nothing(self, tmp_path: Path, storage: str) -> None:
+        with pytest.raises(ConfigError, match=r"study.storage must name a file, but sqlite://.* keeps nothing"):
+            check_storage(sweep_config(tmp_path, study={"storage": storage}))
+
     def test_more_workers_than_the_lag_lets_run(self, tmp_path: Path) -> None:
         check_slots(sweep_config(tmp_path, workers={"count": 5}))
         check_slots(sweep_config(tmp_path, workers={"count": 500}, study={"lag": None}))
