@@ -139,34 +139,34 @@ def _decide(asked: Evidence, second: Evidence | None, max_kink_share: float) -> 
 
 
 def _remarks(evidence: Evidence) -> list[str]:
-    """Return notes on where and how the gradient is wrong, and where it is zero."""
-    gradients = {name: evidence.analytic[evidence.within(name)] for name in evidence.tensor_verdicts}
-    zero = [name for name, gradient in gradients.items() if gradient.size and not gradient.any()]
-    remarks = [f"The gradient of {', '.join(zero)} is zero here, so agreement shows little there."] if zero else []
-    lost = [name for name, verdict in evidence.tensor_verdicts.items() if verdict == LOST]
-    remarks += [f"The gradient of {', '.join(lost)} is so small that rounding hides its last digits."] if lost else []
-    wrong = [
-        name for name, verdict in evidence.tensor_verdicts.items() if verdict in ("look_again", "suspect", "wrong")
-    ]
-    if not wrong:
-        return remarks
+    """Return notes on where the gradient is zero, lost in rounding, or wrong."""
+    remarks, verdicts = [], evidence.tensor_verdicts
+    gradients = {name: evidence.analytic[evidence.within(name)] for name in verdicts}
+    if zero := [name for name, gradient in gradients.items() if gradient.size and not gradient.any()]:
+        remarks.append(f"The gradient of {', '.join(zero)} is zero here, so agreement shows little there.")
+    if lost := [name for name, verdict in verdicts.items() if verdict == LOST]:
+        remarks.append(f"The gradient of {', '.join(lost)} is so small that rounding hides its last digits.")
+    if wrong := [name for name, verdict in verdicts.items() if verdict in ("look_again", "suspect", "wrong")]:
+        remarks.append(f"Disagree: {', '.join(wrong)}. {_where_to_look(wrong)}")
+        remarks += [f"{name}: {pattern}." for name in wrong if (pattern := _pattern(evidence, name))]
+    return remarks
+
+
+def _where_to_look(wrong: list[str]) -> str:
+    """Return a sentence on the layer where a mistake is likely, given the tensors whose gradients are wrong."""
     top = max(int(name[1:]) for name in wrong)
     at_top = [name for name in wrong if int(name[1:]) == top]
-    place = (
-        f"dZ[{top}] or both of its uses" if len(at_top) == 2 else f"d{at_top[0]} itself, for dZ[{top}] serves the other"
-    )
-    remarks += [
-        f"Disagree: {', '.join(wrong)}. Backpropagation runs from the output down, so look at layer {top} first: "
-        f"at {place}."
-    ]
-    for name in wrong:
-        places = evidence.within(name)
-        values = evidence.problem.parameters.theta[evidence.sample.indices[places]]
-        pattern = error_pattern(
-            name, evidence.analytic[places], evidence.numeric[places], values, evidence.problem.y.size
-        )
-        remarks += [f"{name}: {pattern}."] if pattern else []
-    return remarks
+    place = f"d{at_top[0]} itself, for dZ[{top}] serves the other"
+    if len(at_top) == 2:
+        place = f"dZ[{top}] or both of its uses"
+    return f"Backpropagation runs from the output down, so look at layer {top} first: at {place}."
+
+
+def _pattern(evidence: Evidence, name: str) -> str | None:
+    """Return what the error of one tensor looks like, if it is a common mistake."""
+    places = evidence.within(name)
+    values = evidence.problem.parameters.theta[evidence.sample.indices[places]]
+    return error_pattern(name, evidence.analytic[places], evidence.numeric[places], values, evidence.problem.y.size)
 
 
 def _report(verdict: str, asked: Evidence, evidence: Evidence, notes: list[str], cost: float) -> GradientReport:
@@ -202,10 +202,9 @@ def _report(verdict: str, asked: Evidence, evidence: Evidence, notes: list[str],
 def _coverage(evidence: Evidence) -> dict[str, Any]:
     """Return how much of θ was compared, in total and by tensor: [compared, size, left out at kinks]."""
     tensors = {}
-    for name, part in evidence.problem.slices().items():
-        start, end = np.searchsorted(evidence.sample.indices, (part.start, part.stop))
-        kinks = int(evidence.kinks[start:end].sum())
-        tensors[name] = [int(end - start) - kinks, part.stop - part.start, kinks]
+    for name, part in evidence.problem.parameters.slices.items():
+        kinks = int(evidence.kinks[evidence.span(name)].sum())
+        tensors[name] = [len(evidence.within(name)), part.stop - part.start, kinks]
     return {
         "coordinates": int(evidence.problem.parameters.theta.size),
         "compared": int((~evidence.kinks).sum()),

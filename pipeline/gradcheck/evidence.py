@@ -38,7 +38,7 @@ def draw_sample(problem: Problem, max_coordinates: int, directions: int, *, rng:
     if size <= max_coordinates:
         return Sample(np.arange(size), np.empty((0, size)))
     left, chosen = max_coordinates, []
-    by_size = sorted(problem.slices().values(), key=lambda part: part.stop - part.start)
+    by_size = sorted(problem.parameters.slices.values(), key=lambda part: part.stop - part.start)
     for tensors_left, part in zip(range(len(by_size), 0, -1), by_size, strict=True):
         count = min(part.stop - part.start, max(1, left // tensors_left))
         chosen.append(part.start + rng.choice(part.stop - part.start, count, replace=False))
@@ -84,11 +84,17 @@ class Evidence:
         kept = ~self.direction_kinks
         return relative_error(self.numeric_directions[kept], self.analytic_directions[kept]) if kept.any() else None
 
+    def span(self, name: str) -> slice:
+        """The place in the sample of a tensor's coordinates."""
+        part = self.problem.parameters.slices[name]
+        start, end = np.searchsorted(self.sample.indices, (part.start, part.stop))
+        return slice(int(start), int(end))
+
     def within(self, name: str) -> Integers:
         """The places in the sample of a tensor's coordinates, kinks left out."""
-        part = self.problem.slices()[name]
-        start, end = np.searchsorted(self.sample.indices, (part.start, part.stop))
-        return np.flatnonzero(~self.kinks[start:end]) + int(start)
+        span = self.span(name)
+        places: Integers = np.flatnonzero(~self.kinks[span]) + span.start
+        return places
 
     @cached_property
     def tensor_verdicts(self) -> dict[str, str]:

@@ -160,15 +160,6 @@ class Problem:
         floor.weights[...] += u * regularization.lambd / regularization.m * np.abs(self.parameters.weights)
         return floor.theta
 
-    def slices(self) -> dict[str, slice]:
-        """Where each tensor lies in θ."""
-        ends = np.cumsum([tensor.size for tensor in self.parameters.as_dict().values()])
-        starts = [0, *ends[:-1]]
-        return {
-            name: slice(int(start), int(end))
-            for name, start, end in zip(self.parameters.names, starts, ends, strict=True)
-        }
-
     @cached_property
     def _here(self) -> Restart:
         return self._restart(self.parameters)
@@ -187,7 +178,7 @@ class Problem:
 
     def _by_layer(self, indices: Integers) -> Iterator[tuple[int, Integers, Integers, Integers]]:
         """For each layer: the places in `indices` of its coordinates, with the row and column in [W b] of each."""
-        where = self.slices()
+        where = self.parameters.slices
         for layer, W in self.parameters.W.items():
             parts = []
             for name, first_column in ((f"W{layer}", 0), (f"b{layer}", W.shape[1])):

@@ -20,7 +20,7 @@ from pipeline.data.encoding import Recipe, encode
 from pipeline.nn.activations import ACTIVATIONS
 from pipeline.nn.architecture import Architecture
 from pipeline.nn.costs import OUTPUTS
-from pipeline.nn.parameters import Parameters
+from pipeline.nn.parameters import Parameters, shapes_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -154,11 +154,8 @@ class Classifier:
 
 def _shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
     """Return the shape of every array of a model."""
-    sizes = architecture.layer_sizes
-    layers = range(1, len(sizes))
-    shapes: dict[str, tuple[int, ...]] = {f"W{layer}": (sizes[layer], sizes[layer - 1]) for layer in layers}
-    shapes |= {f"b{layer}": (sizes[layer], 1) for layer in layers}
-    return shapes | {f"normalization_{name}": (sizes[0],) for name in ("fill", "mean", "inv_std")}
+    statistics = {f"normalization_{name}": (architecture.layer_sizes[0],) for name in ("fill", "mean", "inv_std")}
+    return {**shapes_of(architecture.layer_sizes), **statistics}
 
 
 def _check_recipe(recipe: Recipe, architecture: Architecture) -> None:

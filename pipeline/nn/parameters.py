@@ -1,9 +1,18 @@
 """All weights and biases of a network as one flat vector, with a view per layer."""
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+
+
+def shapes_of(layer_sizes: Sequence[int]) -> dict[str, tuple[int, int]]:
+    """Return the shape of each tensor by name, in their order in theta: W1, ..., WL, b1, ..., bL."""
+    layers = range(1, len(layer_sizes))
+    W = {f"W{layer}": (layer_sizes[layer], layer_sizes[layer - 1]) for layer in layers}
+    b = {f"b{layer}": (layer_sizes[layer], 1) for layer in layers}
+    return W | b
 
 
 class Parameters:
@@ -20,6 +29,7 @@ class Parameters:
     W : layer -> (n_l, n_{l-1}) view, layers counted from 1
     b : layer -> (n_l, 1) view
     names : ("W1", ..., "WL", "b1", ..., "bL")
+    slices : name -> the tensor's place in theta
 
     """
 
@@ -33,20 +43,16 @@ class Parameters:
         self.layer_sizes = tuple(int(n) for n in layer_sizes)
         if len(self.layer_sizes) < 2 or min(self.layer_sizes) < 1:
             raise ValueError(f"layer_sizes must be two or more positive sizes, got {self.layer_sizes}")
+        shapes = shapes_of(self.layer_sizes)
+        sizes = [rows * columns for rows, columns in shapes.values()]
+        ends = list(accumulate(sizes))
+        self.theta = np.zeros(ends[-1], dtype) if theta is None else theta
+        self.names = tuple(shapes)
+        self.slices = {name: slice(end - size, end) for name, size, end in zip(shapes, sizes, ends, strict=True)}
         layers = range(1, len(self.layer_sizes))
-        weight_shapes = {layer: (self.layer_sizes[layer], self.layer_sizes[layer - 1]) for layer in layers}
-        n_weights = sum(rows * columns for rows, columns in weight_shapes.values())
-        self.theta = np.zeros(n_weights + sum(self.layer_sizes[1:]), dtype) if theta is None else theta
-        self.weights = self.theta[..., :n_weights]
-        self.W = {
-            layer: self._take_view(sum(r * c for r, c in list(weight_shapes.values())[: layer - 1]), shape)
-            for layer, shape in weight_shapes.items()
-        }
-        self.b = {
-            layer: self._take_view(n_weights + sum(self.layer_sizes[1:layer]), (self.layer_sizes[layer], 1))
-            for layer in layers
-        }
-        self.names = tuple(f"W{layer}" for layer in layers) + tuple(f"b{layer}" for layer in layers)
+        self.W = {layer: self._view(f"W{layer}", shapes) for layer in layers}
+        self.b = {layer: self._view(f"b{layer}", shapes) for layer in layers}
+        self.weights = self.theta[..., : self.slices["b1"].start]
 
     @classmethod
     def of(cls, layer_sizes: Sequence[int], values: Mapping[str, NDArray[np.inexact]]) -> "Parameters":
@@ -56,9 +62,10 @@ class Parameters:
             view[...] = values[name]
         return parameters
 
-    def _take_view(self, start: int, shape: tuple[int, int]) -> NDArray[np.inexact]:
-        flat = self.theta[..., start : start + shape[0] * shape[1]]
-        return flat.reshape(*flat.shape[:-1], shape[1], shape[0]).mT
+    def _view(self, name: str, shapes: Mapping[str, tuple[int, int]]) -> NDArray[np.inexact]:
+        rows, columns = shapes[name]
+        flat = self.theta[..., self.slices[name]]
+        return flat.reshape(*flat.shape[:-1], columns, rows).mT
 
     def like(self, dtype: DTypeLike | None = None) -> "Parameters":
         """Return zeros of the same shapes, for gradients."""
@@ -66,9 +73,7 @@ class Parameters:
 
     def copy(self, dtype: DTypeLike | None = None) -> "Parameters":
         """Return the same values in memory of their own."""
-        other = self.like(dtype)
-        other.theta[:] = self.theta
-        return other
+        return Parameters(self.layer_sizes, theta=np.array(self.theta, dtype))
 
     def as_dict(self) -> dict[str, NDArray[np.inexact]]:
         """Return the views by name: {"W1": (n_1, n_0), ..., "b1": (n_1, 1), ...}."""
@@ -79,9 +84,6 @@ class Parameters:
         """Name the coordinate theta[index]: "W2[3, 17]" or "b1[4]"."""
         if not 0 <= index < self.theta.size:
             raise ValueError(f"index must be in 0..{self.theta.size - 1}, got {index}")
-        for name, view in self.as_dict().items():
-            if index < view.size:
-                column, row = divmod(index, view.shape[0])
-                return f"{name}[{row}, {column}]" if name.startswith("W") else f"{name}[{row}]"
-            index -= view.size
-        raise AssertionError("the views cover theta")
+        name = next(name for name, place in self.slices.items() if index < place.stop)
+        column, row = divmod(index - self.slices[name].start, self.layer_sizes[int(name[1:])])
+        return f"{name}[{row}, {column}]" if name.startswith("W") else f"{name}[{row}]"

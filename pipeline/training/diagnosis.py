@@ -51,7 +51,7 @@ def diagnose(train_error: float, dev_error: float, *, optimal_error: float = 0.0
     avoidable_bias = round(train_error - optimal_error, 12)  # 0.13 - 0.11 is not above 0.02
     variance = round(dev_error - train_error, 12)
     high_bias, high_variance = avoidable_bias > threshold, variance > threshold
-    found = ["high bias"] * high_bias + ["high variance"] * high_variance
+    found = [name for name, high in (("high bias", high_bias), ("high variance", high_variance)) if high]
     remedies = BIAS_REMEDIES if high_bias else VARIANCE_REMEDIES if high_variance else ()
     return Diagnosis(
         train_error,

@@ -5,7 +5,6 @@ that lives on between two epochs is in `FitState`.
 """
 
 import math
-import time
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
@@ -76,9 +75,7 @@ class FitState:
 
     def parameters(self) -> Parameters:
         """Return the parameters of the best epoch."""
-        best = Parameters(self.layer_sizes, self.theta.dtype)
-        best.theta[:] = self.best_theta
-        return best
+        return Parameters(self.layer_sizes, theta=self.best_theta.copy())
 
     def curves(self) -> dict[str, NDArray[np.float64]]:
         """Return every curve, indexed by epoch."""
@@ -141,18 +138,12 @@ class Fit:
             self._conclude_epoch(state, math.nan)
         return state
 
-    def advance(self, state: FitState, until_epoch: int | None = None, deadline: float | None = None) -> FitState:
-        """Return the state after more epochs; the one given stays as it is.
-
-        It returns at `until_epoch`, at the end of the fit, or after the epoch in which `time.perf_counter()` passes
-        `deadline`, whichever comes first.
-        """
+    def advance(self, state: FitState, until_epoch: int | None = None) -> FitState:
+        """Return the state at `until_epoch` or at the end of the fit; the one given stays as it is."""
         last = self.num_epochs if until_epoch is None else min(until_epoch, self.num_epochs)
         self.resume(state)
         while self.state.outcome is None and self.state.epoch < last:
             self.run_epoch()
-            if deadline is not None and time.perf_counter() >= deadline:
-                break
         return self.pause()
 
     def resume(self, state: FitState) -> None:

@@ -134,7 +134,8 @@ class Case:
         X, y = self._batch(MOST_EXAMPLES)
         network = self._network(without_dropout(self.regularization), len(y))
         for rate in DESCENT_RATES:
-            costs = self._train(network, X, y, Optimizer("gradient_descent", learning_rate=rate), DESCENT_STEPS)
+            optimizer = Optimizer("gradient_descent", learning_rate=rate)
+            costs = list(self._steps(network, X, y, self.initial.copy(), optimizer, DESCENT_STEPS))
             rises = np.flatnonzero(~(np.diff(costs) < 0))
             if rises.size == 0:
                 break
@@ -153,11 +154,12 @@ class Case:
         X, y = self._batch(MEMORIZED)
         network = Network(self.architecture, Regularization(m=len(y)), dtype=np.float64, max_batch=len(y))
         parameters = self.initial.copy()
-        costs = self._steps(network, X, y, parameters, ADAM, MEMORIZE_STEPS)
-        right = (
-            step for step, cost in enumerate(costs) if cost < MEMORIZED_COST and _all_right(network, X, y, parameters)
-        )
-        steps = next(right, MEMORIZE_STEPS)
+
+        def memorized(cost: float) -> bool:
+            return cost < MEMORIZED_COST and network.evaluate(X, y, parameters)[1] == 0
+
+        costs = enumerate(self._steps(network, X, y, parameters, ADAM, MEMORIZE_STEPS))
+        steps = next((step for step, cost in costs if memorized(cost)), MEMORIZE_STEPS)
         cost, error = network.evaluate(X, y, parameters)
         done = cost < MEMORIZED_COST and error == 0
         detail = f"cost {cost:.3g}, {error:.0%} wrong after {steps} steps of Adam at rate {ADAM.learning_rate:g}"
@@ -183,10 +185,6 @@ class Case:
     def _check(self, network: Network, parameters: Parameters, masks: Masks | None, method: str) -> GradientReport:
         batch, rng = (self.X, self.y), self.drawn.gradcheck
         return check_as_configured(self.config.gradcheck, network, parameters, batch, masks, rng=rng, method=method)
-
-    def _train(self, network: Network, X: Array, y: Array, optimizer: Optimizer, steps: int) -> Array:
-        """Return J before the first step and after each: (steps + 1,)."""
-        return np.array(list(self._steps(network, X, y, self.initial.copy(), optimizer, steps)))
 
     def _steps(
         self,
@@ -248,10 +246,6 @@ def random_parameters(architecture: Architecture, drawn: Streams) -> Parameters:
         W[...] = drawn.gradcheck.standard_normal(W.shape) / np.sqrt(W.shape[1])
         b[...] = drawn.gradcheck.standard_normal(b.shape)
     return parameters
-
-
-def _all_right(network: Network, X: Array, y: Array, parameters: Parameters) -> bool:
-    return network.evaluate(X, y, parameters)[1] == 0
 
 
 def _gradient_detail(report: GradientReport) -> str:

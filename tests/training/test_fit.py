@@ -2,7 +2,6 @@ import hashlib
 import pickle
 import subprocess
 import sys
-import time
 import tracemalloc
 import warnings
 from pathlib import Path
@@ -77,14 +76,6 @@ def test_segments_change_no_bit_of_an_early_stop(parts: tuple) -> None:
     while state.outcome is None:
         state = fit.advance(state, until_epoch=state.epoch + 1)
     assert same_bits(state, whole)
-
-
-def test_a_deadline_only_decides_where_to_pause(parts: tuple) -> None:
-    fit = digits_fit(examples=parts, **DEMANDING)
-    paused = fit.advance(begin(fit), deadline=time.perf_counter())
-    assert paused.epoch == 1
-    assert paused.outcome is None
-    assert same_bits(fit.advance(paused, deadline=time.perf_counter() + 1e6), fit.advance(begin(fit)))
 
 
 def test_advancing_leaves_the_state_it_was_given_alone(parts: tuple) -> None:
