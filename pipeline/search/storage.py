@@ -43,7 +43,7 @@ def open_storage(config: SweepConfig, name: str) -> BaseStorage:
 
 
 def _pooling(where: str) -> dict[str, Any]:
-    """Return how SQLAlchemy keeps connections: none to an SQLite file, so that none is left open; a server's are tested before use."""
+    """Return how SQLAlchemy keeps connections: none to an SQLite file, a server's with a test before each use."""
     return {"poolclass": NullPool} if where.startswith("sqlite") else {"pool_pre_ping": True}
 
 
