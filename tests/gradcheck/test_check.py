@@ -1,10 +1,13 @@
 import json
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
 
 from pipeline.gradcheck.check import GradientReport, check_gradients
+from pipeline.gradcheck.evidence import LOST, compare, draw_sample
+from pipeline.gradcheck.problem import Problem
 from pipeline.gradcheck.report import VERDICTS, distrust, error_pattern, threshold_verdict, worst_verdict
 from pipeline.nn.costs import OUTPUTS
 from pipeline.nn.initializers import initialize
@@ -41,6 +44,7 @@ def test_the_report_names_every_tensor_and_covers_every_coordinate():
     assert list(report.tensors) == ["W1", "W2", "W3", "b1", "b2", "b3"]
     assert report.coverage["compared"] == report.coverage["coordinates"] == 6 * 5 + 5 * 4 + 4 * 3 + 5 + 4 + 3
     assert report.coverage["tensors"]["W2"] == [20, 20, 0]
+    assert len(report.worst) == 10
     assert report.directional_error is None
     assert (report.examples, report.dropout) == (12, "off")
 
@@ -80,6 +84,27 @@ def test_a_gradient_that_is_zero_to_rounding_is_not_an_error():
     network, parameters, X, _ = make((3, 4, 3), scheme="zeros", m=9)
     report = check((network, parameters, X, np.arange(9) % 3))  # balanced: ∂J/∂b2 = Σ (1/3 - y) = 0
     assert report.verdict == "good"
+    assert not any("rounding" in note for note in report.notes)
+
+
+def test_a_gradient_that_rounding_blurs_and_that_is_not_zero_is_inconclusive():
+    report = check(saturated(margin=28))
+    assert report.verdict == "inconclusive"
+    assert "so small that rounding hides its last digits" in report.notes[-1]
+
+
+def test_what_rounding_may_move_decides_between_zero_lost_and_wrong():
+    problem = Problem.of(*make())
+    sample = draw_sample(problem, 1_000, 0, rng=np.random.default_rng(0))
+    evidence = compare(problem, problem.backpropagation()[1], sample, "complex_step", 1.0)
+
+    def verdicts(analytic, numeric):
+        floor = problem.rounding_floor
+        return set(replace(evidence, analytic=analytic * floor, numeric=numeric * floor).tensor_verdicts.values())
+
+    assert verdicts(0.2, -0.7) == {"good"}  # both are zero but for rounding
+    assert verdicts(0.9, 1.5) == verdicts(10, 10.9) == {LOST}
+    assert verdicts(10, 11.1) == {"wrong"}
 
 
 def test_a_few_kinks_are_listed_and_left_out():
@@ -109,11 +134,11 @@ def test_weights_at_the_kink_of_l1_are_left_out():
     assert (report.verdict, report.kinks) == ("good", ["W1[2, 3]"])
 
 
-def saturated():
-    """A network that has learned too well: every example is right by a margin of 20 or more, so that p - y is 1e-9."""
+def saturated(margin=20):
+    """A network that has learned too well: each example is right by 20 or more, so that p - y is 1e-9."""
     network, parameters, X, _ = make((6, 5, 3), "tanh")
     first, second = -np.sort(-network.forward(X, parameters), axis=0)[:2]
-    parameters.W[2][...] *= 20 / (first - second).min()
+    parameters.W[2][...] *= margin / (first - second).min()
     return network, parameters, X, np.argmax(network.forward(X, parameters), axis=0)
 
 
@@ -232,9 +257,9 @@ def test_a_training_with_wrong_gradients_is_distrusted_and_no_other():
 
 def test_slopes_that_grow_to_1e26_through_the_layers_are_no_wrong_gradient():
     """The complex step must stay small in every layer: log wraps round where its phase passes π."""
-    architecture = Architecture((5,) * 150, ("identity",) * 148, "softmax")
+    architecture = Architecture((5,) * 31, ("identity",) * 29, "softmax")
     network = Network(architecture, Regularization(m=4), max_batch=4)
-    parameters = initialize(architecture, "identity", 1.5, rng=np.random.default_rng(0))
+    parameters = initialize(architecture, "identity", 8.0, rng=np.random.default_rng(0))
     X, y = np.random.default_rng(1).standard_normal((5, 4)), np.array([0, 1, 2, 3])
     report = check_gradients(network, parameters, X, y, rng=np.random.default_rng(2), max_coordinates=400)
     assert report.verdict == "good"
@@ -286,8 +311,10 @@ def test_the_table_names_kinks_and_counts_those_it_does_not_name():
     report = check(case)
     assert "at kinks: W1[7, 0], " in report.table()
     assert " more" not in report.table()
-    report.kinks = report.kinks[:2]
-    assert "at kinks: W1[7, 0], W1[7, 1] and 5 more" in report.table()
+    case[1].b[1][:] = -case[1].W[1] @ case[2][:, :1]
+    report = check(case)
+    assert len(report.kinks) == 50
+    assert f"{report.kinks[-1]} and 160 more" in report.table()  # 30 units of 7 coordinates
 
 
 def test_a_pattern_is_named_although_rounding_blurs_it_and_not_where_it_only_leans_that_way():

@@ -1,9 +1,12 @@
-"""The slope that is read off the error against ε, on errors whose slope is known."""
+"""The error of each difference formula against ε, and the slope that is read off it, on errors whose slope is known."""
 
 import numpy as np
 import pytest
 
-from pipeline.gradcheck.epsilon_sweep import fitted_slope
+from pipeline.gradcheck.epsilon_sweep import fitted_slope, sweep_epsilon
+from pipeline.gradcheck.problem import Problem
+from pipeline.nn.initializers import initialize
+from pipeline.nn.network import Architecture, Network, Regularization
 
 EPSILONS = np.array([1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 2e-2, 1e-1])
 
@@ -29,3 +32,27 @@ def test_what_is_not_known_is_left_out_and_without_truncation_there_is_no_slope(
     assert fitted_slope(EPSILONS, errors) == pytest.approx(2)
     assert np.isnan(fitted_slope(EPSILONS, np.full(7, np.nan)))
     assert np.isnan(fitted_slope(EPSILONS, 1e-9 / EPSILONS))
+
+
+def sweep(activation):
+    architecture = Architecture((5, 8, 6, 3), (activation,) * 2, "softmax")
+    network = Network(architecture, Regularization(m=90, lambd=1.0), max_batch=40)
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((5, 40)), rng.integers(0, 3, 40)
+    return sweep_epsilon(Problem.of(network, initialize(architecture, rng=rng), X, y), rng=rng)
+
+
+def test_every_formula_shows_its_order_and_only_the_complex_step_loses_nothing_to_rounding():
+    found = sweep("tanh")
+    assert (found.epsilons[0], found.epsilons[-1]) == pytest.approx((1e-12, 0.1))
+    assert found.slopes["one_sided"] == pytest.approx(1, abs=0.05)
+    assert found.slopes["two_sided"] == pytest.approx(2, abs=0.1)
+    assert found.errors["two_sided"][0] > 1e4 * found.errors["two_sided"].min()
+    assert found.errors["complex_step"][0] < 1e-15
+
+
+def test_coordinates_at_kinks_are_left_out_of_the_errors():
+    found = sweep("relu")
+    assert found.kink_shares["two_sided"][-1] > found.kink_shares["two_sided"][0] == 0
+    assert not found.kink_shares["complex_step"].any()
+    assert found.slopes["two_sided"] == pytest.approx(2, abs=0.1)

@@ -168,6 +168,14 @@ def test_a_direction_across_a_kink_says_so():
     assert problem.directional(v, METHODS["two_sided"], 1e-5)[1]
 
 
+@pytest.mark.parametrize("lambd_l1", [0.0, 1.0])
+def test_a_direction_that_turns_the_sign_of_a_weight_crosses_a_kink_if_l1_has_strength(lambd_l1):
+    problem = make_problem(lambd_l1=lambd_l1)
+    problem.parameters.W[2][1, 3] = 0.0
+    v = np.ones(problem.parameters.theta.size)
+    assert problem.directional(v, METHODS["two_sided"], 1e-5)[1] == bool(lambd_l1)
+
+
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_exactly_the_activations_with_a_corner_at_0_are_known_to_have_one(name):
     left, right = np.array([-1e-9 + 1e-20j]), np.array([1e-9 + 1e-20j])
@@ -180,3 +188,13 @@ def test_rounding_may_move_the_gradient_of_an_output_bias_by_sixteen_roundings_o
     problem = make_problem((5, 7, 4, 3), "sigmoid")
     floor = problem.rounding_floor[-3:]  # b[3]
     np.testing.assert_allclose(floor, 16 * 2.0**-53, rtol=1e-12)  # Σ over m examples of u/m
+
+
+def test_rounding_is_passed_on_by_the_slope_of_each_layer():
+    architecture = Architecture((1, 1, 1, 1), ("relu", "identity"), "sigmoid")
+    network = Network(architecture, Regularization(m=1), max_batch=1)
+    parameters = initialize(architecture, rng=np.random.default_rng(0))
+    parameters.theta[...] = [-1, 2, 3, 0, 0, 0]  # W[1], W[2], W[3], b; the ReLU is shut, its A and slope are 0
+    problem = Problem.of(network, parameters, np.ones((1, 1)), np.zeros(1, int))
+    # E[3] = u, M[3] = 1;  E[2] = 3u + 3u, M[2] = 3;  E[1] = 0 · 2 E[2] + u · 2 M[2]
+    np.testing.assert_allclose(problem.rounding_floor, 16 * 2.0**-53 * np.array([6, 0, 0, 6, 6, 1]), rtol=1e-12)

@@ -41,11 +41,11 @@ def test_slope_at_zero_is_the_documented_one(name: str, expected: float) -> None
     assert slope(name, np.zeros((1, 1)))[0, 0] == expected
 
 
-@pytest.mark.parametrize("name", ACTIVATIONS)
 @given(Z=SMOOTH_POINTS)
-def test_slope_is_the_derivative(name: str, Z: np.ndarray) -> None:
-    derivative = activate(name, Z + 1e-30j).imag / 1e-30
-    np.testing.assert_allclose(slope(name, Z), derivative, rtol=1e-9, atol=1e-15)
+def test_slope_is_the_derivative(Z: np.ndarray) -> None:
+    for name in ACTIVATIONS:
+        derivative = activate(name, Z + 1e-30j).imag / 1e-30
+        np.testing.assert_allclose(slope(name, Z), derivative, rtol=1e-9, atol=1e-15, err_msg=name)
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)

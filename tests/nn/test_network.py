@@ -6,16 +6,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.nn.initializers import initialize
-from pipeline.nn.network import EVALUATION_VALUES, Architecture, Network, Regularization
+from pipeline.nn.network import Architecture, Network, Regularization
 from pipeline.nn.parameters import Parameters
 
 ARCHITECTURE = Architecture((4, 6, 5, 3), ("relu", "tanh"), "softmax")
-CHUNK = EVALUATION_VALUES // 6
+CHUNK = 100
 
 
 def make(dtype: type = np.float64, max_batch: int = 12, **regularization: object) -> tuple[Network, Parameters]:
     network = Network(ARCHITECTURE, Regularization(m=40, **regularization), dtype=dtype, max_batch=max_batch)  # type: ignore[arg-type]
     return network, initialize(ARCHITECTURE, rng=np.random.default_rng(0), dtype=dtype)
+
+
+@pytest.fixture
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Evaluate in chunks of `CHUNK` examples: the widest layer has 6 units."""
+    monkeypatch.setattr("pipeline.nn.network.EVALUATION_VALUES", 6 * CHUNK)
 
 
 def batch(m: int = 12) -> tuple[np.ndarray, np.ndarray]:
@@ -55,13 +61,16 @@ def test_the_order_of_examples_changes_no_cost_and_no_gradient(order: list[int])
     np.testing.assert_allclose(here.theta, there.theta, rtol=1e-10, atol=1e-15)
 
 
-@pytest.mark.parametrize("m", [1, 11, CHUNK, CHUNK + 1, 2 * CHUNK + 100])
+@pytest.mark.parametrize("m", [1, 11, CHUNK, CHUNK + 1, 2 * CHUNK + 30])
+@pytest.mark.usefixtures("small_chunks")
 def test_evaluation_in_chunks_is_the_mean_over_all_examples(m: int) -> None:
     (network, parameters), (X, y) = make(), batch(m)
     cost, error = network.evaluate(X, y, parameters)
     whole = Network(ARCHITECTURE, Regularization(m=40), dtype=np.float64, max_batch=m)
     assert cost == pytest.approx(whole.cost(X, y, parameters), rel=1e-12)
-    assert error == np.mean(whole.forward(X, parameters).argmax(axis=0) != y)
+    logits = whole.forward(X, parameters)
+    assert error == np.mean(logits.argmax(axis=0) != y)
+    np.testing.assert_allclose(network.logits(X, parameters), logits, rtol=1e-12, atol=1e-12)
 
 
 def test_the_penalty_is_in_the_cost_and_not_in_the_evaluation() -> None:
@@ -118,6 +127,7 @@ def test_wrong_shapes_are_refused(X: np.ndarray, y: np.ndarray, message: str) ->
 
 
 @pytest.mark.parametrize(("m", "labels"), [(0, 0), (5, 4), (5, 6), (CHUNK + 1, CHUNK)])
+@pytest.mark.usefixtures("small_chunks")
 def test_evaluation_wants_a_label_for_each_of_some_examples(m: int, labels: int) -> None:
     network, parameters = make()
     with pytest.raises(ValueError, match=f"got {labels} for {m}"):
@@ -165,3 +175,39 @@ def test_traced_layers_are_those_of_the_forward_pass() -> None:
     np.testing.assert_array_equal(A[0], X)
     np.testing.assert_allclose(A[1], np.maximum(Z[0], 0))
     np.testing.assert_allclose(A[2], np.tanh(Z[1]))
+
+
+def test_the_activations_of_a_batch_end_with_the_probabilities() -> None:
+    (network, parameters), (X, y) = make(), batch()
+    network.cost(X, y, parameters)
+    Z, A = network.trace(X, parameters)
+    P = np.exp(Z[-1]) / np.exp(Z[-1]).sum(axis=0)
+    for found, expected in zip(network.activations(12), [*A[1:], P], strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("sizes", [(4, 6, 5, 3), (4, 6, 5, 1)], ids=["softmax", "sigmoid"])
+def test_each_of_the_networks_side_by_side_has_the_bits_that_it_has_alone(
+    sizes: tuple[int, ...], weighted: bool
+) -> None:
+    architecture = Architecture(sizes, ("relu", "tanh"), "softmax" if sizes[-1] > 1 else "sigmoid")
+    regularization = Regularization(m=40, lambd=2.0, lambd_l1=1.0, keep_prob=(0.5, 0.8), keep_prob_input=0.9)
+    rng, classes = np.random.default_rng(0), architecture.num_classes
+    weights = rng.uniform(0.5, 2, (2, classes)) if weighted else None
+    X, y = rng.standard_normal((2, 4, 12)), rng.integers(0, classes, (2, 12))
+    both = Parameters(
+        sizes, np.float64, theta=np.stack([initialize(architecture, rng=rng, dtype=np.float64).theta for _ in range(2)])
+    )
+    gradients = both.like()
+    together = Network(architecture, regularization, dtype=np.float64, max_batch=20, stack=2, class_weights=weights)
+    masks = together.draw_masks(12, *(np.random.Generator(np.random.SFC64(seed)) for seed in range(2)))
+    J = together.cost_and_gradients(X, y, both, gradients, masks)
+    for row in range(2):
+        one = None if weights is None else weights[row]
+        alone = Network(architecture, regularization, dtype=np.float64, max_batch=20, class_weights=one)
+        parameters = Parameters(sizes, np.float64, theta=both.theta[row].copy())
+        gradient = parameters.like()
+        masks = alone.draw_masks(12, np.random.Generator(np.random.SFC64(row)))
+        assert alone.cost_and_gradients(X[row], y[row], parameters, gradient, masks) == J[row]
+        np.testing.assert_array_equal(gradients.theta[row], gradient.theta)

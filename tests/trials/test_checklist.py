@@ -132,20 +132,9 @@ def test_a_large_training_part_is_sampled(monkeypatch):
     assert ", 40 examples" in report.rows[-3].detail
 
 
-def test_the_epsilon_sweep_shows_slopes_1_and_2():
+def test_the_errors_against_epsilon_are_drawn_on_request():
+    assert preflight(make_config(), make_arrays()).epsilon_sweep is None
     sweep = preflight(make_config(), make_arrays(), sweep_epsilon=True).epsilon_sweep
-    assert sweep.slopes["one_sided"] == pytest.approx(1, abs=0.05)
-    assert sweep.slopes["two_sided"] == pytest.approx(2, abs=0.1)
-    assert sweep.errors["complex_step"].min() < 1e-15
-    smallest, best = sweep.errors["two_sided"][0], sweep.errors["two_sided"].min()
-    assert smallest > 1e4 * best  # rounding takes over
-
-
-def test_the_epsilon_sweep_leaves_kinks_out():
-    config = make_config(model=ModelConfig(hidden_units=[8, 6], activation="relu"))
-    sweep = preflight(config, make_arrays(), sweep_epsilon=True).epsilon_sweep
-    assert sweep.kink_shares["two_sided"][-1] > sweep.kink_shares["two_sided"][0] == 0
-    assert not sweep.kink_shares["complex_step"].any()
     assert sweep.slopes["two_sided"] == pytest.approx(2, abs=0.1)
 
 
