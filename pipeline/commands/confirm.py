@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import rich.progress
-
 from pipeline.config.commands import ConfirmConfig
 from pipeline.console import compose
-from pipeline.console.display import console, table
+from pipeline.console.display import console, counting, table
 from pipeline.console.interruption import terminable
 from pipeline.console.next_steps import print_next, same_store
 from pipeline.data.commonest import sentence
@@ -122,8 +120,7 @@ def _train(
     arithmetic: Arithmetic,
 ) -> None:
     code = code_version(diff=config.tracking.code_diff)
-    columns = ("{task.description}", rich.progress.BarColumn(20), rich.progress.MofNCompleteColumn())
-    progress = rich.progress.Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+    progress = counting()
     task = progress.add_task("trainings", total=len(todo))
 
     def finished(repeat: Repeat, record: TrialRecord) -> None:

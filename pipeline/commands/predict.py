@@ -1,15 +1,14 @@
 """`make predict`: apply a registered model to a table of raw feature columns."""
 
-import os
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.config.commands import PredictConfig
 from pipeline.config.errors import ConfigError, UserError
 from pipeline.config.text import printable
+from pipeline.config.writing import replacing
 from pipeline.console import compose
 from pipeline.data.encoding import Recipe, by_column, some, unseen
 from pipeline.data.fingerprint import local_path
@@ -114,16 +113,10 @@ def write(answer: "pd.DataFrame", target: str) -> None:
         sys.stdout.write(printable(text) if sys.stdout.isatty() else text)  # a terminal would obey a label's escapes
         return
     path = Path(target).expanduser()
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    write_table = answer.to_parquet if path.suffix.lower() == ".parquet" else answer.to_csv
     try:
-        if path.suffix.lower() == ".parquet":
-            answer.to_parquet(draft, index=False)
-        else:
-            answer.to_csv(draft, index=False)
-        draft.replace(path)
+        with replacing(path) as file:
+            write_table(file, index=False)
     except OSError as error:
         reason = error.strerror or error
         raise UserError(f"output must be a file that can be written, but {target} is not: {reason}.") from None
-    finally:
-        with suppress(OSError):  # without the folder there is no draft either
-            draft.unlink()

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import rich.progress
 from optuna.trial import TrialState
 
 from pipeline.config.commands import SweepConfig
@@ -22,7 +21,7 @@ from pipeline.config.validation import as_plain, parse
 from pipeline.console import compose
 from pipeline.console.closing import print_end, standing
 from pipeline.console.data import say_data
-from pipeline.console.display import SweepProgress, console
+from pipeline.console.display import SweepProgress, console, counting
 from pipeline.console.interruption import terminable
 from pipeline.data.commonest import sentence
 from pipeline.data.divisions import ensure
@@ -105,7 +104,7 @@ def carry_out(config: SweepConfig, study: optuna.Study, space: Space, prepared: 
             if config.study.lag is None:
                 console.print("study.lag=null: the search runs free, so the same command may find another result.")
             coordinator = train(config, study, space, prepared, sender, executor, still_held)
-            conclusion = None if coordinator.stopped else conclude(config, study, space, prepared, sender, executor)
+            conclusion = None if coordinator.stopped else race_leaders(config, study, space, prepared, sender, executor)
     except KeyboardInterrupt:
         instead = f" with study.name={name} for study.fresh=true" if config.study.fresh else ""
         console.print(f"\nInterrupted. Study {name}: {standing(study, config)}; the same command{instead} continues.")
@@ -249,15 +248,14 @@ def import_for_the_end(config: SweepConfig) -> None:
         import_module(name)
 
 
-def conclude(
+def race_leaders(
     config: SweepConfig, study: optuna.Study, space: Space, prepared: PreparedData, sender: Sender, executor: Executor
 ) -> Recommendation | None:
     """Race the leaders over further repeats; None without a race, or without a trial that was trained to its end."""
     if not config.study.race or len(objective_names(config)) > 1:
         return None
     code = code_version(diff=config.tracking.code_diff)
-    columns = ("{task.description}", rich.progress.BarColumn(20), rich.progress.MofNCompleteColumn())
-    with rich.progress.Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as shown:
+    with counting() as shown:
         task = shown.add_task("further repeats", total=None)
         return Racing(
             study,
@@ -314,7 +312,7 @@ def illustrate(config: SweepConfig, sender: Sender, study: optuna.Study, conclus
 
     A finished sweep does not fail for want of them.
     """
-    from pipeline.reporting.conclusion import conclude
+    from pipeline.reporting.conclusion import present
 
     if sender.recorder is None or sender.parent is None:
         return
@@ -323,7 +321,7 @@ def illustrate(config: SweepConfig, sender: Sender, study: optuna.Study, conclus
     stands = hashlib.sha256(text.encode()).hexdigest()[:16]
     try:
         if sender.recorder.tag(sender.parent, ILLUSTRATED) != stands:
-            conclude(config.tracking, sender.recorder, sender.study)
+            present(config.tracking, sender.recorder, sender.study)
             sender.recorder.annotate(sender.parent, {ILLUSTRATED: stands})
             sender.recorder.close(sender.parent)  # again, since its end is not before what was written to it
     except Exception as error:

@@ -1,6 +1,7 @@
 """Values as text for people: short, safe to print, and safe in Markdown."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -15,6 +16,11 @@ def markdown(text: Any) -> str:
     """Return a name or a value escaped for a line of Markdown, so that it is neither markup nor HTML."""
     line = " ".join(printable(str(text)).split())
     return re.sub(r"[\\`*<>|&]|(?<=\])\(", r"\\\g<0>", line)
+
+
+def markdown_table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table in Markdown; its cells are taken as they are."""
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (names, ["---"] * len(names), *rows))
 
 
 def brief(value: Any, limit: int = 120) -> str:

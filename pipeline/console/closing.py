@@ -14,6 +14,7 @@ from pipeline.console.next_steps import print_next, same_store
 from pipeline.data.divisions import is_fixed
 from pipeline.reporting.sentences import sentences
 from pipeline.reporting.sentences import table as conclusion_table
+from pipeline.search.coordinator import run_name
 from pipeline.search.making import objective_names
 from pipeline.search.study import asked
 from pipeline.selection.recommendation import Recommendation
@@ -102,7 +103,7 @@ def _print_best(name: str, best: list[FrozenTrial], run_id: Callable[[int], str]
     rows = []
     for trial in best:
         brief: dict[str, Any] = trial.user_attrs.get("summary", {})
-        run = f"trial-{trial.number:04d}"
+        run = run_name(trial.number)
         values = [trial.params.get(path) for path in paths]
         rows.append(
             [
@@ -122,9 +123,7 @@ def _print_front(study: optuna.Study, run_id: Callable[[int], str]) -> None:
     front = sorted(study.best_trials, key=lambda trial: trial.values)
     paths = list(dict.fromkeys(path for trial in front for path in trial.params))
     objectives = [str(name) for name in study.user_attrs["config"]["study"]["objective"]]
-    rows = [
-        [f"trial-{t.number:04d}", *t.values, *(t.params.get(path) for path in paths), run_id(t.number)] for t in front
-    ]
+    rows = [[run_name(t.number), *t.values, *(t.params.get(path) for path in paths), run_id(t.number)] for t in front]
     console.print(f"{len(front)} trials that no other beats in every objective (the Pareto front):")
     table(["trial", *objectives, *(short_name(path) for path in paths), "run id"], rows)
 
@@ -135,7 +134,7 @@ def _print_next(
     given, where = overrides(), same_store()
     lines = [("see and compare the runs", f"make ui{where}")]
     if complete:
-        best = recommended or f"trial-{min(complete, key=_first).number:04d}"
+        best = recommended or run_name(min(complete, key=_first).number)
         lines.append(("prove that the best repeats", f"make rerun RUN={name}/{best}{where}"))
     if not exhausted:
         trials = 2 * max(config.study.trials, len(complete)) if done else config.study.trials

@@ -84,6 +84,12 @@ def values_text(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{short_name(path)} {short(value)}" for path, value in values.items())
 
 
+def counting() -> rich.progress.Progress:
+    """Return a bar with a description and counts, which only a terminal shows."""
+    columns = ("{task.description}", BarColumn(20), MofNCompleteColumn())
+    return rich.progress.Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+
+
 class SweepProgress:
     """Shows how far a sweep is: one moving line on a terminal; in a file a line every 10 s and at each new best."""
 

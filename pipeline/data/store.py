@@ -181,6 +181,20 @@ def heldout_digest(path: Path) -> str:
     return digest_arrays(_load(path))
 
 
+def heldout_meta(path: Path) -> dict[str, Any]:
+    """Return the meta data of a test part.
+
+    Raises
+    ------
+    DataError
+        Its rows have changed.
+    """
+    meta: dict[str, Any] = json.loads((path / "meta.json").read_text(encoding="utf-8"))
+    if heldout_digest(path) != meta["heldout_digest"]:
+        raise DataError(f"The test rows in {str(path)!r} have changed since they were written; remove that directory.")
+    return meta
+
+
 def _load(path: Path) -> dict[str, npt.NDArray[Any]]:
     return {
         name: np.load(path / f"{name}.npy", mmap_mode="r" if (path / f"{name}.npy").stat().st_size > 2**20 else None)

@@ -13,6 +13,8 @@ from pipeline.gradcheck.numerical import METHODS, Difference, Floats, relative_e
 from pipeline.gradcheck.problem import Problem
 
 EPSILONS = np.logspace(-12, -1, 23)
+COORDINATES = 1_000
+"""So many coordinates of θ are compared, a sample of every tensor."""
 FEWEST = 10
 """With fewer coordinates off the kinks than this, the error is NaN."""
 LARGEST_FITTED = 1e-2
@@ -38,29 +40,17 @@ class EpsilonSweep:
     slopes: dict[str, float]
 
 
-def sweep_epsilon(
-    problem: Problem,
-    epsilons: Floats = EPSILONS,
-    *,
-    coordinates: int = 1_000,
-    rng: np.random.Generator,
-) -> EpsilonSweep:
-    """Compare backpropagation with every formula at every ε, the complex step too, whose ε is otherwise fixed.
-
-    Parameters
-    ----------
-    coordinates
-        So many of θ are compared, a sample of every tensor.
-    """
-    indices = draw_sample(problem, coordinates, 0, rng=rng).indices
+def sweep_epsilon(problem: Problem, *, rng: np.random.Generator) -> EpsilonSweep:
+    """Compare backpropagation with every formula at every ε, the complex step too, whose ε is otherwise fixed."""
+    indices = draw_sample(problem, COORDINATES, 0, rng=rng).indices
     gradient = problem.backpropagation()[1].theta[indices]
     errors, shares = {}, {}
     with np.errstate(all="ignore"):
         for name, formula in METHODS.items():
-            found = [_error(problem, indices, gradient, replace(formula, fixed_step=None), e) for e in epsilons]
+            found = [_error(problem, indices, gradient, replace(formula, fixed_step=None), e) for e in EPSILONS]
             errors[name], shares[name] = (np.array(column) for column in zip(*found, strict=True))
-    slopes = {name: fitted_slope(epsilons, values) for name, values in errors.items()}
-    return EpsilonSweep(epsilons, errors, shares, slopes)
+    slopes = {name: fitted_slope(EPSILONS, values) for name, values in errors.items()}
+    return EpsilonSweep(EPSILONS, errors, shares, slopes)
 
 
 def fitted_slope(epsilons: Floats, errors: Floats) -> float:

@@ -67,9 +67,9 @@ class Parameters:
         flat = self.theta[..., self.slices[name]]
         return flat.reshape(*flat.shape[:-1], columns, rows).mT
 
-    def like(self, dtype: DTypeLike | None = None) -> "Parameters":
+    def like(self) -> "Parameters":
         """Return zeros of the same shapes, for gradients."""
-        return Parameters(self.layer_sizes, theta=np.zeros_like(self.theta, dtype))
+        return Parameters(self.layer_sizes, theta=np.zeros_like(self.theta))
 
     def copy(self, dtype: DTypeLike | None = None) -> "Parameters":
         """Return the same values in memory of their own."""

@@ -19,7 +19,7 @@ SHOWN = "shown.json"
 """File of a sweep's run: its description and diagnosis, and the digest of the code that wrote them."""
 
 
-def conclude(tracking: TrackingConfig, recorder: Recorder, study: str) -> list[Finding]:
+def present(tracking: TrackingConfig, recorder: Recorder, study: str) -> list[Finding]:
     """Read a sweep from the tracking store, and write its presentation to its own run; may be repeated.
 
     Returns

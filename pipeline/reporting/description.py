@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from pipeline.config.text import markdown_table
 from pipeline.data.commonest import sentence
 from pipeline.reporting.findings import Finding
 from pipeline.reporting.results import Sweep, Trial, label
@@ -72,11 +73,6 @@ def _result(sweep: Sweep) -> str:
     lines = [f"| | {best.name} | no regularisation |", "|---|---|---|"]
     lines += [f"| {text} | {shown(best, key)} | {shown(baseline, key)} |" for text, key in ROWS.items()]
     return "\n".join([f"Best: **{best.name}** with {values(best)}.", "", *lines])
-
-
-def markdown_table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of text in Markdown."""
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in (names, ["---"] * len(names), *rows))
 
 
 def _limits(findings: Sequence[Finding]) -> str:

@@ -123,8 +123,6 @@ class Coordinator:
         self.gave_up = False  # whether it ended because of failures, not by a rule of the user's
         self._began = time.monotonic()
 
-    # The loop ---------------------------------------------------------------------------------------------------------
-
     def run(self, baseline: TrialConfig | None = None) -> None:
         """Run until the planned number of trials is done, or a budget or a stop rule ends it.
 
@@ -181,8 +179,6 @@ class Coordinator:
                 f" {self._reasons.get(ended[-1].number, 'see its run')}"
             )
         return bool(self.stopped)
-
-    # One trial --------------------------------------------------------------------------------------------------------
 
     def _send_told(self, recorded: Sequence[FrozenTrial]) -> None:
         """Hand over records that a killed coordinator had told to the study but perhaps not sent."""
@@ -260,8 +256,6 @@ class Coordinator:
 
     def _fail(self, flight: Flight, error: Exception) -> None:
         self._finish(flight, failed_record(asdict(flight.config), error))
-
-    # The end of a trial -----------------------------------------------------------------------------------------------
 
     def _finish(self, flight: Flight, record: TrialRecord) -> None:
         """Save the record, tell the study and the search, then the tracker; every step may be repeated."""

@@ -244,9 +244,6 @@ def _out_of_memory_kills() -> int:
     return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
 
 
-# --- in the worker ---------------------------------------------------------------------------------------------------
-
-
 def _work(pipe: "Connection[Any, Any]", interval: float, prepare: Callable[[], object] | None) -> None:
     """Report that the process is ready, or why not; then answer calls until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

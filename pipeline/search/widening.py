@@ -19,6 +19,7 @@ from pipeline.config.commands import SweepConfig
 from pipeline.config.errors import ConfigError, StudyError
 from pipeline.config.trial import TrialConfig
 from pipeline.config.validation import parse
+from pipeline.search.coordinator import run_name
 from pipeline.search.pruners import rungs
 from pipeline.search.space import Space
 from pipeline.search.study import find_study
@@ -59,7 +60,7 @@ class Copy:
     @property
     def name(self) -> str:
         """The name a person can type: <study>/trial-0007."""
-        return f"{self.study}/trial-{self.number:04d}"
+        return f"{self.study}/{run_name(self.number)}"
 
     def frozen(self, space: Space) -> FrozenTrial:
         """Return the trial as the search knows it."""
@@ -107,12 +108,9 @@ class TakenOver:
         return f"{len(self.copies)} trials are taken over from {self.study}" + (f"; left out: {left}." if left else ".")
 
 
-def digest_of(config: Mapping[str, Any]) -> str:
+def config_digest(config: Mapping[str, Any]) -> str:
     """Return the SHA-256 of a trial's plain configuration."""
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
-
-
-# From the earlier study -----------------------------------------------------------------------------------------------
 
 
 def look(config: SweepConfig, space: Space, name: str, data_digest: str, run_ids: RunIds) -> TakenOver | None:
@@ -209,7 +207,7 @@ def _select(source: optuna.Study, space: Space, their_space: Space, run_ids: Run
         elif trial.outcome == "pruned" and not same_rungs:
             found.other_rungs += 1
         else:
-            trial.params, trial.config = params, digest_of(asdict(parse(TrialConfig, whole)))
+            trial.params, trial.config = params, config_digest(asdict(parse(TrialConfig, whole)))
             trial.reports = trial.reports if same_rungs else {}
             found.copies.append(trial)
     return found
@@ -225,7 +223,7 @@ def _ended(source: optuna.Study, run_ids: RunIds) -> Iterator[Copy]:
             yield Copy(
                 source.study_name,
                 trial.number,
-                ids.get(f"trial-{trial.number:04d}", ""),
+                ids.get(run_name(trial.number), ""),
                 dict(trial.params),
                 "",
                 trial.user_attrs["summary"]["outcome"],
@@ -233,9 +231,6 @@ def _ended(source: optuna.Study, run_ids: RunIds) -> Iterator[Copy]:
                 dict(trial.intermediate_values),
                 trial.user_attrs.get("values", {}),
             )
-
-
-# In the new study -----------------------------------------------------------------------------------------------------
 
 
 def keep(study: optuna.Study, found: TakenOver) -> None:

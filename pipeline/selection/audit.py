@@ -6,7 +6,8 @@ from typing import Any
 
 from pipeline.config.errors import ConfigError, RecordError
 from pipeline.search import replay
-from pipeline.search.widening import Copy, digest_of
+from pipeline.search.coordinator import run_name
+from pipeline.search.widening import Copy, config_digest
 from pipeline.tracking.archive import Archive
 from pipeline.tracking.found import Found
 from pipeline.trials import kernels
@@ -43,7 +44,7 @@ def audit_search(archive: Archive, study: str) -> Audit:
     elsewhere = _other_arithmetic(recorded, study)
     found = replay.replay(recorded)
     runs = {run.name: run for run in archive.trials(study)}
-    missing = [t.number for t in recorded.trials if t.outcome is not None and _run_name(t.number) not in runs]
+    missing = [t.number for t in recorded.trials if t.outcome is not None and run_name(t.number) not in runs]
     measure = _measured(recorded.config)
     runs_of = {each: _runs_if_any(archive, each) for each in dict.fromkeys(each.study for each in recorded.before)}
     edited = [text for trial in recorded.trials for text in _edited(trial, runs, measure)]
@@ -82,7 +83,7 @@ def _compared(before: Sequence[Copy], runs_of: Mapping[str, Mapping[str, Found]]
     """Return how many of the copied trials could be compared with their records."""
     if not before:
         return []
-    there = sum(_run_name(each.number) in runs_of[each.study] for each in before)
+    there = sum(run_name(each.number) in runs_of[each.study] for each in before)
     sources = ", ".join(runs_of)
     gone = "" if there == len(before) else "; the others are no longer in the store"
     return [f"{there} of {len(before)} trials taken over from {sources} were compared with their records{gone}."]
@@ -92,7 +93,7 @@ def _otherwise(
     archive: Archive, each: Copy, runs_of: Mapping[str, Mapping[str, Found]], measure: tuple[str, int]
 ) -> list[str]:
     """Return how the record of a copied trial differs from the copy."""
-    run = runs_of[each.study].get(_run_name(each.number))
+    run = runs_of[each.study].get(run_name(each.number))
     if run is None:
         return []
     try:
@@ -100,7 +101,7 @@ def _otherwise(
     except RecordError as error:
         return [f"The record of {each.name}, which was taken over, cannot be read: {str(error).rstrip('.')}"]
     pairs: list[tuple[str, Any, Any]] = [
-        ("configuration", digest_of(record.config), each.config),
+        ("configuration", config_digest(record.config), each.config),
         ("outcome", record.outcome, each.outcome),
     ]
     pairs += [(name, list(record.values(name).values()), values) for name, values in each.repeats.items()]
@@ -121,10 +122,6 @@ def _measured(config: Mapping[str, Any]) -> tuple[str, int]:
     return next((name, place) for place, name in enumerate(names) if name != "parameters")
 
 
-def _run_name(number: int) -> str:
-    return f"trial-{number:04d}"
-
-
 def _missing(numbers: Sequence[int], trials: int) -> str:
     """Say that no trial is missing, or which: "48 of 50 runs are there: trials 3, 7 are gone"."""
     if not numbers:
@@ -136,7 +133,7 @@ def _missing(numbers: Sequence[int], trials: int) -> str:
 
 def _edited(trial: replay.Ended, runs: Mapping[str, Found], measure: tuple[str, int]) -> list[str]:
     """Return how the run of a trial differs from the history."""
-    name = _run_name(trial.number)
+    name = run_name(trial.number)
     run = runs.get(name)
     if run is None or trial.outcome is None:
         return []

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.config.text import markdown_table
 from pipeline.selection.statistics import LEVEL, Mean, compare_all, mean_interval, paired_test
 from pipeline.tracking.found import Found
 
@@ -142,10 +143,13 @@ class Confirmation:
 
     def markdown(self) -> str:
         """The result as the description of its run."""
-        names, rows = self.table()
-        lines = [f"**Confirmation of {self.study}**: {self.verdict}", ""]
-        lines += ["| " + " | ".join(cells) + " |" for cells in (names, ["---"] * len(names), *rows)]
-        return "\n".join([*lines, "", self.footnote, "", f"Next: `make final STUDY={self.study}`"])
+        paragraphs = [
+            f"**Confirmation of {self.study}**: {self.verdict}",
+            markdown_table(*self.table()),
+            self.footnote,
+            f"Next: `make final STUDY={self.study}`",
+        ]
+        return "\n\n".join(paragraphs)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values; a number that is not finite is null."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.models.inference import Classifier
 from pipeline.selection.statistics import LEVEL, Proportion, gap, proportion
-from pipeline.selection.unequal import Estimate, balanced_error, rankings
+from pipeline.selection.unequal import Measure, balanced_error, rankings
 
 MOST_CONFUSED = 3
 
@@ -39,8 +39,8 @@ class Evaluation:
     error: Proportion
     confusion: NDArray[np.int64]
     per_class: list[dict[str, float]]
-    balanced_error: Estimate
-    rankings: dict[str, Estimate] = field(default_factory=dict)
+    balanced_error: Measure
+    rankings: dict[str, Measure] = field(default_factory=dict)
     unseen: dict[str, int] = field(default_factory=dict)
 
     def unequal(self) -> str:
@@ -52,7 +52,7 @@ class Evaluation:
 
     def metrics(self) -> dict[str, float]:
         """Return every measure with an interval, and its limits, by the names of the tracked metrics."""
-        measured: dict[str, Proportion | Estimate] = {
+        measured: dict[str, Proportion | Measure] = {
             "error": self.error,
             "balanced_error": self.balanced_error,
             **self.rankings,

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pipeline.config.errors import DataError, StudyError, UserError
-from pipeline.config.text import markdown
+from pipeline.config.text import markdown, markdown_table
 from pipeline.data.arrays import TrialArrays
 from pipeline.data.commonest import always_commonest
 from pipeline.data.prepare import PreparedData
@@ -103,14 +103,15 @@ class Opened:
     def markdown(self) -> str:
         """Return the description of the run."""
         names, rows = self.result.class_table()
-        finalist = self.finalist
-        lines = [f"**{self.headline}**", "", finalist.choice.why, "", f"Evaluated: {finalist.winner.how}.", ""]
-        rows = [[markdown(cell) for cell in row] for row in rows]
-        lines += ["| " + " | ".join(cells) + " |" for cells in (names, ["---"] * len(names), *rows)]
-        lines += ["", f"In brackets: {LEVEL:.0%} intervals."]
-        for remark in self.remarks:
-            lines += ["", remark]
-        return "\n".join(lines)
+        paragraphs = [
+            f"**{self.headline}**",
+            self.finalist.choice.why,
+            f"Evaluated: {self.finalist.winner.how}.",
+            markdown_table(names, [[markdown(cell) for cell in row] for row in rows]),
+            f"In brackets: {LEVEL:.0%} intervals.",
+            *self.remarks,
+        ]
+        return "\n\n".join(paragraphs)
 
 
 def lock_of(store: Path, source_digest: str) -> AbstractContextManager[Check]:

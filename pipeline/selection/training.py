@@ -13,7 +13,7 @@ from pipeline.trials.record import TrialRecord
 from pipeline.trials.trial import failed_record, work_whole
 
 
-class Planned(Protocol):
+class Configured(Protocol):
     """A training to be done: whatever has a configuration."""
 
     @property
@@ -21,7 +21,7 @@ class Planned(Protocol):
         """What is trained."""
 
 
-Training = TypeVar("Training", bound=Planned)
+Training = TypeVar("Training", bound=Configured)
 
 
 def train_all(

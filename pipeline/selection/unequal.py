@@ -15,7 +15,7 @@ RESAMPLES = 1_000
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Measure:
     """A measure with its interval."""
 
     value: float
@@ -27,7 +27,7 @@ class Estimate:
         return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
 
 
-def balanced_error(errors: Sequence[Proportion]) -> Estimate:
+def balanced_error(errors: Sequence[Proportion]) -> Measure:
     """Return the mean of the classes' errors, with limits from theirs (Zou and Donner, 2008).
 
     low = e - √(Σ_c (e_c - l_c)²) / C and high = e + √(Σ_c (u_c - e_c)²) / C, where l_c and u_c are Wilson's limits.
@@ -35,10 +35,10 @@ def balanced_error(errors: Sequence[Proportion]) -> Estimate:
     C, e = len(errors), math.fsum(each.value for each in errors) / len(errors)
     below = math.hypot(*(each.value - each.low for each in errors)) / C
     above = math.hypot(*(each.high - each.value for each in errors)) / C
-    return Estimate(e, max(0.0, e - below), min(1.0, e + above))
+    return Measure(e, max(0.0, e - below), min(1.0, e + above))
 
 
-def rankings(scores: NDArray[Any], positive: NDArray[np.bool_]) -> dict[str, Estimate]:
+def rankings(scores: NDArray[Any], positive: NDArray[np.bool_]) -> dict[str, Measure]:
     """Return ROC AUC and average precision of scores (m,); empty if a class is absent.
 
     Limits are percentiles over 1,000 resamples of the rows within each class, with a fixed seed (Efron, 1979). A
@@ -55,6 +55,6 @@ def rankings(scores: NDArray[Any], positive: NDArray[np.bool_]) -> dict[str, Est
         drawn.append(list(of_ranking(scores[rows], positive[rows]).values()))
     low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
     return {
-        name.removeprefix("dev_"): Estimate(value, float(low[k]), float(high[k]))
+        name.removeprefix("dev_"): Measure(value, float(low[k]), float(high[k]))
         for k, (name, value) in enumerate(values.items())
     }

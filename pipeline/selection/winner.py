@@ -59,7 +59,7 @@ def _recorded(candidate: Candidate, arrays: TrialArrays, prepared: PreparedData)
     """Return a classifier with the parameters of repeat 0, after checking that they give the recorded dev cost."""
     record, fold = candidate.record, arrays.folds[0]
     summary = record.fits[0]["summary"] if record.fits else record.summary
-    classifier = _classifier(candidate, arrays, prepared, fold, candidate.record.parameters_of())
+    classifier = _classifier(candidate, arrays, prepared, fold, candidate.record.first_parameters())
     X, y = arrays.X[fold.dev], arrays.y[fold.dev]
     cost, wrong = classifier.cost(X, y), int(np.count_nonzero(classifier.classify(X)[0] != y))
     if not np.isclose(cost, summary["best_dev_cost"], rtol=DEV_COST_RTOL, atol=1e-6):
@@ -136,7 +136,7 @@ def shipped_otherwise(
         "columns and classes": shipped.recipe == prepared.recipe,
         "normalisation": _bits(asdict(shipped.normalization)) == _bits(asdict(fold.normalization)),
         "layers": shipped.architecture == architecture_of(config_of(record), arrays),
-        "parameters": several or _bits(shipped.parameters) == _bits(record.parameters_of()),
+        "parameters": several or _bits(shipped.parameters) == _bits(record.first_parameters()),
         "dev cost": tags.get("dev_cost") == repr(float(summary["best_dev_cost"])),
     }
     return [part for part, same in parts.items() if not same]

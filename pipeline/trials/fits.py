@@ -67,7 +67,7 @@ def train(fits: Sequence[Fit], states: Sequence[FitState], until: int | None, de
     while outcome(fit.state for fit in fits) is None and (until is None or epoch < until):
         live = [fit for fit in fits if fit.state.outcome is None]
         if len(live) != in_groups:
-            groups, in_groups = side_by_side(live), len(live)
+            groups, in_groups = in_stacks(live), len(live)
         for group in groups:
             group.run_epoch()
         epoch += 1
@@ -76,7 +76,7 @@ def train(fits: Sequence[Fit], states: Sequence[FitState], until: int | None, de
     return [fit.pause() for fit in fits]
 
 
-def side_by_side(fits: Sequence[Fit]) -> list[Fit | Stack]:
+def in_stacks(fits: Sequence[Fit]) -> list[Fit | Stack]:
     """Return stacks of the fits that are faster together, and the other fits unchanged."""
     return [Stack(group, batches.side_by_side) if len(group) > 1 else group[0] for group in grouped(fits)]
 

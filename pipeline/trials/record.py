@@ -89,15 +89,12 @@ class TrialRecord:
         """Number of parameters of one fit; 0 if none were recorded."""
         return sum(values.size for values in self.parameters.values()) // max(1, len(self.fit_curves))
 
-    def parameters_of(self, repeat: int | None = None) -> dict[str, np.ndarray]:
-        """Return W1, b1, … of a repeat's first fit (None: the first repeat); empty if it has none."""
-        wanted = [fit for fit in self.fits if repeat in (None, fit["repeat"])]
-        if not self.fits:
-            prefix = "fold1_" if self.fit_curves else ""
-        elif wanted:
-            prefix = prefixes([(fit["repeat"], fit["fold"]) for fit in self.fits])[self.fits.index(wanted[0])]
+    def first_parameters(self) -> dict[str, np.ndarray]:
+        """Return W1, b1, … of the first fit."""
+        if self.fits:
+            prefix = prefixes([(fit["repeat"], fit["fold"]) for fit in self.fits])[0]
         else:
-            return {}
+            prefix = "fold1_" if self.fit_curves else ""
         return _under(prefix, self.parameters)
 
     def values(self, measure: str) -> dict[int, float]:

@@ -263,7 +263,7 @@ def test_a_complete_sweep_run_again_is_not_drawn_again_until_it_is_extended(
     sweep_of: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[str] = []
-    monkeypatch.setattr("pipeline.reporting.conclusion.conclude", lambda tracking, recorder, study: drawn.append(study))
+    monkeypatch.setattr("pipeline.reporting.conclusion.present", lambda tracking, recorder, study: drawn.append(study))
     for trials, times in ((2, 1), (2, 1), (3, 2)):
         assert sweep_of(f"study.trials={trials}", "seed=17").code == 0
         assert len(drawn) == times

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pipeline.config.commands import TrackingConfig
-from pipeline.reporting.conclusion import SHOWN, conclude, summarize
+from pipeline.reporting.conclusion import SHOWN, present, summarize
 from pipeline.tracking.archive import Archive
 from pipeline.tracking.recorder import NOTE, Recorder
 from tests.reporting.sweeps import a_sweep, a_trial
@@ -34,11 +34,11 @@ def test_a_sweep_without_a_trial_that_ended_well_has_a_description_alone() -> No
 
 def test_the_run_gets_what_it_shows_and_again_the_same(store: Path) -> None:
     tracking = TrackingConfig(store=str(store), pictures=False)
-    findings = conclude(tracking, Recorder(tracking), "first")
+    findings = present(tracking, Recorder(tracking), "first")
     archive = Archive(tracking)
     first = archive.parent("first")
     assert first.tags["diagnosis_limit"] == findings[0].claim
     assert archive.read_json(first, SHOWN)["tags"]["diagnosis_limit"] == findings[0].claim
-    assert conclude(tracking, Recorder(tracking), "first") == findings
+    assert present(tracking, Recorder(tracking), "first") == findings
     again = archive.parent("first")
     assert (again.tags, again.metrics) == (first.tags, first.metrics)

@@ -67,4 +67,4 @@ def test_a_record_of_format_1_is_saved_and_loaded_as_such(arrays: TrialArrays, t
     assert (again.format, again.fit_names) == (1, ["fold 1", "fold 2", "fold 3"])
     assert again.values("dev_cost") == {0: record.summary["best_dev_cost"]}
     assert again.num_parameters == 30 * 8 + 8 + 8 + 1
-    assert sorted(again.parameters_of()) == ["W1", "W2", "b1", "b2"]
+    assert sorted(again.first_parameters()) == ["W1", "W2", "b1", "b2"]

@@ -193,8 +193,7 @@ def test_a_fit_that_diverges_makes_the_trial_diverged_at_that_epoch(
 def test_a_block_of_later_repeats_counts_from_its_first(arrays: TrialArrays) -> None:
     record = run_trial(replace(config(num_epochs=1), first_repeat=1, repeats=2), arrays)
     assert list(record.values("dev_error")) == [1, 2]
-    assert record.parameters_of(2)["W1"].shape == (8, 30)
-    assert record.parameters_of(0) == {}
+    assert record.first_parameters()["W1"].shape == (8, 30)
     assert record.num_parameters == 8 * 30 + 8 + 4 * 8 + 4 + 4 + 1
 
 
