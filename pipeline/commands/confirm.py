@@ -3,8 +3,8 @@
 import hashlib
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.config.commands import ConfirmConfig
@@ -25,7 +25,7 @@ from pipeline.tracking.archive import Archive
 from pipeline.tracking.found import Found, objective
 from pipeline.tracking.recorder import NOTE, Recorder
 from pipeline.trials.environment import code_version
-from pipeline.trials.kernels import Arithmetic, as_recorded
+from pipeline.trials.kernels import as_recorded
 from pipeline.trials.record import TrialRecord
 
 
@@ -36,51 +36,77 @@ def main(arguments: Sequence[str]) -> int:
 
 def confirm(config: ConfirmConfig) -> int:
     """Train the missing ones of top × seeds, then compare; return 0 when none is missing."""
-    tracking = config.tracking
-    store = Path(tracking.store)
-    archive = Archive(tracking)
+    archive = Archive(config.tracking)
     study = config.study or archive.latest_study()
-    with hold(store / "studies" / f"{study}.confirm.lock", f"the confirmation of {study}"), terminable():
-        parent = archive.parent(study)
-        measure = objective(parent)
-        children = archive.children(study)
-        candidates = [load(archive, run) for run in chosen(archive, parent, children, measure, config.top)]
-        prepared = prepare_data(archive, candidates, store, allow_path=config.allow_path)
-        configs = {candidate.name: candidate.config for candidate in candidates}
-        if candidates[0].config.repeats > 1:
-            first = first_unused(run for run in children if run.kind in ("trial", "baseline", "confirm"))
-            numbers = list(range(first, first + config.seeds))
-            wanted = further_repeats(configs, numbers)
-        else:
-            numbers = new_seeds(config.seeds, (int(run.params.get("seed", 0)) for run in archive.trials(study)))
-            wanted = repeats(configs, numbers)
-        ensure(prepared, candidates[0].config.data, {n for each in wanted for n in each.config.repeat_numbers})
-        recorder = Recorder(tracking)
-        run_id = recorder.open_run("confirm", "confirm", {"study": study}, parent=parent.run_id)
+    lock = Path(config.tracking.store) / "studies" / f"{study}.confirm.lock"
+    with hold(lock, f"the confirmation of {study}"), terminable():
+        plan = plan_confirmation(config, archive, study)
+        recorder = Recorder(config.tracking)
+        run_id = recorder.open_run("confirm", "confirm", {"study": study}, parent=plan.parent.run_id)
         try:
-            todo = _missing(archive, run_id, wanted)
-            console.print(
-                f"Study {study}: {', '.join(configs)}, on {len(numbers)} new {wanted[0].kind}s; "
-                f"{len(todo)} of {len(wanted)} trainings to do"
-            )
-            arithmetic = as_recorded(candidates[0].record.environment)
-            _train(config, study, run_id, prepared, recorder, todo, arithmetic)
-            repeated = {run.name: run for run in archive.below(run_id)}
-            runs = [candidate.run for candidate in candidates]
-            overlap = shared_rows(candidates[0]) if wanted[0].kind == "repeat" else None
-            result = conclude(study, measure, numbers, runs, repeated, overlap=overlap)
+            todo = _missing(archive, run_id, plan.wanted)
+            console.print(f"{plan.sentence}; {len(todo)} of {len(plan.wanted)} trainings to do")
+            _train(config, plan, run_id, recorder, todo)
+            result = plan.compare({run.name: run for run in archive.below(run_id)})
             result = replace(result, looks=_looks(archive, run_id, result))
             _record(recorder, run_id, result)
         except KeyboardInterrupt:
             _cut_off(archive, recorder, run_id, "KILLED")
-            left = len(_missing(archive, run_id, wanted))
+            left = len(_missing(archive, run_id, plan.wanted))
             console.print(f"\nInterrupted with {left} trainings left; the same command continues.")
             return 130
         except BaseException:
             _cut_off(archive, recorder, run_id, "FAILED")
             raise
-    _print(result, sentence(candidates[0].record.data), run_id)
+    _print(result, sentence(plan.candidates[0].record.data), run_id)
     return 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a confirmation trains: every candidate on every new seed, or on every further repeat.
+
+    Attributes
+    ----------
+    parent : the sweep's run.
+    numbers : the new seeds, or the numbers of the repeats.
+    """
+
+    parent: Found
+    candidates: list[Candidate]
+    numbers: list[int]
+    wanted: list[Repeat]
+    prepared: PreparedData
+
+    @property
+    def sentence(self) -> str:
+        """The configurations, and on how many seeds or repeats they are trained."""
+        names = ", ".join(candidate.name for candidate in self.candidates)
+        return f"Study {self.parent.study}: {names}, on {len(self.numbers)} new {self.wanted[0].kind}s"
+
+    def compare(self, repeated: Mapping[str, Found]) -> Confirmation:
+        """Compare the candidates by their repeated trainings, by name."""
+        runs = [candidate.run for candidate in self.candidates]
+        overlap = shared_rows(self.candidates[0]) if self.wanted[0].kind == "repeat" else None
+        return conclude(self.parent.study, objective(self.parent), self.numbers, runs, repeated, overlap=overlap)
+
+
+def plan_confirmation(config: ConfirmConfig, archive: Archive, study: str) -> Plan:
+    """Choose the candidates, and prepare their data and divisions."""
+    parent, children = archive.parent(study), archive.children(study)
+    runs = chosen(archive, parent, children, objective(parent), config.top)
+    candidates = [load(archive, run) for run in runs]
+    prepared = prepare_data(archive, candidates, Path(config.tracking.store), allow_path=config.allow_path)
+    configs = {candidate.name: candidate.config for candidate in candidates}
+    if candidates[0].config.repeats > 1:
+        first = first_unused(run for run in children if run.kind in ("trial", "baseline", "confirm"))
+        numbers = list(range(first, first + config.seeds))
+        wanted = further_repeats(configs, numbers)
+    else:
+        numbers = new_seeds(config.seeds, (int(run.params.get("seed", 0)) for run in archive.trials(study)))
+        wanted = repeats(configs, numbers)
+    ensure(prepared, candidates[0].config.data, {n for each in wanted for n in each.config.repeat_numbers})
+    return Plan(parent, candidates, numbers, wanted, prepared)
 
 
 def chosen(archive: Archive, parent: Found, children: Sequence[Found], measure: str, top: int) -> list[Found]:
@@ -110,28 +136,23 @@ def _missing(archive: Archive, run_id: str, wanted: Sequence[Repeat]) -> list[Re
     return [repeat for repeat in wanted if repeat.name not in done]
 
 
-def _train(
-    config: ConfirmConfig,
-    study: str,
-    run_id: str,
-    prepared: PreparedData,
-    recorder: Recorder,
-    todo: list[Repeat],
-    arithmetic: Arithmetic,
-) -> None:
+def _train(config: ConfirmConfig, plan: Plan, run_id: str, recorder: Recorder, todo: list[Repeat]) -> None:
+    """Train and record what is missing, under the arithmetic of the first candidate."""
+    arithmetic = as_recorded(plan.candidates[0].record.environment)
+    arrays = plan.prepared.path
     code = code_version(diff=config.tracking.code_diff)
     progress = counting()
     task = progress.add_task("trainings", total=len(todo))
 
     def finished(repeat: Repeat, record: TrialRecord) -> None:
-        record.add_origin(prepared, code)
-        tags = {"study": study, "trial": repeat.trial.removeprefix("trial-")}
+        record.add_origin(plan.prepared, code)
+        tags = {"study": plan.parent.study, "trial": repeat.trial.removeprefix("trial-")}
         recorder.write(record, kind="confirmation", name=repeat.name, parent=run_id, tags=tags)
         progress.advance(task)
 
     if todo:
-        with open_executor(config.workers, [prepared.path], arithmetic) as executor, progress:
-            train_all(todo, prepared.path, executor, slots=config.workers.count, finished=finished)
+        with open_executor(config.workers, [arrays], arithmetic) as executor, progress:
+            train_all(todo, arrays, executor, slots=config.workers.count, finished=finished)
 
 
 def _cut_off(archive: Archive, recorder: Recorder, run_id: str, status: str) -> None:

@@ -95,14 +95,7 @@ def carry_out(config: SweepConfig, study: optuna.Study, space: Space, prepared: 
     try:
         with open_executor(config.workers, [prepared.path.resolve()]) as executor:
             sender.start()  # after the workers: an address where none are leaves no run behind
-            say_data(config, prepared)
-            console.print(f"Study {name}: {standing(study, config)}")
-            if (taken := widening.kept(study)) is not None:
-                console.print(taken.sentence)
-            if restarted():
-                console.print(f"Computing with {current()}, as the study began.")
-            if config.study.lag is None:
-                console.print("study.lag=null: the search runs free, so the same command may find another result.")
+            announce(config, study, prepared)
             coordinator = train(config, study, space, prepared, sender, executor, still_held)
             conclusion = None if coordinator.stopped else race_leaders(config, study, space, prepared, sender, executor)
     except KeyboardInterrupt:
@@ -132,6 +125,18 @@ def carry_out(config: SweepConfig, study: optuna.Study, space: Space, prepared: 
     if not left:
         illustrate(config, sender, study, conclusion)  # last, since nobody should wait for pictures to read the result
     return exit_code
+
+
+def announce(config: SweepConfig, study: optuna.Study, prepared: PreparedData) -> None:
+    """Print what is known before the first trial: the data, the study's standing, and what is unusual about it."""
+    say_data(config, prepared)
+    console.print(f"Study {study.study_name}: {standing(study, config)}")
+    if (taken := widening.kept(study)) is not None:
+        console.print(taken.sentence)
+    if restarted():
+        console.print(f"Computing with {current()}, as the study began.")
+    if config.study.lag is None:
+        console.print("study.lag=null: the search runs free, so the same command may find another result.")
 
 
 def train(

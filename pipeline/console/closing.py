@@ -61,13 +61,10 @@ def print_end(
     if len(objective_names(config)) > 1:
         _print_front(study, run_id)
     elif conclusion is not None:
-        console.print("\n" + " ".join(sentences(conclusion, one_division=is_fixed(config.data))) + "\n")
-        table(*conclusion_table(conclusion), optional=("repeats", "behind it"))
-        if conclusion.luckiest != conclusion.name:
-            console.print(f"{conclusion.luckiest} was the luckiest trial: the lowest mean over its own repeats.")
+        _print_conclusion(conclusion, one_division=is_fixed(config.data))
     elif complete:
         _print_gain(study, min(complete, key=_first), objective_names(config)[0])
-        _print_best(name, sorted(complete, key=_first)[:SHOWN], run_id)
+        _print_best(sorted(complete, key=_first)[:SHOWN], run_id)
     for line in filter(None, (beside if complete else "", test_set)):
         console.print(line)
     done = not stopped and all(trial.state.is_finished() for trial in asked(study))
@@ -87,6 +84,13 @@ def _first(trial: FrozenTrial) -> float:
     return float(trial.values[0])
 
 
+def _print_conclusion(conclusion: Recommendation, *, one_division: bool) -> None:
+    console.print("\n" + " ".join(sentences(conclusion, one_division=one_division)) + "\n")
+    table(*conclusion_table(conclusion), optional=("repeats", "behind it"))
+    if conclusion.luckiest != conclusion.name:
+        console.print(f"{conclusion.luckiest} was the luckiest trial: the lowest mean over its own repeats.")
+
+
 def _print_gain(study: optuna.Study, best: FrozenTrial, objective: str) -> None:
     baseline = study.user_attrs.get("baseline", {}).get(f"best_{objective}")
     if baseline is not None:
@@ -98,23 +102,14 @@ def _print_gain(study: optuna.Study, best: FrozenTrial, objective: str) -> None:
         )
 
 
-def _print_best(name: str, best: list[FrozenTrial], run_id: Callable[[int], str]) -> None:
+def _print_best(best: list[FrozenTrial], run_id: Callable[[int], str]) -> None:
     paths = list(dict.fromkeys(path for trial in best for path in trial.params))
     rows = []
     for trial in best:
         brief: dict[str, Any] = trial.user_attrs.get("summary", {})
-        run = run_name(trial.number)
+        errors = [brief.get("best_dev_cost"), brief.get("best_dev_error")]
         values = [trial.params.get(path) for path in paths]
-        rows.append(
-            [
-                run,
-                brief.get("best_dev_cost"),
-                brief.get("best_dev_error"),
-                *values,
-                brief.get("epochs"),
-                run_id(trial.number),
-            ]
-        )
+        rows.append([run_name(trial.number), *errors, *values, brief.get("epochs"), run_id(trial.number)])
     names = [short_name(path) for path in paths]
     table(["trial", "dev cost", "dev error", *names, "epochs", "run id"], rows)
 

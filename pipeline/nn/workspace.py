@@ -1,6 +1,7 @@
 """The memory that a network works in: allocated once, handed out as views of the batch's size."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 from math import prod
 from typing import Any
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 
+@dataclass
 class Views:
     """Every array of one batch size m.
 
@@ -27,35 +29,24 @@ class Views:
     Z, dZ, G : layer -> (n_l, m) logits and then activations in place, their gradients, the activation's slope
     D, dropped : for l = 0..L-1, the mask and the masked A[l] : (n_l, m), None where keep_prob = 1
     masks : layer -> (n_l · m,) the masks that there are, flat
-    inputs : layer -> (n_{l-1}, m) what the layer last took: X, Z[l-1] as activated, or dropped[l-1]
     Y, P : (n_L, m) encoded labels and probabilities;  row : (1, m) scratch;  ones : (m, 1);  units : (n_L, 1)
+    inputs : layer -> (n_{l-1}, m) what the layer last took: X, Z[l-1] as activated, or dropped[l-1]
 
     """
 
-    def __init__(self, m: int, sizes: Sequence[int], memory: dict[str, Array], stack: tuple[int, ...] = ()) -> None:
-        self.dot: Callable[..., Array] = np.matmul if stack else np.dot
-        last, count = len(sizes) - 1, prod(stack)
-        layers, hidden = range(1, last + 1), range(1, last)
-
-        def view(kind: str, layer: int) -> Array:
-            """The first m examples of an array: (n_l, m)."""
-            flat = memory[f"{kind}{layer}"][: count * sizes[layer] * m]
-            return flat.reshape(*stack, sizes[layer], m) if layer == last else flat.reshape(*stack, m, sizes[layer]).mT
-
-        def views_or_none(kind: str) -> list[Array | None]:
-            return [view(kind, layer) if f"{kind}{layer}" in memory else None for layer in range(last)]
-
-        self.Z = {layer: view("Z", layer) for layer in layers}
-        self.dZ = {layer: view("dZ", layer) for layer in layers}
-        self.G = {layer: view("G", layer) for layer in hidden}
-        self.D, self.dropped = views_or_none("D"), views_or_none("dropped")
-        self.masks = {
-            layer: memory[f"D{layer}"][: D.size].reshape(*stack, -1) for layer, D in enumerate(self.D) if D is not None
-        }
-        self.inputs: dict[int, Array] = {}
-        self.Y, self.P = view("Y", last), view("P", last)
-        self.units = np.arange(sizes[last])[:, None]
-        self.row, self.ones = memory["row"][: count * m].reshape(*stack, 1, m), memory["ones"][:m, None]
+    dot: Callable[..., Array]
+    Z: dict[int, Array]
+    dZ: dict[int, Array]
+    G: dict[int, Array]
+    D: list[Array | None]
+    dropped: list[Array | None]
+    masks: dict[int, Array]
+    Y: Array
+    P: Array
+    row: Array
+    ones: Array
+    units: Array
+    inputs: dict[int, Array] = field(default_factory=dict)
 
 
 class Workspace:
@@ -70,17 +61,17 @@ class Workspace:
         stack: tuple[int, ...] = (),
     ) -> None:
         self.max_batch, self.sizes, self.stack = max_batch, tuple(sizes), stack
-        last, count = len(sizes) - 1, prod(stack)
-        hidden = range(1, last)
-        masked = [layer for layer, keep in enumerate(keep_prob) if keep < 1]
-        kinds = {"Z": [*hidden, last], "dZ": [*hidden, last], "G": hidden, "D": masked, "dropped": masked}
-        kinds |= {"Y": [last], "P": [last]}
+        self._last = len(sizes) - 1
+        self._layers, self._hidden = range(1, self._last + 1), range(1, self._last)
+        self._masked = [layer for layer, keep in enumerate(keep_prob) if keep < 1]
+        kinds = {"Z": self._layers, "dZ": self._layers, "G": self._hidden, "D": self._masked, "dropped": self._masked}
+        kinds |= {"Y": [self._last], "P": [self._last]}
         self._memory = {
-            f"{kind}{layer}": np.empty(count * sizes[layer] * max_batch, dtype)
+            (kind, layer): np.empty(prod(stack) * sizes[layer] * max_batch, dtype)
             for kind, layers in kinds.items()
             for layer in layers
         }
-        self._memory |= {"row": np.empty(count * max_batch, dtype), "ones": np.ones(max_batch, dtype)}
+        self._row, self._ones = np.empty(prod(stack) * max_batch, dtype), np.ones(max_batch, dtype)
         self.weights_scratch = np.empty((*stack, sum(a * b for a, b in pairwise(sizes))), dtype)
         self._views: dict[int, Views] = {}
 
@@ -89,5 +80,33 @@ class Workspace:
         if m not in self._views:
             if not 1 <= m <= self.max_batch:
                 raise ValueError(f"a batch must have 1..{self.max_batch} examples, got {m}")
-            self._views[m] = Views(m, self.sizes, self._memory, self.stack)
+            self._views[m] = self._make_views(m)
         return self._views[m]
+
+    def _make_views(self, m: int) -> Views:
+        masks = {layer: self._flat("D", layer, m) for layer in self._masked}
+        D = {layer: self._view("D", layer, m) for layer in self._masked}
+        dropped = {layer: self._view("dropped", layer, m) for layer in self._masked}
+        return Views(
+            dot=np.matmul if self.stack else np.dot,
+            Z={layer: self._view("Z", layer, m) for layer in self._layers},
+            dZ={layer: self._view("dZ", layer, m) for layer in self._layers},
+            G={layer: self._view("G", layer, m) for layer in self._hidden},
+            D=[D.get(layer) for layer in range(self._last)],
+            dropped=[dropped.get(layer) for layer in range(self._last)],
+            masks={layer: flat.reshape(*self.stack, -1) for layer, flat in masks.items()},
+            Y=self._view("Y", self._last, m),
+            P=self._view("P", self._last, m),
+            row=self._row[: prod(self.stack) * m].reshape(*self.stack, 1, m),
+            ones=self._ones[:m, None],
+            units=np.arange(self.sizes[self._last])[:, None],
+        )
+
+    def _flat(self, kind: str, layer: int, m: int) -> Array:
+        """Return the memory of the first m examples of an array."""
+        return self._memory[kind, layer][: prod(self.stack) * self.sizes[layer] * m]
+
+    def _view(self, kind: str, layer: int, m: int) -> Array:
+        """Return the first m examples of an array, (n_l, m), as its layer lies in memory."""
+        flat, n_l = self._flat(kind, layer, m), self.sizes[layer]
+        return flat.reshape(*self.stack, n_l, m) if layer == self._last else flat.reshape(*self.stack, m, n_l).mT

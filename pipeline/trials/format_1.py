@@ -15,9 +15,9 @@ from pipeline.training.diagnosis import diagnosis_of
 from pipeline.training.fit import FitState
 from pipeline.training.means import Curves
 from pipeline.trials.environment import environment
-from pipeline.trials.fits import begin, forget_others, make_fit, plan
+from pipeline.trials.fits import Planned, begin, forget_others, make_fit, plan
 from pipeline.trials.gradients import check
-from pipeline.trials.parts import architecture_of
+from pipeline.trials.parts import architecture_of, initial_parameters
 from pipeline.trials.record import TrialRecord
 from pipeline.trials.threads import one_thread
 
@@ -30,16 +30,10 @@ def repeat_folds(config: TrialConfig, arrays: TrialArrays, stop_fold: int | None
     began, started_at = time.perf_counter(), time.time()
     architecture, planned = architecture_of(config, arrays), plan(config, arrays)
     forget_others(arrays, planned)
-    checks, states = {}, list[FitState]()
+    initial = initial_parameters(config, architecture, planned[0].streams(config.seed))
     with one_thread(), np.errstate(all="ignore"):
-        for each in planned[:stop_fold]:
-            fit = make_fit(config, architecture, arrays, each.rows)
-            state = begin(fit, each, config, architecture)
-            if not states:
-                checks["init"] = check(config, architecture, arrays, each, state.parameters())
-            states.append(fit.advance(state))
-            if states[-1].outcome == "diverged":
-                break
+        checks = {"init": check(config, architecture, arrays, planned[0], initial)}
+        states = _train(config, arrays, planned[:stop_fold])
         checks["trained"] = check(config, architecture, arrays, planned[0], states[0].parameters())
         summary, curves = _summary(states), [state.curves() for state in states]
     outcomes = [state.outcome for state in states]
@@ -67,6 +61,17 @@ def repeat_folds(config: TrialConfig, arrays: TrialArrays, stop_fold: int | None
         duration_s=time.perf_counter() - began,
         format=1,
     )
+
+
+def _train(config: TrialConfig, arrays: TrialArrays, planned: Sequence[Planned]) -> list[FitState]:
+    """Train fold after fold; return the state of each that was begun."""
+    architecture, states = architecture_of(config, arrays), list[FitState]()
+    for each in planned:
+        fit = make_fit(config, architecture, arrays, each.rows)
+        states.append(fit.advance(begin(fit, each, config, architecture)))
+        if states[-1].outcome == "diverged":
+            break
+    return states
 
 
 def _mean_curves(curves: Sequence[Curves]) -> Curves:
