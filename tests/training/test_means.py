@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.training.means import mean_by_repeat, mean_curves, mean_summary
+from pipeline.training.means import mean_by_repeat, mean_curves, mean_measures, mean_summary
 
 CURVES = [{"dev_cost": np.array(values)} for values in ([3.0, 2.0, 1.0], [5.0, 4.0], [4.0, 3.0, 2.0, 6.0])]
 
@@ -50,3 +50,9 @@ def test_folds_of_one_repeat_have_a_spread_but_no_standard_error() -> None:
 
 def test_values_are_averaged_by_repeat() -> None:
     assert mean_by_repeat([1.0, 3.0, 7.0, 9.0], [4, 4, 5, 5]) == {4: 2.0, 5: 8.0}
+
+
+def test_measures_are_averaged_and_one_that_a_fit_lacks_is_left_out() -> None:
+    one, other = {"dev_recall": 0.5, "dev_roc_auc": 0.9}, {"dev_recall": 0.7}
+    assert mean_measures([one, other]) == mean_measures([other, one]) == {"dev_recall": pytest.approx(0.6)}
+    assert mean_measures([one]) == one

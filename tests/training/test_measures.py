@@ -8,11 +8,11 @@ from pipeline.training.measures import measures
 
 
 @pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("share", [0.5, 0.05])
-def test_two_classes_as_scikit_learn(seed: int, share: float) -> None:
+@pytest.mark.parametrize(("m", "share"), [(200, 0.5), (200, 0.05), (4, 0.3)])
+def test_two_classes_as_scikit_learn(seed: int, m: int, share: float) -> None:
     rng = np.random.default_rng(seed)
-    y = (rng.random(200) < share).astype(np.int64)
-    z = np.round(rng.normal(size=200) + y, 1)  # many equal scores
+    y = (rng.random(m) < share).astype(np.int64)
+    z = np.round(rng.normal(size=m) + y, 1)  # many equal scores
     y[0], y[1] = 0, 1
     assert measures(z[None], y) == pytest.approx(
         {
@@ -38,5 +38,10 @@ def test_more_classes_are_means_over_them_as_scikit_learn() -> None:
     )
 
 
-def test_without_both_classes_there_is_no_ranking() -> None:
-    assert set(measures(np.ones((1, 3)), np.ones(3, np.int64))) == {"dev_precision", "dev_recall"}
+@pytest.mark.parametrize(
+    ("z", "y"),
+    [([1, 1, 1], [1, 1, 1]), ([1, 1, 1], [0, 0, 0]), ([np.nan, 1, 1], [0, 1, 0])],
+    ids=["all positive", "none positive", "not a number"],
+)
+def test_there_is_no_ranking_without_both_classes_and_finite_scores(z: list[float], y: list[int]) -> None:
+    assert set(measures(np.array([z], float), np.array(y))) == {"dev_precision", "dev_recall"}

@@ -130,6 +130,13 @@ def test_groups_are_as_large_as_the_cache_allows_and_of_equal_size(monkeypatch: 
     assert sizes(grouped(fits)) == [1] * 8
 
 
+def test_a_fit_is_counted_with_its_vectors_and_three_arrays_for_each_layer_and_two_for_each_dropped() -> None:
+    n = 5 * 16 + 16 * 8 + 8 * 3 + 16 + 8 + 3
+    assert stack.bytes_of(*resumed(1)) == 4 * (4 * n + 64 * 3 * (16 + 8 + 3))  # θ, dθ, scratch and momentum's slot
+    dropped = resumed(1, keep=(0.8, 1.0), dtype="float64", optimizer="gradient_descent")
+    assert stack.bytes_of(*dropped) == 8 * (3 * n + 64 * (3 * (16 + 8 + 3) + 2 * 16))
+
+
 def test_training_parts_of_another_size_and_full_batches_are_not_stacked() -> None:
     assert sizes(grouped([*resumed(2), *resumed(2, m=130)])) == [2, 2]
     assert sizes(grouped(resumed(3, m=64))) == [1, 1, 1]
