@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from pipeline.config.trial import TrialConfig
 from pipeline.data.arrays import TrialArrays
@@ -29,6 +28,7 @@ from pipeline.training.optimizers import Optimizer
 from pipeline.training.streams import Streams, streams
 from pipeline.trials.gradients import check_as_configured, training_sample
 from pipeline.trials.parts import architecture_of, class_weights_of, initial_parameters, regularization_of
+from pipeline.trials.threads import one_thread
 
 Array = NDArray[Any]
 
@@ -95,7 +95,7 @@ def preflight(config: TrialConfig, arrays: TrialArrays, *, sweep_epsilon: bool =
     """Run every check on one configuration, without writing anything or drawing from the run's random streams."""
     case = Case(config, arrays)
     report = PreflightReport()
-    with threadpool_limits(1, user_api="blas"), np.errstate(all="ignore"):
+    with one_thread(), np.errstate(all="ignore"):
         for name, gradients in case.gradient_reports():
             report.gradients[name] = gradients
             report.rows.append(Row(name, gradients.verdict, _gradient_detail(gradients)))

@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -101,21 +102,25 @@ def test_a_wrong_gradient_shows_in_the_table_with_its_tensor(monkeypatch):
     assert "look at the L2 penalty" in report.table()
 
 
-def test_a_cost_that_rises_is_caught(monkeypatch):
-    upside_down = costs.OUTPUTS["softmax"]._replace(gradient=lambda A, Y, dZ, w: np.subtract(Y, A, out=dZ))
-    monkeypatch.setitem(costs.OUTPUTS, "softmax", upside_down)
-    found = verdicts(preflight(make_config(), make_arrays()))
+@pytest.mark.parametrize(
+    "gradient", [lambda A, Y, dZ, w: np.subtract(Y, A, out=dZ), lambda A, Y, dZ, w: dZ.fill(0)], ids=["rises", "stays"]
+)
+def test_a_cost_that_does_not_fall_is_caught(monkeypatch, gradient):
+    monkeypatch.setattr(module, "MEMORIZE_STEPS", 200)
+    monkeypatch.setitem(costs.OUTPUTS, "softmax", costs.OUTPUTS["softmax"]._replace(gradient=gradient))
+    found = verdicts(preflight(make_config(regularization=RegularizationConfig()), make_arrays()))
     assert found["J falls in every step of gradient descent, dropout off"] == "fail"
     assert found["memorises 10 examples"] == "fail"
     assert found["learns with dropout on"] == "fail"
 
 
-def test_a_network_that_cannot_memorise_ten_examples_is_told():
+def test_a_network_that_cannot_memorise_ten_examples_is_told(monkeypatch):
+    monkeypatch.setattr(module, "MEMORIZE_STEPS", 200)
     arrays = make_arrays()
     arrays = replace(arrays, X=np.zeros_like(arrays.X))  # nothing tells the examples apart
     row = next(row for row in preflight(make_config(), arrays).rows if row.check == "memorises 10 examples")
     assert row.verdict == "fail"
-    assert "wrong after 2000 steps" in row.detail
+    assert "wrong after 200 steps" in row.detail
 
 
 def test_an_inconclusive_check_is_no_pass():
@@ -124,6 +129,15 @@ def test_an_inconclusive_check_is_no_pass():
     report = preflight(config, make_arrays())
     assert "inconclusive" in verdicts(report).values()
     assert report.exit_code == 1
+    detail = next(row.detail for row in report.rows if row.verdict == "inconclusive")
+    assert re.search(r"of \d+ coordinates, \d+ left out at kinks\. .* of the coordinates straddle a kink", detail)
+
+
+def test_a_good_check_is_told_by_its_numbers_alone():
+    config = make_config()
+    config.model.init.scheme = "zeros"  # which the report has a note about
+    for row in preflight(config, make_arrays()).rows[:8]:
+        assert re.fullmatch(r"relative error \S+ of \d+ coordinates", row.detail)
 
 
 def test_a_large_training_part_is_sampled(monkeypatch):

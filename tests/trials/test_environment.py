@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from pipeline.trials.environment import MAX_DIFF_BYTES, code_version, environment, packages, without_secrets
+from pipeline.trials.kernels import blas
 
 
 def git(folder: Path, *arguments: str) -> None:
@@ -31,6 +32,18 @@ def test_it_names_the_linear_algebra_kernel_and_its_threads() -> None:
     libraries = environment()["blas"]
     assert libraries
     assert all(library["kernel"] and library["threads"] >= 1 for library in libraries)
+
+
+def test_the_library_is_numpys_own_also_where_a_folder_above_is_called_numpy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    packages = "/home/ann/numpy/packages"
+    paths = {"of scipy": f"{packages}/scipy.libs/libscipy_openblas.so", "own": f"{packages}/numpy.libs/libopenblas.so"}
+    loaded = [{"user_api": "blas", "filepath": path, "version": name} for name, path in paths.items()]
+    monkeypatch.setattr("threadpoolctl.threadpool_info", lambda: loaded)
+    assert [library["version"] for library in blas()] == ["own"]
+    monkeypatch.setattr("threadpoolctl.threadpool_info", lambda: loaded[:1])
+    assert [library["version"] for library in blas()] == ["of scipy"]  # a NumPy that uses the system's library
 
 
 def test_it_has_the_exact_versions_and_can_be_written_as_json() -> None:

@@ -45,13 +45,17 @@ def test_curves_end_with_the_shortest_fold_and_the_best_epoch_is_the_median(arra
     assert record.summary["best_dev_cost_std"] == np.std(costs, ddof=1)
     assert (record.stop_epoch, record.format, record.fits) == (3, 1, [])
     assert record.parameters["fold2_W1"].tobytes() == folds[1].parameters["W1"].tobytes()
-    assert record.gradient_checks["init"] == folds[0].gradient_checks["init"]
+    assert record.gradient_checks == folds[0].gradient_checks
 
 
 def test_a_trial_pruned_after_two_folds_is_trained_on_two(arrays: TrialArrays) -> None:
     record = repeat_folds(CONFIG, arrays, stop_fold=2)
     assert (record.outcome, record.stop_epoch, len(record.fit_curves)) == ("pruned", 2, 2)
     assert record.reason == "the pruner stopped it after 2 folds"
+
+
+def test_a_trial_that_trained_all_folds_was_not_pruned(arrays: TrialArrays) -> None:
+    assert repeat_folds(CONFIG, arrays, stop_fold=3).outcome == "early_stopped"
 
 
 def test_the_format_of_the_record_decides_what_a_rerun_trains(prepared: PreparedData) -> None:

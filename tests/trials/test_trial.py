@@ -1,6 +1,7 @@
 """A trial is a pure function, and where it is cut changes no bit of it."""
 
 import pickle
+import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
@@ -25,12 +26,12 @@ from pipeline.data.sampling import stratified_sample
 from pipeline.nn import penalties
 from pipeline.reporting.layers_picture import draw_layers
 from pipeline.training.fit import Fit
-from pipeline.trials import fits, trial
+from pipeline.trials import fits
 from pipeline.trials.fits import make_fit, plan
 from pipeline.trials.parts import architecture_of
 from pipeline.trials.record import TrialRecord
 from pipeline.trials.threads import controller, one_thread
-from pipeline.trials.trial import WrongGradient, advance, run_trial
+from pipeline.trials.trial import WrongGradient, advance, run_trial, work
 
 
 @pytest.fixture(scope="module")
@@ -88,8 +89,10 @@ def test_segments_of_any_length_give_the_same_bits(arrays: TrialArrays, step: in
 
 def test_a_trial_cut_by_the_clock_in_every_epoch_gives_the_same_bits(arrays: TrialArrays) -> None:
     segment = advance(config(), arrays, seconds=0.0)
-    while segment.record is None:
+    for epoch in range(1, 12):
+        assert (segment.fits[0].epoch, segment.record) == (epoch, None)
         segment = advance(config(), arrays, segment, seconds=0.0)
+    assert segment.record is not None
     assert_same_bits(run_trial(config(), arrays), segment.record)
 
 
@@ -256,9 +259,13 @@ def test_a_cost_that_overflows_is_an_outcome(arrays: TrialArrays) -> None:
     assert "no longer a finite number" in record.reason
 
 
-def test_arrays_are_read_once_in_a_process(tmp_path: Path) -> None:
+def test_a_worker_trains_on_arrays_that_it_reads_once(tmp_path: Path) -> None:
     path = prepare(DataConfig(name="breast_cancer"), tmp_path).path
-    assert trial._arrays(path) is trial._arrays(path)
+    segment = work(path, config(), None, until=2)
+    shutil.rmtree(path)
+    record = work(path, config(), segment, stop=True).record
+    assert record is not None
+    assert (segment.fits[0].epoch, record.outcome, record.stop_epoch) == (2, "pruned", 2)
 
 
 def test_a_stratified_sample_has_every_class_if_it_can() -> None:
