@@ -1,5 +1,6 @@
 """`make sweep`: search configurations with Optuna, each trial trained by workers and tracked in MLflow."""
 
+import gc
 import hashlib
 import json
 import logging
@@ -251,6 +252,7 @@ def import_for_the_end(config: SweepConfig) -> None:
     races = config.study.race and len(objective_names(config)) == 1
     for name in (FOR_THE_RACE if races else ()) + (FOR_PICTURES if config.tracking.pictures else ()):
         import_module(name)
+    gc.freeze()  # otherwise Python's cyclic collector goes through all imported objects again and again
 
 
 def race_leaders(
