@@ -1,6 +1,6 @@
 """How well the answer does on rows that no search saw, beside Optuna by hand and scikit-learn's halving search.
 
-`python -m benchmarks.unseen [--data digits breast_cancer moons wide] [--seeds 10]`
+`python -m benchmarks.unseen [--data digits breast_cancer moons wide] [--seeds 10] [--confirm 10] [--no-peers]`
 
 For each seed some rows are set aside before everything, and the rest goes, as a CSV, to
 
@@ -10,6 +10,8 @@ For each seed some rows are set aside before everything, and the rest goes, as a
   stopping), with as many candidates as take about the CPU time of the sweep.
 
 The error is that of one network each, the one that its user would take home. CPU seconds are those of the trainings.
+`--confirm` trains what the sweep recommends on so many further repeats, as `make confirm` does, and tells how often its
+interval holds the cost of these networks on the unseen rows; `--no-peers` leaves the other two out.
 """
 
 import argparse
@@ -17,6 +19,7 @@ import math
 import time
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -32,10 +35,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from benchmarks.answer import Study, Trainings, open_study, wide_rows
+from benchmarks.answer import FRESH, Study, Trainings, open_study, wide_rows
 from pipeline.config.trial import TrialConfig
 from pipeline.config.validation import parse
+from pipeline.data.divisions import ensure
+from pipeline.data.encoding import encode
 from pipeline.models.inference import Classifier
+from pipeline.selection.statistics import Mean, mean_interval
 from pipeline.trials.parts import architecture_of
 from pipeline.trials.trial import run_trial
 
@@ -62,10 +68,10 @@ def rows_of(name: str, seed: int) -> tuple[Rows, Rows]:
     return (own, own_y), (unseen, unseen_y)
 
 
-def sweep(study: Study) -> tuple[Classifier, float]:
-    """What the sweep recommends, as the network of its repeat 0, and the CPU seconds of its trainings."""
+def sweep(study: Study) -> tuple[TrialConfig, float]:
+    """What the sweep recommends, and the CPU seconds of its trainings."""
     values = study.conclude().values
-    return network(study, parse(TrialConfig, study.space.apply(values))), study.seconds
+    return parse(TrialConfig, study.space.apply(values)), study.seconds
 
 
 def by_hand(study: Study) -> tuple[Classifier, float]:
@@ -76,10 +82,51 @@ def by_hand(study: Study) -> tuple[Classifier, float]:
 
 def network(study: Study, config: TrialConfig) -> Classifier:
     """The network of a configuration's repeat 0."""
-    config.repeats = 1
-    record = run_trial(config, study.arrays)
+    return trained(study, config, 0)[0]
+
+
+def trained(study: Study, config: TrialConfig, repeat: int) -> tuple[Classifier, float]:
+    """The network of one repeat of a configuration, and its dev cost."""
+    ensure(study.prepared, config.data, [repeat])
+    record = run_trial(replace(config, repeats=1, first_repeat=repeat), study.arrays)
+    normalization = study.arrays.division(repeat)[0].normalization
     architecture = architecture_of(config, study.arrays)
-    return Classifier(study.prepared.recipe, study.arrays.folds[0].normalization, architecture, record.parameters)
+    model = Classifier(study.prepared.recipe, normalization, architecture, record.parameters)
+    return model, record.values("dev_cost")[repeat]
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """A confirmation, and what it is about.
+
+    Attributes
+    ----------
+    claimed : mean dev cost with its interval for new rows.
+    truth, error : mean cost of the same networks on the unseen rows, and its standard error, over rows.
+    """
+
+    claimed: Mean
+    truth: float
+    error: float
+
+    @property
+    def inside(self) -> bool:
+        """Whether the interval holds the truth; it is widened by the truth's own error."""
+        half_width = math.hypot(self.claimed.half_width, 1.96 * self.error)
+        return abs(self.claimed.mean - self.truth) <= half_width
+
+
+def confirmed(study: Study, config: TrialConfig, repeats: int, unseen: Rows) -> Confirmed:
+    """Train a configuration on repeats that no choice has used, as `make confirm` does."""
+    X, labels = unseen
+    models, costs = zip(*(trained(study, config, FRESH + number) for number in range(repeats)), strict=True)
+    numbers = labels.map({name: number for number, name in enumerate(models[0].classes)}).to_numpy()
+    X = encode(study.prepared.recipe, X)
+    losses = [-np.log(model.classify(X)[1][np.arange(len(numbers)), numbers]) for model in models]
+    by_row = np.mean(losses, axis=0)
+    fold = study.arrays.division(0)[0]
+    claimed = mean_interval(costs, overlap=len(fold.dev) / len(fold.train))
+    return Confirmed(claimed, float(by_row.mean()), float(by_row.std(ddof=1) / math.sqrt(len(by_row))))
 
 
 def halving(
@@ -103,24 +150,33 @@ def halving(
     return fit(max(FIRST_CANDIDATES, round(FIRST_CANDIDATES * seconds / first)))
 
 
-def measure(name: str, seed: int, chosen: argparse.Namespace, trainings: Trainings) -> dict[str, tuple[float, float]]:
-    """Error on the unseen rows and CPU seconds of each."""
-    (X, y), (unseen, truth) = rows_of(name, seed)
+@dataclass(frozen=True)
+class Measured:
+    """What one seed came to: error on the unseen rows and CPU seconds of each search, and the confirmation."""
+
+    searches: dict[str, tuple[float, float]]
+    confirmed: Confirmed | None
+
+
+def measure(name: str, seed: int, chosen: argparse.Namespace, trainings: Trainings) -> Measured:
+    """Search and measure with one seed."""
+    (X, y), unseen = rows_of(name, seed)
     path = chosen.store / f"{name}-{seed}.csv"
     X.assign(target=y).to_csv(path, index=False)
     study = open_study(str(path), seed, chosen, trainings)
-    layers = study.config.trial.model.hidden_units
-    (ours, ours_s), (hand, hand_s) = sweep(study), by_hand(study)
-    theirs, theirs_s = halving(X, y, layers, seed, ours_s)
-    answers = {
-        "sweep": ours.predict(unseen).label,
-        "by hand": hand.predict(unseen).label,
-        "halving": theirs.predict(unseen),
-    }
-    times = {"sweep": ours_s, "by hand": hand_s, "halving": theirs_s}
-    return {
-        who: (float(np.mean(np.asarray(answer) != truth.to_numpy())), times[who]) for who, answer in answers.items()
-    }
+    config, seconds = sweep(study)
+    searches = {"sweep": (error_of(network(study, config), unseen), seconds)}
+    if chosen.peers:
+        hand, hand_s = by_hand(study)
+        halved, halved_s = halving(X, y, config.model.hidden_units, seed, seconds)
+        searches["by hand"] = error_of(hand, unseen), hand_s
+        searches["halving"] = float(np.mean(halved.predict(unseen[0]) != unseen[1].to_numpy())), halved_s
+    return Measured(searches, confirmed(study, config, chosen.confirm, unseen) if chosen.confirm else None)
+
+
+def error_of(model: Classifier, unseen: Rows) -> float:
+    """The share of the unseen rows that a network gets wrong."""
+    return float(np.mean(model.predict(unseen[0]).label.to_numpy() != unseen[1].to_numpy()))
 
 
 def main() -> None:
@@ -128,6 +184,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", nargs="+", default=["digits", "breast_cancer", "moons", "wide"])
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--confirm", type=int, default=0, help="further repeats of the recommended configuration")
+    parser.add_argument("--peers", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--cache", type=Path, default=Path("mlruns/answer/unseen.jsonl"))
     parser.add_argument("--store", type=Path, default=Path("mlruns/answer"))
     chosen = parser.parse_args()
@@ -141,19 +199,27 @@ def main() -> None:
             report(name, [measure(name, seed, chosen, trainings) for seed in range(chosen.seeds)])
 
 
-def report(name: str, rows: Sequence[dict[str, tuple[float, float]]]) -> None:
-    """Print what each came to on one data set."""
-    print(f"{name}: error on unseen rows, {len(rows)} seeds")
-    own = np.array([row["sweep"][0] for row in rows])
-    for who in rows[0]:
-        errors, seconds = np.array([row[who] for row in rows]).T
+def report(name: str, found: Sequence[Measured]) -> None:
+    """Print what each search came to on one data set, and how often the confirmation's interval holds."""
+    print(f"{name}: error on unseen rows, {len(found)} seeds")
+    own = np.array([each.searches["sweep"][0] for each in found])
+    for who in found[0].searches:
+        errors, seconds = np.array([each.searches[who] for each in found]).T
         behind = errors - own
-        spread = behind.std(ddof=1) / math.sqrt(len(rows))
+        spread = behind.std(ddof=1) / math.sqrt(len(found))
         print(
             f"  {who:<8} {errors.mean():7.2%}   behind the sweep {100 * behind.mean():+.2f} ± {100 * spread:.2f} points"
             f"   {seconds.mean():5.1f} CPU s",
             flush=True,
         )
+    confirmations = [each.confirmed for each in found if each.confirmed]
+    if confirmations:
+        share = float(np.mean([each.inside for each in confirmations]))
+        error = math.sqrt(share * (1 - share) / len(confirmations))
+        logs = np.log([each.claimed.mean / each.truth for each in confirmations])
+        ratio, spread = math.exp(logs.mean()), logs.std(ddof=1) / math.sqrt(len(logs))
+        print(f"  cost on unseen rows within the confirmation's interval: {share:.0%} ± {error:.0%}")
+        print(f"  confirmed / unseen cost {ratio:.3f} ± {ratio * spread:.3f}", flush=True)
 
 
 if __name__ == "__main__":
