@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Any
 from optuna.distributions import CategoricalDistribution
 
 from pipeline.reporting.results import Sweep, label
-from pipeline.reporting.style import (
-    RED,
-)
+from pipeline.reporting.style import RED
 from pipeline.search.space import Leaf
 
 if TYPE_CHECKING:
@@ -44,12 +42,17 @@ def log_if_wide(axes: "Axes", values: Sequence[float], span: float = 10.0) -> No
     """Make the axis logarithmic, with readable numbers, if the values span more than this factor."""
     finite = [value for value in values if math.isfinite(value)]
     if finite and min(finite) > 0 and max(finite) > span * min(finite):
-        from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.yaxis.set_minor_formatter(NullFormatter())
+        number_log_axis(axes.yaxis)
+
+
+def number_log_axis(axis: Any, subs: Sequence[float] = (1, 2, 5)) -> None:
+    """Write plain numbers on a logarithmic axis: these multiples of each power of ten."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(subs=subs))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def shown_leaves(sweep: Sweep) -> list[Leaf]:
@@ -62,8 +65,6 @@ def shown_leaves(sweep: Sweep) -> list[Leaf]:
 
 def scale_axis(axis: Any, leaf: Leaf) -> Any:
     """Label and scale an axis for a searched value; returns the function from a value to its place on it."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
     log = bool(getattr(leaf.distribution, "log", False))
     axis.set_label_text(label(leaf.path) + (" (log scale)" if log else ""))
     if isinstance(leaf.distribution, CategoricalDistribution):
@@ -73,7 +74,5 @@ def scale_axis(axis: Any, leaf: Leaf) -> Any:
         return values.index
     if log:
         axis.axes.set(**{f"{axis.axis_name}scale": "log"})
-        axis.set_major_locator(LogLocator(subs=(1, 3)))
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axis.set_minor_formatter(NullFormatter())
+        number_log_axis(axis, subs=(1, 3))
     return lambda value: value

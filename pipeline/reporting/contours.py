@@ -11,16 +11,15 @@ from optuna.distributions import CategoricalDistribution
 
 from pipeline.reporting.axes import AXES, scale_axis, shown_leaves
 from pipeline.reporting.results import ENOUGH, Sweep
-from pipeline.reporting.style import (
-    INK,
-    ORANGE,
-    canvas,
-    save,
-)
+from pipeline.reporting.style import INK, ORANGE, canvas, save
 from pipeline.search.space import Leaf
+from pipeline.selection.surrogate import place, value_at
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+SIDE = 80
+"""Points along each side of an interpolated surface."""
 
 
 def draw_contours(sweep: Sweep, path: Path) -> Path | None:
@@ -84,13 +83,12 @@ def _starred(sweep: Sweep) -> Mapping[str, Any]:
     return sweep.ranked[0].values if sweep.ranked else {}
 
 
-def _surface(points: np.ndarray, pair: tuple[Leaf, Leaf], side: int = 80) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _surface(points: np.ndarray, pair: tuple[Leaf, Leaf]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Evaluate a smoothing spline through the objective's logarithm, over the ranges scaled to [0, 1]."""
     from scipy.interpolate import RBFInterpolator
 
-    d = [leaf.distribution for leaf in pair]
-    unit = np.column_stack([_to_unit(points[:, i], d[i]) for i in (0, 1)])
-    u = np.linspace(0, 1, side)
+    unit = np.array([[place(leaf, value) for leaf, value in zip(pair, row, strict=False)] for row in points])
+    u = np.linspace(0, 1, SIDE)
     grid = np.stack(np.meshgrid(u, u), axis=-1).reshape(-1, 2)
     # A thin-plate spline needs points that do not lie on one line; nothing is drawn beyond the trials' own values.
     flat = np.linalg.svd(unit - unit.mean(axis=0), compute_uv=False)[-1] < 0.1
@@ -99,18 +97,5 @@ def _surface(points: np.ndarray, pair: tuple[Leaf, Leaf], side: int = 80) -> tup
     spline = RBFInterpolator(unit, target, kernel="linear" if flat else "thin_plate_spline", smoothing=0.05)
     z = np.clip(spline(grid), target.min(), target.max())
     z = np.exp(z) if positive else z
-    return _from_unit(u, d[0]), _from_unit(u, d[1]), z.reshape(side, side)
-
-
-def _to_unit(values: np.ndarray, distribution: Any) -> np.ndarray:
-    if distribution.log:
-        values, low, high = np.log(values), math.log(distribution.low), math.log(distribution.high)
-    else:
-        low, high = distribution.low, distribution.high
-    return np.asarray((values - low) / ((high - low) or 1.0))
-
-
-def _from_unit(u: np.ndarray, distribution: Any) -> np.ndarray:
-    if distribution.log:
-        return np.geomspace(distribution.low, distribution.high, len(u))
-    return np.asarray(distribution.low + u * (distribution.high - distribution.low))
+    x, y = (np.array([value_at(leaf, each) for each in u]) for leaf in pair)
+    return x, y, z.reshape(SIDE, SIDE)

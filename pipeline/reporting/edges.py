@@ -1,6 +1,5 @@
 """Findings on ranges: whether a wider one may be better, and which strengths no longer help."""
 
-import math
 from typing import Any
 
 from optuna.distributions import CategoricalDistribution
@@ -9,18 +8,20 @@ from pipeline.reporting.findings import Finding
 from pipeline.reporting.results import Sweep, label
 from pipeline.reporting.sentences import makes_no_difference
 from pipeline.search.space import Leaf
+from pipeline.selection.parts import STRONGER, base_path
+from pipeline.selection.surrogate import place
 
 NEAR_EDGE = 0.05
 """A value within this share of its range from an end lies at the edge."""
 
 
 STRENGTHS = {
-    "regularization.lambd": (+1, "L2"),
-    "regularization.lambd_l1": (+1, "L1"),
-    "regularization.keep_prob": (-1, "dropout"),
-    "regularization.keep_prob_input": (-1, "dropout of inputs"),
+    "regularization.lambd": "L2",
+    "regularization.lambd_l1": "L1",
+    "regularization.keep_prob": "dropout",
+    "regularization.keep_prob_input": "dropout of inputs",
 }
-"""Searched values that regularise: in which direction they do it more, and what it is called."""
+"""What regularises by a searched value."""
 
 
 MOSTLY = 0.9
@@ -72,7 +73,7 @@ def edges(sweep: Sweep) -> list[Finding]:
         distribution: Any = leaf.distribution
         end = distribution.high if side > 0 else distribution.low
         name, value = label(leaf.path), best.values[leaf.path]
-        if any(_is_at(leaf.path, path) and end == natural for path, natural in NATURAL_ENDS.items()):
+        if end == NATURAL_ENDS.get(base_path(leaf.path)):
             found.append(
                 Finding(f"{name} is not needed here.", f"The best trial has {name} = {value:.3g}, nearly {end:g}.")
             )
@@ -118,13 +119,15 @@ def _widen(sweep: Sweep, path: str, key: str) -> str:
 
 def _is_natural(path: str, end: float) -> bool:
     """Return whether nothing lies beyond this end: no dropout, or a λ without effect."""
-    nothing = _is_at(path, "regularization.lambd") or _is_at(path, "regularization.lambd_l1")
-    return (nothing and end <= NO_LAMBD) or any(_is_at(path, known) and end == at for known, at in NATURAL_ENDS.items())
+    path = base_path(path)
+    is_penalty = path in ("regularization.lambd", "regularization.lambd_l1")
+    return (is_penalty and end <= NO_LAMBD) or end == NATURAL_ENDS.get(path)
 
 
 def _strength_of(leaf: Leaf) -> tuple[int, str]:
     """In which direction a searched value regularises more, and what it is called; 0 when it does not."""
-    return next((known for path, known in STRENGTHS.items() if _is_at(leaf.path, path)), (0, ""))
+    path = base_path(leaf.path)
+    return STRONGER.get(path, 0), STRENGTHS.get(path, "")
 
 
 def _hope(leaf: Leaf, side: int) -> str:
@@ -137,17 +140,8 @@ def _hope(leaf: Leaf, side: int) -> str:
 
 def _at_edge(leaf: Leaf, value: Any) -> int:
     """+1 at the upper end of the leaf's range, −1 at the lower, 0 inside."""
-    d: Any = leaf.distribution
-    if d.high <= d.low:
-        return 0
-    low, high, at = (math.log(number) if d.log else float(number) for number in (d.low, d.high, value))
-    place = (at - low) / (high - low)
-    return 1 if place > 1 - NEAR_EDGE else -1 if place < NEAR_EDGE else 0
-
-
-def _is_at(path: str, known: str) -> bool:
-    """Whether a searched path is `known`, or one layer's value of it."""
-    return path == known or (path.startswith(f"{known}.") and path.rsplit(".", 1)[1].isdigit())
+    at = place(leaf, value)
+    return 1 if at > 1 - NEAR_EDGE else -1 if at < NEAR_EDGE else 0
 
 
 def _range(leaf: Leaf) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.gradcheck.report import VERDICTS
 from pipeline.reporting import description
 from pipeline.reporting.findings import Finding
 from pipeline.reporting.pictures import CAPTIONS
@@ -16,7 +17,6 @@ from pipeline.reporting.sentences import plus_minus, sentences
 from pipeline.reporting.sentences import table as sentences_table
 from pipeline.tracking.facts import PRUNED
 
-VERDICTS = ("good", "look_again", "suspect", "wrong", "inconclusive")
 MOMENTS = {"init": "before training", "trained": "after training"}
 LISTED = 300
 """Most trials in the table; the others are only counted."""

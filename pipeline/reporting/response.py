@@ -132,7 +132,4 @@ def _places(leaf: Leaf) -> list[Any]:
     d: Any = leaf.distribution
     if isinstance(d, CategoricalDistribution):
         return [leaf.value(choice) for choice in d.choices]
-    u = np.linspace(0, 1, POINTS)
-    if d.log:
-        return [float(value) for value in d.low * (d.high / d.low) ** u]
-    return [float(value) for value in d.low + (d.high - d.low) * u]
+    return [surrogate.value_at(leaf, u) for u in np.linspace(0, 1, POINTS)]

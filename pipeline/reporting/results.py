@@ -19,7 +19,7 @@ from pipeline.tracking.archive import CONCLUSION, Archive
 from pipeline.tracking.files import RECORD
 from pipeline.tracking.found import Found
 from pipeline.training.means import mean_by_repeat
-from pipeline.trials.record import TrialRecord
+from pipeline.trials.record import ENDED, TrialRecord
 
 ENOUGH = 5
 """Fewest trials that ran to their end for computing importance."""
@@ -34,9 +34,6 @@ MEASURES = {
     "parameters": "num_parameters",
 }
 """The metric of each objective."""
-
-ENDED = ("completed", "early_stopped")
-"""Outcomes of trainings that ran to their own end."""
 
 NAMES = {
     "regularization.lambd": "λ",

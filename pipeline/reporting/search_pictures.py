@@ -9,16 +9,7 @@ import optuna
 
 from pipeline.reporting.axes import AXES, log_if_wide, mark_baseline
 from pipeline.reporting.results import Sweep
-from pipeline.reporting.style import (
-    BLUE,
-    INK,
-    OUTCOMES,
-    canvas,
-    foreign,
-    save,
-    save_foreign,
-    tidy,
-)
+from pipeline.reporting.style import BLUE, INK, OUTCOMES, canvas, foreign, save, save_foreign, tidy
 
 
 def draw_history(sweep: Sweep, path: Path) -> Path | None:

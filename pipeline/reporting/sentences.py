@@ -1,9 +1,10 @@
 """The conclusion of a sweep in words: the terminal, the run's description and the report print these and no others."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from pipeline.config.text import joined
 from pipeline.reporting.results import label
 from pipeline.selection.parts import NEUTRAL, base_path, ingredients, part_of
 from pipeline.selection.recommendation import Compared, Estimate, Range, Recommendation, uses
@@ -26,18 +27,13 @@ def sentences(found: Recommendation, *, one_division: bool = False) -> list[str]
 def _use(found: Recommendation) -> str:
     """Use λ = 2.5 (0.9 to 6 do as well) and keep_prob = 0.85; init scale makes no difference between 0.2 and 1.5."""
     indifferent = [each for each in found.ranges if makes_no_difference(each)]
-    needed = [each for each in found.ranges if each not in indifferent and not _is_neutral(each)]
+    needed = [each for each in found.ranges if each not in indifferent and not _is_neutral(each.path, each.value)]
     left_out = [each for each in found.ranges if each not in indifferent and each not in needed]
     used = [f"{label(each.path)} = {number(each.value)}{_as_well(each)}" for each in needed]
-    clauses = [f"Use {_joined(used)}" if used else "Use no regularisation"]
+    clauses = [f"Use {joined(used)}" if used else "Use no regularisation"]
     clauses += [f"leave {label(each.path)} at {number(each.value)}{_as_well(each)}" for each in left_out]
     clauses += [f"{label(each.path)} makes no difference {_between(each)}" for each in indifferent]
     return "; ".join(clauses) + "."
-
-
-def _is_neutral(each: Range) -> bool:
-    part = part_of(each.path)
-    return part is not None and each.value == NEUTRAL[part][base_path(each.path)]
 
 
 def makes_no_difference(each: Range) -> bool:
@@ -52,7 +48,7 @@ def makes_no_difference(each: Range) -> bool:
 def _as_well(each: Range) -> str:
     if each.choices:
         others = [str(choice) for choice in each.choices if choice != each.value]
-        return f" ({_joined(others)} {'does' if len(others) == 1 else 'do'} as well)" if others else ""
+        return f" ({joined(others)} {'does' if len(others) == 1 else 'do'} as well)" if others else ""
     if each.low is None or each.high is None or number(each.low) == number(each.high):
         return ""
     return f" ({number(each.low)} to {number(each.high)} do as well)"
@@ -95,8 +91,8 @@ def _parts(found: Recommendation) -> str:
     alone = [f"{part} alone {_percent(gain)}" for part, gain in found.alone.items()]
     without = [f"without {part} {_percent(gain)}" for part, gain in found.without.items()]
     pairs = len(found.alone) == 2  # each alone is the other left out
-    left_out = "" if pairs or not without else f"; {_joined(without)}"
-    return f"By part, each choice tuned for itself: {_joined(alone)}{left_out}."
+    left_out = "" if pairs or not without else f"; {joined(without)}"
+    return f"By part, each choice tuned for itself: {joined(alone)}{left_out}."
 
 
 def _percent(gain: float) -> str:
@@ -120,11 +116,11 @@ def _simplest(found: Recommendation) -> str:
 
 def _values(compared: Compared) -> str:
     """The values that are not neutral: λ = 2.5 and keep_prob = 0.85."""
-    shown = {path: value for path, value in compared.values.items() if not _neutral(path, value)}
-    return _joined([f"{label(path)} = {number(value)}" for path, value in shown.items()]) or "everything neutral"
+    shown = {path: value for path, value in compared.values.items() if not _is_neutral(path, value)}
+    return joined([f"{label(path)} = {number(value)}" for path, value in shown.items()]) or "everything neutral"
 
 
-def _neutral(path: str, value: Any) -> bool:
+def _is_neutral(path: str, value: Any) -> bool:
     part = part_of(path)
     return part is not None and value == NEUTRAL[part][base_path(path)]
 
@@ -183,12 +179,3 @@ def number(value: Any) -> str:
 def words(measure: str) -> str:
     """The measure in words: dev cost."""
     return measure.replace("_", " ")
-
-
-def values_of(values: Mapping[str, Any]) -> str:
-    """The recommended values: λ = 2.5, keep_prob = 0.85, init scale = 1."""
-    return ", ".join(f"{label(path)} = {number(value)}" for path, value in values.items())
-
-
-def _joined(texts: Sequence[str], word: str = "and") -> str:
-    return f" {word} ".join([", ".join(texts[:-1]), texts[-1]] if len(texts) > 1 else texts)

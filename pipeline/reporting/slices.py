@@ -11,16 +11,7 @@ from optuna.distributions import CategoricalDistribution
 from pipeline.reporting.axes import AXES, SPAN, log_if_wide, mark_baseline, scale_axis, shown_leaves
 from pipeline.reporting.response import Curve, Response, response
 from pipeline.reporting.results import Sweep, Trial
-from pipeline.reporting.style import (
-    BLUE,
-    GREEN,
-    GREY,
-    INK,
-    ORANGE,
-    RED,
-    canvas,
-    save,
-)
+from pipeline.reporting.style import BLUE, GREEN, GREY, INK, ORANGE, RED, canvas, save
 from pipeline.search.space import Leaf
 
 if TYPE_CHECKING:

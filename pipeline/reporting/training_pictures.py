@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline.reporting.axes import number_log_axis
 from pipeline.reporting.results import Sweep, Trial
 from pipeline.reporting.style import GREY, INK, OUTCOMES, PALE, RED, SERIES, canvas, save
 from pipeline.trials.record import TrialRecord
@@ -37,7 +38,7 @@ def draw_curves(sweep: Sweep, path: Path) -> Path | None:
         errors.set(xlabel="epoch", ylabel="error (% of the examples)", title="Error")
         _limit_costs(costs, [record for _, record in best])
         _fit_errors(errors, [record for _, record in best])
-        _plain_log(costs)
+        number_log_axis(costs.yaxis)
         handles, names = costs.get_legend_handles_labels()
         over = "fits" if sweep.folds and sweep.config.get("repeats", 1) > 1 else "folds" if sweep.folds else "repeats"
         mean = f", means over {over}" if has_bands or sweep.folds else ""
@@ -88,14 +89,6 @@ def _fit_errors(axes: "Axes", records: list[TrialRecord]) -> None:
     """Leave the first epochs, where every error is large, above the picture."""
     late = [100 * float(np.nanquantile(record.curves["dev_error"], 0.85)) for record in records]
     axes.set_ylim(0, min(100.0, max(1.0, 2 * max(late))))
-
-
-def _plain_log(axes: "Axes") -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def draw_errors(sweep: Sweep, path: Path) -> Path | None:

@@ -8,7 +8,7 @@ from optuna.trial import TrialState
 
 from pipeline.gradcheck.report import distrust
 from pipeline.training.means import MEASURES
-from pipeline.trials.record import TrialRecord
+from pipeline.trials.record import ENDED, TrialRecord
 
 
 def objective_value(name: str, record: TrialRecord) -> float:
@@ -20,7 +20,7 @@ def objective_value(name: str, record: TrialRecord) -> float:
 
 def end_of(record: TrialRecord, objectives: Sequence[str]) -> tuple[TrialState, list[float] | None]:
     """Return the study's word for a trial's outcome, and its values if it has any."""
-    if record.outcome in ("completed", "early_stopped"):
+    if record.outcome in ENDED:
         return TrialState.COMPLETE, [objective_value(name, record) for name in objectives]
     return (TrialState.FAIL if record.outcome == "failed" else TrialState.PRUNED), None
 

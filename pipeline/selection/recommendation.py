@@ -7,6 +7,7 @@ from typing import Any
 
 from optuna.distributions import CategoricalDistribution
 
+from pipeline.config.text import joined
 from pipeline.search.space import Leaf
 from pipeline.selection import parts, surrogate
 from pipeline.selection.blocks import Block
@@ -262,8 +263,7 @@ def _range(process: surrogate.Fitted, leaf: Leaf, values: Mapping[str, Any]) -> 
 
 def uses(values: Mapping[str, Any]) -> str:
     """Return the parts of a configuration in words: "λ and dropout", or "no regularisation"."""
-    used = parts.ingredients(values)
-    return " and ".join([", ".join(used[:-1]), used[-1]] if len(used) > 1 else used) or "no regularisation"
+    return joined(parts.ingredients(values)) or "no regularisation"
 
 
 def _mean(values: Any) -> float:

@@ -164,7 +164,7 @@ def decode(leaf: Leaf, u: float) -> Any:
     d: Any = leaf.distribution
     if isinstance(d, CategoricalDistribution):
         return leaf.value(d.choices[min(int(u * len(d.choices)), len(d.choices) - 1)])
-    value = d.low * (d.high / d.low) ** u if d.log else d.low + (d.high - d.low) * u
+    value = value_at(leaf, u)
     if d.step is not None and not d.log:
         value = d.low + round((value - d.low) / d.step) * d.step
         return int(value) if isinstance(d, IntDistribution) else min(max(value, d.low), d.high)
@@ -184,7 +184,7 @@ def does_as_well(fitted: Fitted, leaf: Leaf, best: Mapping[str, Any]) -> list[An
         return [v for v, b, e in zip(labels, behind, error, strict=True) if b <= e or v == best[leaf.path]]
     own = place(leaf, best[leaf.path])
     places = np.unique([*np.linspace(0, 1, ALONG), own])
-    points = [dict(best) | {leaf.path: _exact(leaf, u)} for u in places]
+    points = [dict(best) | {leaf.path: value_at(leaf, u)} for u in places]
     behind, error = fitted.behind(points, best)
     well = behind <= error
     at = int(np.argmin(np.abs(places - own)))
@@ -193,11 +193,12 @@ def does_as_well(fitted: Fitted, leaf: Leaf, best: Mapping[str, Any]) -> list[An
         low -= 1
     while high < len(places) - 1 and well[high + 1]:
         high += 1
-    ends = [_exact(leaf, places[low]), _exact(leaf, places[high])]
+    ends = [value_at(leaf, places[low]), value_at(leaf, places[high])]
     value = float(best[leaf.path])
     return [min(ends[0], value), max(ends[1], value)]
 
 
-def _exact(leaf: Leaf, u: float) -> float:
+def value_at(leaf: Leaf, u: float) -> float:
+    """Return the value at position u of 0 to 1 of a range, on its own scale and not rounded."""
     d: Any = leaf.distribution
     return float(d.low * (d.high / d.low) ** u if d.log else d.low + (d.high - d.low) * u)

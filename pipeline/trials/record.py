@@ -28,6 +28,9 @@ shortest fold did, and `fits` is empty.
 """
 FORMATS = (1, 2)
 
+ENDED = ("completed", "early_stopped")
+"""Outcomes of trainings that ran to their own end, so that their results count."""
+
 _META = "record.json"
 
 
