@@ -72,7 +72,7 @@ def sweep(config: SweepConfig) -> int:
     check_workers(config.workers)
     check_slots(config)
     check_storage(config)
-    make_search(config, space)  # refuses what cannot be before any file is written
+    make_search(config, space)  # refuses an invalid search before any file is written
     check(resolve(config.tracking))
     choose(config.kernels)
     trials = int(min(config.study.trials, trials_possible(config, space)))
@@ -91,11 +91,11 @@ def sweep(config: SweepConfig) -> int:
 
 
 def carry_out(config: SweepConfig, study: optuna.Study, space: Space, prepared: PreparedData, still_held: Check) -> int:
-    """Run and track what is missing of a study that is held, and say how it ended; the exit code."""
+    """Run and track the missing trials of a held study, and print how it ended; return the exit code."""
     name, sender = study.study_name, make_sender(config, study, prepared)
     try:
         with open_executor(config.workers, [prepared.path.resolve()]) as executor:
-            sender.start()  # after the workers: an address where none are leaves no run behind
+            sender.start()  # after the workers, so that a wrong address leaves no run behind
             announce(config, study, prepared)
             coordinator = train(config, study, space, prepared, sender, executor, still_held)
             conclusion = None if coordinator.stopped else race_leaders(config, study, space, prepared, sender, executor)
@@ -149,7 +149,7 @@ def train(
     executor: Executor,
     still_held: Check,
 ) -> Coordinator:
-    """Run the trials that are missing, while MLflow is imported and the store opened; one that cannot be ends them."""
+    """Run the missing trials while MLflow is imported and the store opened; an unusable store ends the sweep."""
     code = code_version(diff=config.tracking.code_diff)
     with SweepProgress(config.study.trials) as progress:
 
@@ -175,14 +175,14 @@ def train(
 
 
 def run_id(sender: Sender, number: int) -> str:
-    """The id of a trial's run; empty where the store cannot be asked."""
+    """Return the id of a trial's run; empty if the store does not answer."""
     if sender.recorder is None or sender.parent is None:
         return ""
     return sender.recorder.child(sender.parent, run_name(number)) or ""
 
 
 def run_ids(config: SweepConfig, study: str) -> dict[str, str]:
-    """The ids of a study's trials by name; none where the store cannot be asked, which is no obstacle."""
+    """Return the ids of a study's trials by name; none if the store does not answer, which is no obstacle."""
     try:
         return {run.name: run.run_id for run in Archive(config.tracking).trials(study)}
     except UserError:
@@ -203,7 +203,7 @@ def test_set(sender: Sender, prepared: PreparedData) -> str:
 
 
 def baseline(config: SweepConfig) -> TrialConfig:
-    """The same network without regularisation and at init scale 1: what the search has to beat."""
+    """Return the same network without regularisation and at init scale 1, which the search has to beat."""
     plain = asdict(config.trial)
     plain["regularization"] = {"lambd": 0.0, "lambd_l1": 0.0, "keep_prob": 1.0, "keep_prob_input": 1.0}
     plain["model"]["init"]["scale"] = 1.0
@@ -283,7 +283,7 @@ def race_leaders(
 def leave(
     config: SweepConfig, sender: Sender, study: optuna.Study, status: str, conclusion: Recommendation | None = None
 ) -> str:
-    """Send what is left and end the parent run; returns a sentence on what could not be sent."""
+    """Send what is left and end the parent run; return a sentence on what could not be sent."""
     opening = sender.parent is None and not sender.trouble
     left = sender.close(IMPATIENT_S if status == "KILLED" and not opening else PATIENT_S)
     if sender.parent is not None and sender.recorder is not None and not sender.trouble:
@@ -307,7 +307,7 @@ def write_conclusion(recorder: Recorder, run_id: str, conclusion: Recommendation
 
 
 def standing_metrics(study: optuna.Study, objective: str) -> dict[str, Any]:
-    """How many trials the study has and the best value of its first objective, with that number as the step."""
+    """Return metrics: the number of trials, which is their step, and the best value of the first objective."""
     trials = asked(study)
     values = [trial.values[0] for trial in trials if trial.state == TrialState.COMPLETE]
     best = {f"best_{objective}": min(values)} if values else {}
@@ -317,7 +317,7 @@ def standing_metrics(study: optuna.Study, objective: str) -> dict[str, Any]:
 def illustrate(config: SweepConfig, sender: Sender, study: optuna.Study, conclusion: Recommendation | None) -> None:
     """Give the parent run its pictures and its description, unless it has those of the study as it now stands.
 
-    A finished sweep does not fail for want of them.
+    If that fails, the finished sweep does not.
     """
     from pipeline.reporting.conclusion import present
 
@@ -330,7 +330,7 @@ def illustrate(config: SweepConfig, sender: Sender, study: optuna.Study, conclus
         if sender.recorder.tag(sender.parent, ILLUSTRATED) != stands:
             present(config.tracking, sender.recorder, sender.study)
             sender.recorder.annotate(sender.parent, {ILLUSTRATED: stands})
-            sender.recorder.close(sender.parent)  # again, since its end is not before what was written to it
+            sender.recorder.close(sender.parent)  # again, so that its end comes after everything written to it
     except Exception as error:
         console.print(
             f"The sweep's pictures could not be made ({error}); make report STUDY={sender.study} tries again."

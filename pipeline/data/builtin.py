@@ -60,7 +60,7 @@ def _points(drawn: tuple[Any, Any]) -> Table:
 
 
 def _drawing() -> np.random.RandomState:
-    """Return generated points, always the same; `data.split_seed` only divides them."""
+    """Return the generator of the points, which are always the same; `data.split_seed` only divides them."""
     return np.random.RandomState(0)
 
 

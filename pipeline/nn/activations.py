@@ -1,8 +1,8 @@
 """Activations of the hidden layers, forward and backward, in place and without temporaries.
 
-`forward(Z, G)` turns Z into A = g(Z). Where the slope g'(Z) comes for free it is left in G; `backward(dA, A, G)` turns
-dA into dZ = dA * g'(Z), where G is that slope, or scratch to compute it from A. All arrays are (n_l, m). Complex Z is
-allowed forward, for the complex step of the gradient check; its real part decides ReLU.
+`forward(Z, G)` turns Z into A = g(Z), and leaves the slope g'(Z) in G where that costs nothing extra.
+`backward(dA, A, G)` turns dA into dZ = dA * g'(Z), where G is that slope, or scratch to compute it from A. All arrays
+are (n_l, m). Complex Z is allowed forward, for the complex step of the gradient check; its real part decides ReLU.
 """
 
 from collections.abc import Callable
@@ -36,7 +36,7 @@ def leaky_relu(Z: Array, G: Array) -> None:
 
 
 def piecewise_linear_backward(dA: Array, A: Array, G: Array) -> None:
-    """Turn dA into dZ = dA * g'(Z), the slope kept from forward."""
+    """Turn dA into dZ = dA * g'(Z), with the slope kept from the forward pass."""
     np.multiply(dA, G, out=dA)
 
 

@@ -1,4 +1,4 @@
-"""What examples must be like before a network sees them; checked once, so that the training loop need not."""
+"""Checks examples once, before a network sees them, so that the training loop need not."""
 
 from typing import Any
 

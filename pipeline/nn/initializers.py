@@ -31,7 +31,7 @@ def fixed(fan_in: int, fan_out: int) -> float:
 
 
 def zeros(fan_in: int, fan_out: int) -> float:
-    """All weights 0: every unit of a layer stays like the others."""
+    """All weights are 0, so the units of a layer stay equal."""
     return 0.0
 
 
@@ -61,8 +61,9 @@ def initialize(
 ) -> Parameters:
     """Draw W[l] ~ N(0, (scale · std)²) for l = 1..L in turn, row by row, in float64; b[l] = 0.
 
-    "auto" chooses by the layer's activation, any other scheme holds for every layer. A zero standard deviation draws
-    all the same, so that the stream does not depend on the scheme. (`RandomState` is for the course's published draws.)
+    "auto" chooses by the layer's activation, any other scheme holds for every layer. Values are drawn even if the
+    standard deviation is 0, so that the stream does not depend on the scheme. (`RandomState` is for the course's
+    published draws.)
     """
     if scheme != "auto" and scheme not in SCHEMES:
         raise ValueError(f"scheme must be one of auto, {', '.join(SCHEMES)}, got {scheme!r}")

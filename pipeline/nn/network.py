@@ -28,14 +28,14 @@ EVALUATION_VALUES = 2**18
 class Network:
     """A feed-forward network for batches of up to `max_batch` examples.
 
-    With `stack`, it is as many networks of the same kind side by side: `draw_masks`, `cost_and_gradients` and `penalty`
-    then take and give arrays with that leading axis, X (r, n_x, m), y (r, m), J (r,), and each network's bits are those
-    that it has alone.
+    With `stack`, it stands for that many networks of the same kind side by side: `draw_masks`, `cost_and_gradients`
+    and `penalty` then take and return arrays with a leading axis, X (r, n_x, m), y (r, m), J (r,), and each network
+    gets the bits that it has alone.
 
     With `class_weights`, the loss of an example of class c counts w_c times in J and its gradient, never in `evaluate`.
 
     The methods check shapes; labels and values are checked once by `check_examples`. What a method returns as an array
-    is a view of the workspace, good until the next call.
+    is a view of the workspace, valid until the next call.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Network:
     def draw_masks(self, m: int, *rngs: np.random.Generator) -> Masks:
         """Draw the dropout masks of one batch of m examples into the workspace; copy them to keep them.
 
-        Of a stack, each network has its generator.
+        In a stack, each network has its own generator.
         """
         views = self._workspace.views(m)
         if not views.masks:
@@ -103,7 +103,7 @@ class Network:
 
         dW[l] = dZ[l] A[l-1]ᵀ;  db[l] = Σ_i dZ[l];  dA[l-1] = W[l]ᵀ dZ[l];  dZ[l-1] = dA[l-1] * g'(Z[l-1])
 
-        Products are taken as they lie in memory, transposed: dW[l]ᵀ = A[l-1] dZ[l]ᵀ, dA[l-1]ᵀ = dZ[l]ᵀ W[l].
+        Products are of the transposed arrays, as they lie in memory: dW[l]ᵀ = A[l-1] dZ[l]ᵀ, dA[l-1]ᵀ = dZ[l]ᵀ W[l].
         """
         X = self._as_input(X, self._stack)
         views = self._workspace.views(X.shape[-1])
@@ -114,9 +114,7 @@ class Network:
         return J if self._stack else float(J)
 
     def evaluate(self, X: Array, y: Array, parameters: Parameters, missed: Array | None = None) -> tuple[float, float]:
-        """Return the cost, without penalty and class weights, and the error, dropout off, of any number of examples.
-
-        They are taken in chunks.
+        """Return cost and error of any number of examples, in chunks: dropout off, without penalty and class weights.
 
         Parameters
         ----------

@@ -19,7 +19,7 @@ class Parameters:
     """Weights and biases that share one vector, so that an optimiser or a penalty is a few operations on all of them.
 
     The vector holds every W first and every b after them: `weights` is all that a penalty acts on. Each W lies in it
-    transposed, column after column, so that Aᵀ Wᵀ on rows of examples, as data come, reads both as they lie.
+    transposed, column after column, so that Aᵀ Wᵀ, with examples as rows as in the data, reads both in memory order.
     With a theta of shape (r, n), these are the parameters of r networks side by side, and every view has that axis too.
 
     Attributes

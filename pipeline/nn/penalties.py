@@ -1,6 +1,6 @@
 """L2 and L1 on the weights, never on the biases; m is the size of the whole training set, whatever the batch size.
 
-scikit-learn divides by the mini-batch's size and Keras by nothing, so their strengths are other numbers.
+scikit-learn divides by the mini-batch's size and Keras does not divide, so their strengths do not compare with these.
 """
 
 from typing import Any

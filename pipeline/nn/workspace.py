@@ -16,12 +16,12 @@ Array = NDArray[Any]
 class Views:
     """Every array of one batch size m.
 
-    Hidden layers lie in memory transposed, an example after the other, as X does: a product that reads its second
-    factor across, as dZ Aᵀ would with units as rows, is up to a half slower. The output's units lie one after the
-    other, since softmax sums over them.
+    Hidden layers lie in memory transposed, one example after the other, as X does: with units as rows, products such
+    as dZ Aᵀ would read their second factor against its order and take up to 1.5 times as long. The output lies unit by
+    unit, since softmax sums over units.
 
-    For r networks side by side every array but `ones` and `units` has a leading axis of that length, and products are
-    stacked ones; each network's bits are those that it has alone.
+    For r networks side by side, every array but `ones` and `units` has a leading axis of that length, and products are
+    stacked; each network gets the bits that it has alone.
 
     Attributes
     ----------
@@ -30,7 +30,7 @@ class Views:
     D, dropped : for l = 0..L-1, the mask and the masked A[l] : (n_l, m), None where keep_prob = 1
     masks : layer -> (n_l · m,) the masks that there are, flat
     Y, P : (n_L, m) encoded labels and probabilities;  row : (1, m) scratch;  ones : (m, 1);  units : (n_L, 1)
-    inputs : layer -> (n_{l-1}, m) what the layer last took: X, Z[l-1] as activated, or dropped[l-1]
+    inputs : layer -> (n_{l-1}, m) the last input of the layer: X, Z[l-1] as activated, or dropped[l-1]
 
     """
 

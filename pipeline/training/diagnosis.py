@@ -70,10 +70,10 @@ def diagnose(train_error: float, dev_error: float, *, optimal_error: float = 0.0
 def diagnosis_of(
     fits: Sequence[Mapping[str, np.ndarray]], summary: Mapping[str, float], optimal_error: float, threshold: float
 ) -> dict[str, Any]:
-    """Return the diagnosis of a trial as plain values; empty if its costs are not finite, where errors say nothing.
+    """Return the diagnosis of a trial as plain values; empty if its costs are not finite, when errors are meaningless.
 
     Bias is about what the network can learn, so its train error is the lowest over the epochs; the dev error is that of
-    the kept epoch, which may come before: variance is what is lost between the two.
+    the kept epoch, which may be an earlier one: variance is what is lost between the two.
 
     Parameters
     ----------

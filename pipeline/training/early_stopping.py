@@ -41,7 +41,7 @@ class EarlyStopping:
             raise ValueError(f"min_delta must be finite and not negative, got {self.min_delta}")
 
     def update(self, memory: Memory, epoch: int, value: float) -> Memory:
-        """Return the memory after an epoch; a value that is not a number improves on nothing."""
+        """Return the memory after an epoch; NaN never counts as an improvement."""
         if value < memory.best:
             memory = replace(memory, best=value, best_epoch=epoch)
         if value < memory.reference - self.min_delta:

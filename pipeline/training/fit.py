@@ -1,7 +1,7 @@
-"""Training: epochs of mini-batch steps, an evaluation after each, until the last, a stop or a divergence.
+"""Training: epochs of mini-batch steps with an evaluation after each, until the last one, an early stop or divergence.
 
-A fit can be carried out in pieces of any length, in different processes, and gives the same bits as in one go: all
-that lives on between two epochs is in `FitState`.
+A fit can be carried out in pieces of any length, in different processes, and gives the same bits as in one go:
+`FitState` holds everything that is kept between two epochs.
 """
 
 import math
@@ -36,13 +36,13 @@ class ExampleSource(Protocol):
     labels: Array
 
     def batches(self, batch_size: int, streams: Streams, augment: Augment | None = None) -> Iterator[Batch]:
-        """Give every example once, in a new random order."""
+        """Yield every example once, in a new random order."""
 
     def blocks(self) -> Iterator[Batch]:
-        """Give every example once, in order and as it is."""
+        """Yield every example once, in order and unchanged."""
 
     def head(self, count: int) -> Batch:
-        """Give the first examples."""
+        """Return the first examples."""
 
 
 @dataclass
@@ -159,7 +159,7 @@ class Fit:
 
     def run_epoch(self) -> None:
         """Train one epoch of the fit that was resumed, and evaluate it."""
-        with np.errstate(all="ignore"):  # a trial that diverges overflows on its way, and its outcome says so
+        with np.errstate(all="ignore"):  # a diverging trial overflows, which its outcome reports
             self.end_epoch(self.train_epoch(self.state, self.streams))
 
     def end_epoch(self, J: float) -> None:
@@ -168,7 +168,7 @@ class Fit:
         self._conclude_epoch(self.state, J)
 
     def move(self, theta: Array, slots: Slots) -> None:
-        """Go on in other memory, that of a stack, which takes over the present values.  theta, slots : (n,) each."""
+        """Continue in a stack's memory, into which the present values are copied.  theta, slots : (n,) each."""
         for there, here in zip((theta, *slots), (self.parameters.theta, *self.state.slots), strict=True):
             there[:] = here
         self.parameters = Parameters(self.state.layer_sizes, theta=theta)

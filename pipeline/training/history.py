@@ -47,5 +47,5 @@ class History:
         return dict(zip(self.names, np.ascontiguousarray(columns), strict=True))
 
     def copy(self) -> "History":
-        """Return the same rows, to be extended apart."""
+        """Return a copy that can be extended independently."""
         return History(self.num_layers, self.values[:])

@@ -1,4 +1,4 @@
-"""What several fits of one configuration say together: mean curves, mean summaries, and their spread.
+"""Sums up several fits of one configuration: mean curves, mean summaries, and their spread.
 
 The fits are repeats, folds, or the folds of each repeat.
 """
@@ -27,7 +27,7 @@ def mean_curves(curves: Sequence[Curves], kept: Sequence[int]) -> Curves:
         return dict(curves[0])
     length = max(len(values) for fit in curves for values in fit.values())
     means = {}
-    with np.errstate(all="ignore"):  # a fit that diverged has values that are no numbers
+    with np.errstate(all="ignore"):  # a diverged fit has infinite and NaN values
         for name in curves[0]:
             held = np.array([_hold(fit[name], epoch, length) for fit, epoch in zip(curves, kept, strict=True)])
             means[name] = np.mean(held, axis=0)

@@ -1,4 +1,4 @@
-"""Measures of answers that a cost and an error do not give: precision, recall, and for two classes ROC AUC and AP.
+"""Measures of predictions besides cost and error: precision, recall, and for two classes ROC AUC and AP.
 
 Workers call it, so it needs NumPy alone; the definitions are scikit-learn's.
 """
@@ -14,8 +14,8 @@ Array = NDArray[Any]
 def measures(Z: Array, y: Array) -> dict[str, float]:
     """Return the measures of the logits Z, (C, m) or (1, m) for two classes, on the labels y, (m,).
 
-    Precision and recall are those of the second of two classes, and means over all classes of more; one that nothing
-    can be divided by counts as 0. Without an example of each of two classes, ROC AUC and AP are left out.
+    Precision and recall are those of the second of two classes, and means over all classes if there are more; a
+    measure with a denominator of 0 counts as 0. Without an example of each of two classes, ROC AUC and AP are left out.
     """
     if len(Z) == 1:
         precision, recall = _precision_and_recall(y == 1, Z[0] > 0)

@@ -1,6 +1,6 @@
-"""Fits that take their steps side by side, as arrays with a leading axis: fewer operations on small networks.
+"""Trains several fits side by side, as arrays with a leading axis, which needs fewer operations on small networks.
 
-Each fit's bits are those that it has alone; it is evaluated alone.
+Each fit gets the bits that it has alone; fits are evaluated one by one.
 """
 
 import math
@@ -16,8 +16,9 @@ from pipeline.training.fit import Batch, Fit
 CACHE_BYTES = 2**21
 """What the parameters and activations of a stack may take; about two second-level caches of a processor.
 
-More side by side is better until then: on 64-64-32-10 with batches of 64 and 1 MiB of cache, four fits take their steps
-1.3 times as fast as alone, eight 1.45 times. A network of 784-128-64-10 takes 2 MB itself, and is trained alone.
+Up to there, more fits side by side are faster: on 64-64-32-10 with batches of 64 and 1 MiB of cache, four fits take
+their steps 1.3 times as fast as alone, eight 1.45 times. A network of 784-128-64-10 takes 2 MB itself, and is trained
+alone.
 """
 
 SideBySide = Callable[[Sequence[Any], int, Sequence[Any]], Iterator[Batch]]
@@ -55,7 +56,7 @@ class Stack:
                 fit.end_epoch(J)
 
     def _train_epoch(self) -> list[float]:
-        """Take the steps of one epoch; returns for each fit what `Fit.train_epoch` would."""
+        """Take the steps of one epoch; return for each fit what `Fit.train_epoch` would."""
         first, streams = self.fits[0], [fit.streams for fit in self.fits]
         total, broken, step = np.zeros(len(self.fits)), dict[int, _Broken](), first.state.step
         alpha = first.optimizer.rate(first.state.epoch, first.num_epochs)
@@ -82,7 +83,7 @@ def _stacked(class_weights: Sequence[Any]) -> Any:
 
 
 class _Broken:
-    """A fit whose J is no longer finite: where it stands then, while the others of its stack go on."""
+    """The state of a fit at the step where its J is no longer finite, while the others of its stack go on."""
 
     def __init__(self, fit: Fit, J: float, step: int) -> None:
         self.fit, self.J, self.step = fit, J, step
@@ -98,7 +99,7 @@ class _Broken:
 
 
 def bytes_of(fit: Fit) -> int:
-    """About what the steps of a fit touch: θ, its gradient, slots and scratch, and the activations of a batch."""
+    """Estimate the bytes that the steps of a fit touch: θ, its gradient, slots, scratch, and a batch's activations."""
     network, sizes = fit.network, fit.network.architecture.layer_sizes
     vectors = 3 + len(fit.state.slots)
     dropped = sum(size for size, keep in zip(sizes, network.keep_prob, strict=False) if keep < 1)
@@ -107,12 +108,12 @@ def bytes_of(fit: Fit) -> int:
 
 
 def can_stack(fit: Fit) -> bool:
-    """Whether a fit may be trained in a stack: by mini-batches, and without augmentation, which draws as it gathers."""
+    """Whether a fit may be trained in a stack: in mini-batches and without augmentation, which draws as it gathers."""
     return fit.augment is None and fit.batch_size < fit.train.m
 
 
 def grouped(fits: Sequence[Fit]) -> list[list[Fit]]:
-    """Divide fits into groups to be trained side by side, as large as the cache allows; alone where that is one."""
+    """Divide fits into groups to be trained side by side, as large as the cache allows; a group may be a single fit."""
     by_size: dict[int, list[Fit]] = {}
     for number, fit in enumerate(fits):
         by_size.setdefault(fit.train.m if can_stack(fit) else -1 - number, []).append(fit)

@@ -1,4 +1,4 @@
-"""Named streams of random numbers, all from one seed: what one of them draws never moves another."""
+"""Named streams of random numbers, all from one seed; drawing from one never changes another."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields

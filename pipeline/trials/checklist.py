@@ -34,7 +34,7 @@ Array = NDArray[Any]
 
 PASSING = ("pass", "good", "look_again")
 KEEP_PROB = 0.8
-"""keep_prob of the hidden layers for checking dropout's code when the configuration has no dropout."""
+"""keep_prob of the hidden layers in the checks of dropout if the configuration has none."""
 MOST_EXAMPLES = 1_000
 """Most training examples on which the cost is followed; a larger training part is sampled by class."""
 DESCENT_STEPS = 50

@@ -34,7 +34,7 @@ class Comparison:
     explanations : what else differs, by section: outcome, config, data, code, environment.
     rtol : the tolerance.
     compared : what agrees if the verdict is "identical".
-    told : what the record says of its numbers otherwise than the repeated trial does, if the numbers are the same.
+    told : statements about the numbers in which the record differs from the repeated trial, if the numbers agree.
     """
 
     verdict: Verdict
@@ -199,7 +199,7 @@ def _relative(a: np.ndarray, b: np.ndarray, scale: float | None = None) -> np.nd
 
 
 def _told_otherwise(recorded: TrialRecord, repeated: TrialRecord, *, rounded: bool = False) -> list[str]:
-    """Return statements of a record about its numbers that do not follow from them, so that it was edited.
+    """Return statements of a record about its numbers that do not follow from them, which shows that it was edited.
 
     The words may change with the code, so those of another version are compared in their verdicts alone. Records of
     format 1 were diagnosed by another rule.
