@@ -64,7 +64,7 @@ def compare(runs: Sequence[tuple[list[str], list[Any]]]) -> None:
 
 
 def train(config: TrainConfig) -> tuple[TrialRecord, str]:
-    """Train and track one configuration; returns its record and the id of its run.
+    """Train and track one configuration; return its record and the id of its run.
 
     Raises
     ------

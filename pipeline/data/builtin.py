@@ -47,7 +47,7 @@ def _moons(config: DataConfig) -> Source:
 
 
 def _course_circles(config: DataConfig) -> Source:
-    """The course's "Initialization" exercise: 300 training points and the 100 that it calls its test set."""
+    """Draw the course's "Initialization" exercise: 300 training points and the 100 that it calls its test set."""
     drawn = [
         datasets.make_circles(n_samples=m, noise=0.05, random_state=np.random.RandomState(seed))
         for m, seed in ((300, 1), (100, 2))

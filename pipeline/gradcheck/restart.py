@@ -159,14 +159,14 @@ class Restart:
         return *self._finish(layer + 1, Z, example, straddles), unit, example
 
     def _change(self, layer: int, units: Integers, steps: Array) -> tuple[Array, Array]:
-        """How much A[layer] of each unit changes, (r, m, points, q), and which straddle a kink, (r, m, q)."""
+        """Return the change of A[layer] of each unit, (r, m, points, q), and which straddle a kink, (r, m, q)."""
         A = self.Z[layer][units][:, :, None, None] + steps
         straddles = self._activate(layer, A, self._mask(layer, units, slice(None)))
         A -= self.A[layer + 1][units][:, :, None, None]
         return A, straddles
 
     def _move_logits(self, units: Integers, steps: Array) -> tuple[Array, Array, Integers, Integers]:
-        """The same at the output layer, where every pair counts and no kink is."""
+        """Do the same at the output layer, where every pair counts and there are no kinks."""
         unit, example = np.divmod(np.arange(units.size * self.m), self.m)
         Z = self._array("Z", (len(self.Z[self.num_layers]), unit.size, *steps.shape[1:]), steps.dtype)
         Z[...] = self.Z[self.num_layers][:, example, None, None]
@@ -174,7 +174,7 @@ class Restart:
         return self._losses(Z, example), NO_KINKS[0], unit, example
 
     def _finish(self, start: int, Z: Array, examples: Integers, straddles: Array) -> tuple[Array, Array]:
-        """Run on from Z[start] : (n, s, points, q) of `examples` (s,); give losses (s, points, q) and kinks (s, q)."""
+        """Run on from Z[start] : (n, s, points, q) of `examples` (s,); return losses (s, points, q), kinks (s, q)."""
         for layer in range(start, self.num_layers):
             mask = self._mask(layer, slice(None), examples)
             straddles = straddles | self._activate(layer, Z, mask).any(axis=0)
@@ -203,7 +203,7 @@ class Restart:
         return straddles
 
     def _straddles(self, Z: Array, D: Array | None) -> Array:
-        """Which Z : (n, s, points, q) are on two sides of 0 at the outer points, dropped units aside; (n, s, q)."""
+        """Return which Z : (n, s, points, q) cross 0 between the outer points, dropped units left out: (n, s, q)."""
         positive = np.greater(Z.real, 0, out=self._array("positive", Z.shape, np.bool_))
         straddles: Array = positive[:, :, 0] != positive[:, :, -1]
         if not straddles.any():
@@ -227,7 +227,7 @@ class Restart:
 def _blocks(rows: Integers, columns: Integers, limit: int) -> Iterator[tuple[slice, Integers, Integers]]:
     """Cut the coordinates into blocks of at most `limit`: whole rows that move the same columns, or part of one row.
 
-    Gives the block's place among the coordinates, its rows (r,), and its columns (q,).
+    Yields the block's place among the coordinates, its rows (r,), and its columns (q,).
     """
     block: list[slice] = []
     for span in _row_spans(rows, limit):
@@ -240,7 +240,7 @@ def _blocks(rows: Integers, columns: Integers, limit: int) -> Iterator[tuple[sli
 
 
 def _row_spans(rows: Integers, limit: int) -> Iterator[slice]:
-    """Where each run of equal rows stands, in pieces of at most `limit`."""
+    """Yield the place of each run of equal rows, in pieces of at most `limit`."""
     edges = [*np.flatnonzero(np.diff(rows, prepend=-1)), rows.size]
     for begin, end in pairwise(edges):
         for start in range(int(begin), int(end), limit):
@@ -248,7 +248,7 @@ def _row_spans(rows: Integers, limit: int) -> Iterator[slice]:
 
 
 def _extends(block: list[slice], span: slice, rows: Integers, columns: Integers, limit: int) -> bool:
-    """Whether a span is one more row of the block, moves the block's columns, and still fits."""
+    """Return whether a span is one more row of the block, moves the block's columns, and still fits."""
     return (
         (len(block) + 1) * (span.stop - span.start) <= limit
         and rows[span.start] != rows[block[-1].start]

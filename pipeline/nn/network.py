@@ -199,7 +199,7 @@ class Network:
         return A
 
     def _weights_of(self, y: Array) -> Array | None:
-        """The weight of each example by its class, (1, m); None without class weights."""
+        """Return the weight of each example by its class, (1, m); None without class weights."""
         if self.class_weights is None:
             return None
         if self._stack:

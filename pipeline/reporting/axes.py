@@ -56,7 +56,7 @@ def number_log_axis(axis: Any, subs: Sequence[float] = (1, 2, 5)) -> None:
 
 
 def shown_leaves(sweep: Sweep) -> list[Leaf]:
-    """The leaves to show: all, or the most important ones."""
+    """Return the leaves to show: all, or the most important ones."""
     weight = sweep.importances
     leaves = sorted(sweep.space.leaves, key=lambda leaf: -weight.get(label(leaf.path), 0.0))
     kept = leaves[:MOST]
@@ -64,7 +64,7 @@ def shown_leaves(sweep: Sweep) -> list[Leaf]:
 
 
 def scale_axis(axis: Any, leaf: Leaf) -> Any:
-    """Label and scale an axis for a searched value; returns the function from a value to its place on it."""
+    """Label and scale an axis for a searched value; return the function from a value to its place on it."""
     log = bool(getattr(leaf.distribution, "log", False))
     axis.set_label_text(label(leaf.path) + (" (log scale)" if log else ""))
     if isinstance(leaf.distribution, CategoricalDistribution):

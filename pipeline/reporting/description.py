@@ -16,7 +16,7 @@ ROWS = {
     "train error": "best_train_error",
     "best epoch": "best_epoch",
 }
-"""What of a run is shown, and its metric."""
+"""What is shown of a run, and its metric."""
 
 
 def describe(sweep: Sweep, findings: Sequence[Finding]) -> str:
@@ -59,7 +59,7 @@ def search_space(sweep: Sweep) -> str:
 
 
 def beside(sweep: Sweep) -> str:
-    """What every dev error is to be compared with, in a sentence."""
+    """Return a sentence on what to compare every dev error with."""
     return sentence(sweep.data, sweep.objectives[0])
 
 
@@ -87,12 +87,12 @@ def _limits(findings: Sequence[Finding]) -> str:
 
 
 def values(trial: Trial) -> str:
-    """The searched values of a trial: λ = 4.86, keep_prob = 0.667."""
+    """Return the searched values of a trial: λ = 4.86, keep_prob = 0.667."""
     return ", ".join(f"{label(path)} = {short(value)}" for path, value in trial.values.items())
 
 
 def shown(trial: Trial | None, metric: str) -> str:
-    """A metric for people: errors in %, epochs whole, costs with four digits."""
+    """Return a metric for people: errors in %, whole epochs, costs with four digits."""
     value = float("nan") if trial is None else trial[metric]
     if value != value:
         return "–"

@@ -37,7 +37,7 @@ NATURAL_ENDS = {"regularization.keep_prob": 1.0, "regularization.keep_prob_input
 
 
 def strength(sweep: Sweep, leaf: Leaf) -> list[Finding]:
-    """Does more of it still help? The best objective among trials with more, and with less, than the best trial has."""
+    """Find whether more of it still helps: compare the trials that have more, and less, of it than the best trial."""
     name, best = label(leaf.path), sweep.ranked[0]
     sign, what = _strength_of(leaf)
     value = best.values[leaf.path]
@@ -62,7 +62,7 @@ def strength(sweep: Sweep, leaf: Leaf) -> list[Finding]:
 
 
 def edges(sweep: Sweep) -> list[Finding]:
-    """Searched ranges at whose edge the best trial lies."""
+    """Find the searched ranges at whose edge the best trial lies."""
     found, best = [], sweep.ranked[0]
     for leaf in sweep.leaves(best):
         if isinstance(leaf.distribution, CategoricalDistribution):
@@ -125,7 +125,7 @@ def _is_natural(path: str, end: float) -> bool:
 
 
 def _strength_of(leaf: Leaf) -> tuple[int, str]:
-    """In which direction a searched value regularises more, and what it is called; 0 when it does not."""
+    """Return in which direction a searched value regularises more, and its name; 0 if it does not regularise."""
     path = base_path(leaf.path)
     return STRONGER.get(path, 0), STRENGTHS.get(path, "")
 
@@ -139,7 +139,7 @@ def _hope(leaf: Leaf, side: int) -> str:
 
 
 def _at_edge(leaf: Leaf, value: Any) -> int:
-    """+1 at the upper end of the leaf's range, −1 at the lower, 0 inside."""
+    """Return +1 at the upper end of the leaf's range, −1 at the lower, 0 inside."""
     at = place(leaf, value)
     return 1 if at > 1 - NEAR_EDGE else -1 if at < NEAR_EDGE else 0
 

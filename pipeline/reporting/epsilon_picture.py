@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def draw_epsilon_sweep(sweep: EpsilonSweep) -> "Figure":
-    """Error against ε, log-log, with lines of slope 1 and 2 and, below, the share of coordinates left out at kinks."""
+    """Draw the error against ε, log-log, with lines of slope 1 and 2, and below it the share left out at kinks."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 6.5), layout="constrained")

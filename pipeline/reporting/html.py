@@ -69,14 +69,14 @@ def render(
 
 
 def _marked(sweep: Sweep) -> str:
-    """The run whose row stands out: the recommended one, or without a recommendation the best trial."""
+    """Return the run whose row stands out: the recommended one, or without a recommendation the best trial."""
     if sweep.conclusion is not None:
         return sweep.conclusion.name
     return sweep.ranked[0].name if sweep.ranked else ""
 
 
 def with_error(trial: Trial, metric: str) -> str:
-    """A metric with its standard error over repeats, where there are several: 1.33 ± 0.21 %."""
+    """Return a metric with its standard error over repeats, if there are several: 1.33 ± 0.21 %."""
     error = trial[f"{metric}_se"]
     if not math.isfinite(error) or not math.isfinite(trial[metric]):
         return description.shown(trial, metric)
@@ -86,7 +86,7 @@ def with_error(trial: Trial, metric: str) -> str:
 
 
 def ordered(sweep: Sweep) -> list[Trial]:
-    """All runs of the sweep: those that count, the best first, then the rest by number; the baseline among them."""
+    """Return all runs of the sweep, the baseline included: those that count, best first, then the rest by number."""
     counted = [*sweep.ranked]
     if sweep.baseline is not None and math.isfinite(sweep.baseline[sweep.metric]):
         counted.append(sweep.baseline)
@@ -95,7 +95,7 @@ def ordered(sweep: Sweep) -> list[Trial]:
 
 
 def _tally(sweep: Sweep, moment: str, text: str) -> dict[str, Any]:
-    """How often each verdict was given at one moment, and the largest error of all."""
+    """Count each verdict at one moment, and find the largest error of all."""
     found = [trial.run.tags.get(f"gradcheck_{moment}", "") for trial in sweep.trials]
     errors = {trial.name: trial[f"gradcheck_{moment}_relative_error"] for trial in sweep.trials}
     finite = {name: error for name, error in errors.items() if math.isfinite(error)}
@@ -105,7 +105,7 @@ def _tally(sweep: Sweep, moment: str, text: str) -> dict[str, Any]:
 
 
 def _evidence(sweep: Sweep) -> dict[str, Any]:
-    """The full gradient reports of the recommended trial, or of the best."""
+    """Return the full gradient reports of the recommended trial, or of the best."""
     if not sweep.ranked:
         return {}
     checks = sweep.records[sweep.leader.name].gradient_checks
@@ -113,7 +113,7 @@ def _evidence(sweep: Sweep) -> dict[str, Any]:
 
 
 def _facts(sweep: Sweep) -> dict[str, str]:
-    """Data, code and software of the best trial, with what identifies each."""
+    """Return data, code and software of the best trial, with what identifies each."""
     record = next(iter(sweep.records.values()), None)
     if record is None:
         return {}

@@ -15,7 +15,7 @@ PANELS = {
 
 
 def draw_layers(record: TrialRecord, path: Path) -> Path | None:
-    """Norms by layer before training and at the best epoch; None if the record has none."""
+    """Draw the norms by layer before training and at the best epoch; return None if the record has none."""
     layers = sum(name.startswith("weight_norm_") for name in record.curves)
     if layers == 0:
         return None

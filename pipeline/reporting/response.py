@@ -76,14 +76,14 @@ class Response:
         return Curve(values, middle, low, high, as_well)
 
     def range_of(self, leaf: Leaf) -> tuple[float, float] | None:
-        """The two ends of what does as well; None for a choice."""
+        """Return the two ends of what does as well; None for a choice."""
         if leaf.path not in self.held or isinstance(leaf.distribution, CategoricalDistribution):
             return None
         low, high = self._does_as_well(leaf)
         return low, high
 
     def _does_as_well(self, leaf: Leaf) -> list[Any]:
-        """As the sweep's conclusion has it, so that picture and sentences agree."""
+        """Return what does as well by the sweep's conclusion, so that picture and sentences agree."""
         for each in self.sweep.conclusion.ranges if self.sweep.conclusion else ():
             if each.path == leaf.path and each.low is not None and each.high is not None:
                 return [each.low, each.high]
@@ -121,14 +121,14 @@ def response(sweep: Sweep) -> Response | None:
 
 
 def _level(sweep: Sweep, predicted: float) -> float:
-    """What brings the process to the repeats that the conclusion's expectation is from, so that the two agree."""
+    """Return the factor from the process to the repeats behind the conclusion's expectation, so that both agree."""
     if sweep.conclusion is None or sweep.conclusion.measure != sweep.objectives[0]:
         return 1.0
     return (sweep.conclusion.expected.mean or predicted) / predicted
 
 
 def _places(leaf: Leaf) -> list[Any]:
-    """Values along a range, evenly on its own scale, or all choices."""
+    """Return values along a range, evenly on its own scale, or all choices."""
     d: Any = leaf.distribution
     if isinstance(d, CategoricalDistribution):
         return [leaf.value(choice) for choice in d.choices]

@@ -44,7 +44,7 @@ NAMES = {
 
 
 def label(path: str) -> str:
-    """A searched value's name for people: λ, keep_prob, keep_prob 1, init scale, learning_rate."""
+    """Return a searched value's name for people: λ, keep_prob, keep_prob 1, init scale, learning_rate."""
     if path in NAMES:
         return NAMES[path]
     *_, parent, last = ["", *path.split(".")]
@@ -243,7 +243,7 @@ def gather(archive: Archive, study: str) -> Sweep:
 
 
 def _measured(archive: Archive, trial: Trial, measure: str) -> Measured:
-    """The objective by repeat, as the record's description has it; with older records the mean of all."""
+    """Return the objective by repeat, as the record's description has it; for older records the mean of all."""
     fits = archive.read_json(trial.run, RECORD).get("fits", [])
     if not fits:
         return Measured(trial.name, trial.values, {0: trial[MEASURES[measure]]})
@@ -269,7 +269,7 @@ def _plain(text: str) -> Any:
 
 
 def _value(params: Mapping[str, str], path: str) -> Any:
-    """The value at a dotted path; an index goes into a list, and a scalar stands for every layer."""
+    """Return the value at a dotted path; an index selects from a list, and a scalar stands for every layer."""
     if path in params:
         return _plain(params[path])
     parent, _, last = path.rpartition(".")

@@ -37,7 +37,7 @@ def _use(found: Recommendation) -> str:
 
 
 def makes_no_difference(each: Range) -> bool:
-    """Whether the neutral value does as well as the recommended one, and most of the range too."""
+    """Return whether the neutral value does as well as the recommended one, and most of the range too."""
     part = part_of(each.path)
     if part is None or each.low is None or each.high is None or each.share < NO_DIFFERENCE:
         return False
@@ -72,7 +72,7 @@ def _expect(found: Recommendation) -> str:
 
 
 def _gain(gain: Estimate) -> str:
-    """58 % lower (52 % to 64 %); an interval that holds 0 is said to."""
+    """58 % lower (52 % to 64 %); or that the interval contains 0."""
     assert gain.mean is not None
     said = f"{_share(abs(gain.mean))} {'lower' if gain.mean >= 0 else 'higher'}"
     if gain.low is None or gain.high is None:
@@ -105,7 +105,7 @@ def _share(share: float) -> str:
 
 
 def _simplest(found: Recommendation) -> str:
-    """Which configuration with fewer ingredients does as well, unless it is the one that is recommended."""
+    """Name the configuration with fewer parts that does as well, or say that it is the recommended one."""
     simplest, best = found.simplest, found.best
     if ingredients(simplest.values) == ingredients(best.values):
         return ""
@@ -135,7 +135,7 @@ def _repeated(found: Recommendation, one_division: bool) -> str:
 
 
 def table(found: Recommendation) -> tuple[list[str], list[list[str]]]:
-    """Column names and rows of text: the recommended, and those that raced with it, with standard errors."""
+    """Return column names and rows of text: the recommended and those that raced with it, with standard errors."""
     paths = list(found.compared[0].values)
     names = ["", words(found.measure), "repeats", "behind it", "gain", *(label(path) for path in paths)]
     return names, [_row(each, paths) for each in found.compared]
@@ -149,7 +149,7 @@ def _row(each: Compared, paths: Sequence[str]) -> list[str]:
 
 
 def plus_minus(mean: float | None, error: float | None) -> str:
-    """A mean with its standard error, as many digits as the error has a meaning for: 0.0683 ± 0.0021."""
+    """Return a mean with its standard error, in as many digits as the error justifies: 0.0683 ± 0.0021."""
     if mean is None:
         return "–"
     if not error:

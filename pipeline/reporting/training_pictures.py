@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def draw_curves(sweep: Sweep, path: Path) -> Path | None:
-    """Train and dev curves of the best trials, and of the run without regularisation, the returned epoch marked.
+    """Draw train and dev curves of the best trials and of the run without regularisation, the kept epoch marked.
 
     The first of them and the run without regularisation have bands: the spread over their repeats or folds.
     """
@@ -67,7 +67,7 @@ def _curve(costs: "Axes", errors: "Axes", record: TrialRecord, name: str, colour
 
 
 def _bands(costs: "Axes", errors: "Axes", record: TrialRecord, colour: str) -> bool:
-    """Shade a standard deviation over the fits on both sides of the dev curves; returns whether there is one."""
+    """Shade a standard deviation over the fits on both sides of the dev curves; return whether there is one."""
     if "dev_cost_sd" not in record.curves:
         return False
     for axes, measure, factor in ((costs, "cost", 1.0), (errors, "error", 100.0)):
@@ -92,7 +92,7 @@ def _fit_errors(axes: "Axes", records: list[TrialRecord]) -> None:
 
 
 def draw_errors(sweep: Sweep, path: Path) -> Path | None:
-    """Train against dev error of every trial, with the lines beyond which bias and variance count as high.
+    """Draw train against dev error of every trial, with the lines beyond which bias and variance count as high.
 
     The train error is the lowest over the epochs, as in the diagnosis; the dev error is that of the kept epoch.
     """
@@ -185,7 +185,7 @@ def _longest(sweep: Sweep) -> int:
 
 
 def _bars(axes: "Axes", bars: Sequence[tuple[int, int]], **style: Any) -> None:
-    """Bars of (place, height), 0.8 wide, as one artist: `axes.bar` makes one of each, which is slow for thousands."""
+    """Draw bars of (place, height), 0.8 wide, as one artist; `axes.bar` makes one each, slow for thousands."""
     from matplotlib.collections import PolyCollection
 
     corners = [[(x - 0.4, 0), (x - 0.4, height), (x + 0.4, height), (x + 0.4, 0)] for x, height in bars]

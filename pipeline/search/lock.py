@@ -126,7 +126,7 @@ WHERE locktype = 'advisory' AND granted AND classid = CAST(:kind AS oid) AND obj
 
 
 def unusable(storage: str, error: BaseException) -> StudyError:
-    """One sentence on why a database cannot be used, without its password."""
+    """Return one sentence on why a database cannot be used, without its password."""
     if isinstance(error, ImportError):
         return StudyError(f"study.storage {mask(storage)} needs the package {error.name}, which is not installed.")
     reason = mask(str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__)
@@ -137,12 +137,12 @@ def unusable(storage: str, error: BaseException) -> StudyError:
 def claim(study: optuna.Study, storage: str | None, *, take_over: bool) -> Iterator[None]:
     """Write into the study who holds it, for databases whose locks `hold_study` does not know, while the block runs.
 
-    What a killed coordinator wrote stays. On its own machine it is seen to be dead; elsewhere that cannot be known.
+    A killed coordinator's entry stays. If it ran on this machine, it is recognised as dead; otherwise that is unknown.
 
     Raises
     ------
     StudyError
-        Another coordinator wrote itself down, and `take_over` is false.
+        Another coordinator is entered, and `take_over` is false.
     """
     if storage is None or "://" not in storage or storage.startswith(("sqlite", "postgres")):
         yield

@@ -1,4 +1,4 @@
-"""What a study stores about a finished record."""
+"""Derives from a finished record what its study stores."""
 
 import math
 from collections.abc import Sequence

@@ -142,7 +142,7 @@ class Recommendation:
             raise ValueError(f"no recommendation: {error.errors()[0]['loc']} {error.errors()[0]['msg']}") from None
 
     def metrics(self) -> dict[str, float]:
-        """Metrics of the sweep's run, without unknown ones."""
+        """Return the metrics of the sweep's run, without unknown ones."""
         found: dict[str, float | None] = {}
         for name, estimate in ((f"recommended_{self.measure}", self.expected), ("gain", self.gain)):
             if estimate is not None:

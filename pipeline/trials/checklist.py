@@ -82,7 +82,7 @@ class PreflightReport:
         return 0 if self.passed else 1
 
     def table(self) -> str:
-        """The rows as text, then the full table of every gradient check that is not good."""
+        """Return the rows as text, then the full table of every gradient check that is not good."""
         width = max(len(row.check) for row in self.rows) + 2
         lines = [f"{row.check:{width}}{row.verdict.replace('_', ' '):14}{row.detail}" for row in self.rows]
         for name, report in self.gradients.items():

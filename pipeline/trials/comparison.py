@@ -65,7 +65,7 @@ class Comparison:
         )
 
     def table(self) -> str:
-        """The sentence, followed by what else differs, section by section."""
+        """Return the sentence, followed by what else differs, section by section."""
         lines = [self.sentence]
         for section, items in self.explanations.items():
             lines += [f"  {section}:", *(f"    {item}" for item in items[:_SHOWN])]

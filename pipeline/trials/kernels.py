@@ -134,7 +134,7 @@ def recorded(environment: Mapping[str, Any]) -> Arithmetic | None:
 
 
 def _level(features: Iterable[str]) -> str:
-    """The highest of `LEVELS` up to which NumPy names all, since a user can disable one in between."""
+    """Return the highest of `LEVELS` up to which NumPy names all, since a user can disable one in between."""
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return platform.machine()
     has = set(features)
