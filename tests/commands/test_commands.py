@@ -220,7 +220,7 @@ def test_less_memory_than_the_libraries_need_is_refused_before_they_are_loaded(t
         ImportError("libfoo.so: failed to map segment from shared object"),
     ],
 )
-def test_a_process_that_gets_no_more_memory_ends_in_a_sentence(
+def test_a_process_that_gets_no_more_memory_ends_in_one_sentence(
     error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def command(arguments: list[str]) -> int:
@@ -242,7 +242,7 @@ def test_a_fault_of_the_program_is_shown_whole(monkeypatch: pytest.MonkeyPatch) 
         __main__.main(["runs"])
 
 
-def test_a_store_that_cannot_be_asked_for_openings_hides_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_cannot_list_openings_hides_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
     def away(*arguments: object) -> None:
         raise TrackingError("No tracking server answers.")
 

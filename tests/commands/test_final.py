@@ -161,7 +161,7 @@ def test_test_rows_that_could_not_be_read_have_not_been_opened(store: Path) -> N
     assert finals(store)[-1].tags["opening"] == "1"
 
 
-def test_nor_those_that_are_damaged_between_the_announcement_and_the_look(
+def test_test_rows_damaged_between_announcement_and_reading_have_not_been_opened(
     store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unreadable(*_: object) -> None:
@@ -199,7 +199,7 @@ def test_an_opening_counts_for_the_same_rows_without_a_column(
     assert command.final(settings(store, "first")) == 0
 
 
-def test_rows_that_repeat_so_much_that_chance_would_match_are_said(
+def test_rows_that_repeat_so_much_that_chance_would_match_are_reported(
     store: Path, sweep_into: Callable[..., int], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     for seed in (0, 1):
@@ -229,7 +229,7 @@ def two_stores(store: Path, tmp_path: Path) -> Callable[[str], FinalConfig]:
 @pytest.mark.parametrize(
     ("pause", "first"), [("_announce", "other"), ("take_number", "other"), ("evaluate_on_test", "one")]
 )
-def test_of_two_at_once_the_first_in_the_servers_order_looks_whatever_the_clocks_say(
+def test_of_two_simultaneous_openings_the_servers_first_reads_the_rows_whatever_the_clocks_say(
     two_stores: Callable[[str], FinalConfig],
     store: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -316,7 +316,7 @@ def test_two_data_sets_are_opened_side_by_side_and_one_is_not(store: Path) -> No
         command.final(settings(store, evaluate=False))
 
 
-def test_of_several_studies_one_must_be_named(store: Path) -> None:
+def test_with_several_studies_one_must_be_named(store: Path) -> None:
     with pytest.raises(ConfigError, match=r"study must be given, because the store has several \(first, second\)"):
         command.final(settings(store, None))
     assert finals(store) == []

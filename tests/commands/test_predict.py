@@ -69,7 +69,7 @@ def test_the_terminal_gets_the_table_alone(shipped: Path, table: Path, capsys: p
 
 
 @pytest.mark.parametrize("missing", ["model", "input", "output"])
-def test_what_is_not_given_is_asked_for_with_an_example(store: Path, table: Path, missing: str) -> None:
+def test_a_missing_value_is_asked_for_with_an_example(store: Path, table: Path, missing: str) -> None:
     given = {"model": MODEL, "source": table, "target": "-"} | {
         {"model": "model", "input": "source", "output": "target"}[missing]: None
     }
@@ -131,7 +131,7 @@ def test_labels_that_a_spreadsheet_would_run_are_known(label: str, runs: bool) -
 
 
 @pytest.mark.parametrize(("escape", "written"), [(False, "=1+1"), (True, "'=1+1")])
-def test_such_labels_are_said_or_escaped(
+def test_labels_that_look_like_formulas_are_reported_or_escaped(
     tmp_path: Path,
     table: Path,
     escape: bool,

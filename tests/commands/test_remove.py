@@ -47,7 +47,7 @@ def test_a_study_goes_with_all_its_runs_and_files_but_not_its_opening_nor_a_mode
         remove(settings(store, "none"))
 
 
-def test_nothing_goes_without_a_name_or_a_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_removal_needs_a_name_and_an_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = unpack("0.2.0", tmp_path)
     with pytest.raises(ConfigError, match="study must name the study"):
         remove(settings(store, None))

@@ -215,7 +215,7 @@ def test_where_the_processor_lacks_the_recorded_arithmetic_the_verdict_says_whic
     )
 
 
-def test_a_damaged_record_among_many_is_said_and_the_others_are_repeated(
+def test_a_damaged_record_among_many_is_reported_and_the_others_are_repeated(
     store: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder_of(store, "trial-0002") / files.PARAMETERS).write_bytes(b"no archive")

@@ -22,7 +22,7 @@ def test_credentials_are_masked_wherever_they_stand(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["https://docs.example/a@b", "mail ann@example.org", "x = {'a': 'b@c'}"])
-def test_what_is_no_credential_stays(text: str) -> None:
+def test_text_without_credentials_is_unchanged(text: str) -> None:
     assert mask(text) == text
 
 
@@ -33,7 +33,7 @@ def test_the_driver_that_is_installed_is_named(monkeypatch: pytest.MonkeyPatch, 
 
 
 @pytest.mark.parametrize("uri", ["postgresql+asyncpg://db/x", "sqlite:////data/x.db", "http://x"])
-def test_other_addresses_stay(uri: str) -> None:
+def test_other_addresses_are_unchanged(uri: str) -> None:
     assert with_driver(uri) == uri
 
 

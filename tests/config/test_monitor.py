@@ -14,7 +14,7 @@ def test_early_stopping_follows_the_studys_first_dev_measure(objective: object, 
     assert parse(SweepConfig, {"study": {"objective": objective}}).trial.training.monitor == monitor
 
 
-def test_what_the_configuration_says_is_monitored() -> None:
+def test_the_configured_measure_is_monitored() -> None:
     config = parse(SweepConfig, {"study": {"objective": "dev_error"}, "training": {"monitor": "dev_cost"}})
     assert config.trial.training.monitor == "dev_cost"
 

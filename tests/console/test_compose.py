@@ -183,7 +183,7 @@ def test_every_file_begins_with_what_it_is_for(path: Path) -> None:
         (["search.space.model.init.scale.step=1"], r"write \+search\.space\.model\.init\.scale\.step=…\."),
     ],
 )
-def test_what_hydra_refuses_is_one_sentence(arguments: list[str], sentence: str) -> None:
+def test_hydras_refusals_are_one_sentence(arguments: list[str], sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence) as refusal:
         received("sweep", SweepConfig, arguments)
     assert "\n" not in str(refusal.value)
@@ -254,7 +254,7 @@ def test_cfg_prints_the_configuration_without_credentials_and_runs_nothing(capsy
     assert "uri: http://***@host:5000" in said
 
 
-def test_what_was_given_is_repeated_without_credentials() -> None:
+def test_the_given_overrides_are_repeated_without_credentials() -> None:
     seen: list[str] = []
     arguments = ["seed=1", "study.storage=postgresql://me:s3cret@db/x"]
     run("sweep", SweepConfig, lambda config: seen.extend(overrides()), arguments)

@@ -26,7 +26,7 @@ def test_repeats_on_one_division_are_said_before_training(
 
 
 @pytest.mark.parametrize(("monitor", "is_said"), [("auto", True), ("dev_cost", True), ("balanced_error", False)])
-def test_class_weights_that_are_judged_by_a_measure_of_rows_are_said(
+def test_class_weights_that_are_judged_by_a_measure_of_rows_are_reported(
     monitor: str, is_said: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = DataConfig(name="moons")

@@ -29,7 +29,7 @@ def test_no_strength_at_all_means_no_augmentation():
     assert make_augment(image_shape=None) is None
 
 
-def test_tabular_data_is_refused_in_a_sentence():
+def test_tabular_data_is_refused_in_one_sentence():
     with pytest.raises(DataError, match=r"data\.image_shape"):
         make_augment(image_shape=None, rotation=5.0)
 

@@ -119,12 +119,12 @@ def test_a_damaged_division_is_refused_and_made_again(prepared: PreparedData, co
     assert len(path.read_bytes()) == len(whole)
 
 
-def test_a_division_that_nobody_made_is_named(prepared: PreparedData) -> None:
+def test_a_missing_division_is_named(prepared: PreparedData) -> None:
     with pytest.raises(DataError, match=r"7\.npz cannot be read"):
         load_arrays(prepared.path).division(7)
 
 
-def test_a_division_that_cannot_be_written_is_said(prepared: PreparedData, config: DataConfig) -> None:
+def test_a_division_that_cannot_be_written_is_reported(prepared: PreparedData, config: DataConfig) -> None:
     (prepared.path / "repeats").touch()
     with pytest.raises(DataError, match=r"1\.npz cannot be written"):
         divisions.ensure(prepared, config, [1])

@@ -114,7 +114,7 @@ def test_too_many_distinct_texts_are_refused_with_the_way_out():
         ([f"{n:,}" for n in range(1000, 1200)], "'rate' has 200, which are numbers with separators such as '1,199'"),
     ],
 )
-def test_numbers_that_were_written_for_people_are_known_as_such(texts, said):
+def test_numbers_formatted_for_people_are_recognised(texts, said):
     with pytest.raises(DataError, match=re.escape(f"{said}: write them as plain numbers")):
         recipe(pd.DataFrame({"rate": texts}))
 

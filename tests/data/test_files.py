@@ -137,7 +137,9 @@ def test_for_prediction_a_file_is_read_without_taking_a_target(tmp_path: Path, n
         ("t.gz", b"plain", "must end in"),
     ],
 )
-def test_what_is_not_a_table_is_refused_in_a_sentence(tmp_path: Path, name: str, content: str, told: str) -> None:
+def test_a_file_that_is_not_a_table_is_refused_in_one_sentence(
+    tmp_path: Path, name: str, content: str, told: str
+) -> None:
     with pytest.raises(DataError, match=told) as refusal:
         read_table(written(tmp_path, name, content), "label")
     assert str(refusal.value).endswith((".", ")."))

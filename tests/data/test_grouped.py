@@ -143,7 +143,7 @@ def test_a_group_in_both_files_is_refused(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_cannot_be_done_is_refused(tmp_path: Path, fields: dict[str, Any], message: str) -> None:
+def test_groups_that_cannot_be_used_are_refused(tmp_path: Path, fields: dict[str, Any], message: str) -> None:
     table = patients()
     two = np.where(np.arange(len(table)) < 10, "u", "v")
     half = [None if n % 2 else "h" for n in range(len(table))]
@@ -151,7 +151,7 @@ def test_what_cannot_be_done_is_refused(tmp_path: Path, fields: dict[str, Any], 
         prepared(tmp_path, table.drop(columns="patient").assign(half=half, two=two), missing="median", **fields)
 
 
-def test_of_many_divisions_one_with_the_wanted_size_and_classes_is_taken() -> None:
+def test_the_division_closest_to_the_wanted_size_and_classes_is_taken() -> None:
     rng = np.random.default_rng(0)
     groups = np.repeat(np.arange(50), 4)
     y = (rng.random(50) < 0.2).astype(np.int64)[groups]

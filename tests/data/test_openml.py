@@ -115,7 +115,7 @@ def test_any_column_can_be_the_target(stand: Stand, tmp_path: Path) -> None:
     assert load_arrays(prepare(config(target="grade"), tmp_path).path).classes == ("0", "1", "2", "3")
 
 
-def test_what_was_fetched_is_never_asked_for_again(stand: Stand, tmp_path: Path) -> None:
+def test_fetched_data_are_never_requested_again(stand: Stand, tmp_path: Path) -> None:
     first = prepare(config(), tmp_path)
     asked = len(stand.asked)
     assert prepare(config(), tmp_path).digest == first.digest
@@ -133,12 +133,12 @@ def test_several_active_versions_are_noted(stand: Stand, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("name", ["nosuch", "Paint2"])
-def test_an_unknown_name_is_refused_in_a_sentence(stand: Stand, tmp_path: Path, name: str) -> None:
+def test_an_unknown_name_is_refused_in_one_sentence(stand: Stand, tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError, match=f"'{name}' could not be fetched: No active dataset {name.lower()} found"):
         prepare(config(name=name), tmp_path)
 
 
-def test_an_unknown_target_is_refused_in_a_sentence(stand: Stand, tmp_path: Path) -> None:
+def test_an_unknown_target_is_refused_in_one_sentence(stand: Stand, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"could not be fetched: .*nosuch"):
         prepare(config(target="nosuch"), tmp_path)
 
@@ -156,13 +156,13 @@ def test_a_sparse_data_set_is_refused(stand: Stand, tmp_path: Path) -> None:
         prepare(config(), tmp_path)
 
 
-def test_a_damaged_file_is_refused_in_a_sentence(stand: Stand, tmp_path: Path) -> None:
+def test_a_damaged_file_is_refused_in_one_sentence(stand: Stand, tmp_path: Path) -> None:
     stand.arff = ARFF + "1,2,3,4,5,6\n"
     with pytest.raises(DataError, match="'paint' could not be fetched: "):
         prepare(config(), tmp_path)
 
 
-def test_being_offline_is_told_in_a_sentence_with_the_way_out(stand: Stand, tmp_path: Path) -> None:
+def test_being_offline_is_reported_in_one_sentence_with_the_way_out(stand: Stand, tmp_path: Path) -> None:
     stand.shutdown()
     stand.server_close()
     with pytest.raises(DataError, match=r"OpenML cannot be reached .*refused.*data=file"):
@@ -170,7 +170,7 @@ def test_being_offline_is_told_in_a_sentence_with_the_way_out(stand: Stand, tmp_
 
 
 @pytest.mark.parametrize("name", ["../../etc", "a b", "a/b"])
-def test_what_cannot_be_a_name_is_refused_before_anything_is_asked(stand: Stand, tmp_path: Path, name: str) -> None:
+def test_an_impossible_name_is_refused_before_any_request(stand: Stand, tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError, match="is not the name of an OpenML data set"):
         prepare(config(name=name), tmp_path)
     assert stand.asked == []

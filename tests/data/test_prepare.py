@@ -228,7 +228,7 @@ def test_dev_and_test_come_from_a_given_file_alone(tmp_path: Path) -> None:
         ({"": range(200)}, r"A column has no name .*data\.drop=\['Unnamed: 5'\]"),
     ],
 )
-def test_a_table_that_cannot_be_used_is_refused_in_a_sentence(tmp_path: Path, change: dict, told: str) -> None:
+def test_a_table_that_cannot_be_used_is_refused_in_one_sentence(tmp_path: Path, change: dict, told: str) -> None:
     with pytest.raises(DataError, match=told):
         prepare(file_config(tmp_path, people().assign(**change)), tmp_path / "store")
 
@@ -258,7 +258,7 @@ def test_dropped_columns_are_neither_read_nor_asked_for(tmp_path: Path) -> None:
     assert encode(prepared.recipe, people()).shape == (200, 6)
 
 
-def test_what_may_not_be_meant_is_noted(tmp_path: Path) -> None:
+def test_probable_mistakes_are_noted(tmp_path: Path) -> None:
     frame = people(100).assign(id=np.arange(7, 107), day=[f"2020-{i}" for i in range(100)])
     frame["age"] = frame["age"].where(frame.index != 3, "old")
     notes = prepare(file_config(tmp_path, frame), tmp_path / "store").description["notes"]
@@ -439,7 +439,7 @@ def test_changed_statistics_are_computed_anew_and_the_digest_stays(tmp_path: Pat
     np.testing.assert_array_equal(again.folds[0].normalization.mean, before.folds[0].normalization.mean)
 
 
-def test_statistics_that_cannot_be_written_are_said_and_the_arrays_stay(
+def test_statistics_that_cannot_be_written_are_reported_and_the_arrays_stay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:

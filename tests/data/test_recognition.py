@@ -51,7 +51,7 @@ def compare(tmp_path: Path) -> Compare:
     return run
 
 
-def test_all_rows_are_known_again_after_a_column_is_dropped(compare: Compare) -> None:
+def test_all_rows_are_recognised_after_a_column_is_dropped(compare: Compare) -> None:
     found = compare({"table": measurements()}, {"table": measurements(), "drop": ["id"]})
     assert (found.shared, found.held_out) == (40, 40)
     assert found.by_chance < 0.2

@@ -42,20 +42,20 @@ def test_the_error_of_the_commonest_class_stands_beside_the_dev_rows() -> None:
     assert of_the_dev_part(described([9, 5], [700, 300])) == ["always answering no: dev error 30.00%"]
 
 
-def test_where_it_is_small_the_ways_to_judge_and_train_classes_alike_are_said() -> None:
+def test_where_it_is_small_the_ways_to_judge_and_train_classes_alike_are_reported() -> None:
     said = of_the_dev_part(described([9, 5], [990, 10]))
     assert said[0] == "always answering no: dev error 1.00%"
     assert "study.objective=balanced_error" in said[1]
     assert "training.class_weight=balanced" in said[1]
 
 
-def test_of_few_dev_rows_it_is_said_what_one_error_is() -> None:
+def test_with_few_dev_rows_the_size_of_one_error_is_reported() -> None:
     assert of_the_dev_part(described([1, 2], [57, 56]))[1:] == [
         "113 dev rows: one error is 0.9 points; data.folds or repeats judge on more"
     ]
 
 
-def test_an_ordinary_table_gives_no_more_than_that(tmp_path: Path) -> None:
+def test_an_ordinary_table_gets_no_further_remarks(tmp_path: Path) -> None:
     assert [line.split(":")[0] for line in told(tmp_path, table())] == ["always answering yes", "60 dev rows"]
 
 
@@ -104,12 +104,12 @@ def test_a_column_that_alone_gives_the_class_away_is_named(tmp_path: Path, kind:
     ]
 
 
-def test_a_text_that_differs_in_every_row_gives_nothing_away(tmp_path: Path) -> None:
+def test_a_text_that_differs_in_every_row_does_not_give_the_class_away(tmp_path: Path) -> None:
     named = table(100).assign(name=[f"person {i}" for i in range(100)])
     assert "gives the class away" not in "\n".join(told(tmp_path, named, max_categories=1000))
 
 
-def test_percentages_read_as_categories_are_said(tmp_path: Path) -> None:
+def test_percentages_read_as_categories_are_reported(tmp_path: Path) -> None:
     rates = table().assign(rate=[f"{i % 7}.5 %" for i in range(300)])
     assert "Column 'rate' holds percentages such as '0.5 %', read as 7 categories: write them as numbers." in told(
         tmp_path, rates

@@ -55,7 +55,7 @@ def test_ratios_override_the_rule_and_open_parts_share_the_rest(train, dev, test
         (None, 0.9, "auto", "nothing to train on: dev 900 and test 200 of 1,000 examples"),
     ],
 )
-def test_ratios_that_cannot_be_are_refused_with_their_sum(train, dev, test, told):
+def test_impossible_ratios_are_refused_with_their_sum(train, dev, test, told):
     with pytest.raises(DataError, match=told):
         part_sizes(1000, train, dev, test)
 
@@ -133,7 +133,7 @@ def test_given_rows_divide_by_explicit_shares():
         ((100,) * 5, {"train": 0.005}, "do not fit"),
     ],
 )
-def test_what_cannot_be_divided_is_refused_with_the_reason(counts, fields, told):
+def test_data_that_cannot_be_divided_are_refused_with_the_reason(counts, fields, told):
     with pytest.raises(DataError, match=told):
         split(labels(*counts), NAMES[: len(counts)], DataConfig(**fields))
 
@@ -146,7 +146,7 @@ def test_what_cannot_be_divided_is_refused_with_the_reason(counts, fields, told)
         ({"dev": 0.3, "test": 0.3}, "must sum to 1"),
     ],
 )
-def test_what_contradicts_given_rows_is_refused(fields, told):
+def test_settings_that_contradict_given_rows_are_refused(fields, told):
     with pytest.raises(DataError, match=told):
         split(np.tile([0, 1], 20), NAMES[:2], DataConfig(**fields), given=np.arange(20, 40))
 

@@ -54,7 +54,7 @@ def test_arrays_that_were_damaged_together_with_their_note_are_made_anew(
     assert files.restore(prepared.path)
 
 
-def test_what_was_made_twice_at_once_is_kept_once(prepared: PreparedData, tmp_path: Path) -> None:
+def test_arrays_written_twice_at_once_are_kept_once(prepared: PreparedData, tmp_path: Path) -> None:
     """Another process that wrote the same arrays first has left them in their place."""
     for note in (tmp_path / "prepared").iterdir():
         note.unlink()

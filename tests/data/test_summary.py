@@ -16,7 +16,7 @@ def test_the_summary_says_sizes_task_and_classes(tmp_path: Path) -> None:
     ]
 
 
-def test_folds_missing_values_and_notes_are_told(tmp_path: Path) -> None:
+def test_folds_missing_values_and_notes_are_reported(tmp_path: Path) -> None:
     frame = pd.DataFrame(
         {"id": range(60), "age": [None, 1.0, 2.0] * 20, "sex": ["f", "m"] * 30, "y": ["a", "b", "b", "a"] * 15}
     )

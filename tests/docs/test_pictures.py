@@ -37,7 +37,7 @@ def test_every_file_and_picture_that_course_and_guide_name_exists() -> None:
     assert missing == []
 
 
-def test_units_that_begin_alike_stay_alike() -> None:
+def test_units_with_equal_weights_stay_equal() -> None:
     import numpy as np
 
     from pipeline.nn.network import Architecture

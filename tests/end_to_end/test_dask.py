@@ -113,7 +113,7 @@ def test_a_scheduler_that_is_lost_and_comes_back_fails_no_trial(tmp_path: Path, 
 
 
 @pytest.mark.slow
-def test_a_scheduler_that_stays_away_ends_the_sweep_in_a_sentence(tmp_path: Path, cluster: Cluster) -> None:
+def test_a_scheduler_that_stays_away_ends_the_sweep_in_one_sentence(tmp_path: Path, cluster: Cluster) -> None:
     cluster.start()
     dask = ("workers=dask", f"workers.address={cluster.address}", "workers.count=3", "workers.patience=3")
     with started(tmp_path, "sweep", *SMALL, "study.trials=16", *dask) as process:

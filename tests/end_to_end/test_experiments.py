@@ -84,7 +84,7 @@ def test_signals_grow_or_vanish_by_the_same_factor_in_each_linear_layer(
     assert draw_layers(record, tmp_path / "layers.png") == tmp_path / "layers.png"
 
 
-def test_early_stopping_ends_with_smaller_weights_than_training_on_and_l2_with_smaller_ones_still(
+def test_early_stopping_ends_with_smaller_weights_than_longer_training_and_l2_with_even_smaller_ones(
     tmp_path: Path,
 ) -> None:
     stopped = trained("early_stopping", tmp_path)

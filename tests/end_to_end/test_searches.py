@@ -92,7 +92,7 @@ class TestSpaces:
         assert ended.code == 0, ended.err
         assert "training.learning_rate" in study_of(shared_store, ended.study).trials[0].params
 
-    def test_a_configuration_that_cannot_be_is_a_failed_trial(self, sweep_of: Run, shared_store: Path) -> None:
+    def test_an_invalid_configuration_is_a_failed_trial(self, sweep_of: Run, shared_store: Path) -> None:
         layers = "+search.space.model.hidden_units={choices: {one: [8], two: [8, 4]}}"
         ended = sweep_of("search=per_layer", layers, "sampler=random", "study.trials=6", small=SIZES_OPEN)
         trials = study_of(shared_store, ended.study).trials
@@ -104,7 +104,7 @@ class TestSpaces:
 class TestObjectives:
     OBJECTIVES = "study.objective=[dev_error,parameters]"
 
-    def test_a_sweep_of_which_many_cannot_be_goes_on_to_its_number(self, sweep_of: Run) -> None:
+    def test_a_sweep_with_many_invalid_configurations_continues(self, sweep_of: Run) -> None:
         sizes = "+search.space.model.hidden_units={choices: {one: [8], two: [8, 6]}}"
         given = (sizes, "study.trials=12", "workers.count=1", "study.max_failures=12")
         ended = sweep_of("search=per_layer", *given, small=SIZES_OPEN)
@@ -190,7 +190,7 @@ class TestRefusals:
             ("workers.synchronous=true", "workers.synchronous has been removed: with study.lag the search repeats"),
         ],
     )
-    def test_what_cannot_be_is_one_sentence_and_writes_nothing(
+    def test_an_invalid_configuration_is_refused_in_one_sentence_and_writes_nothing(
         self, sweep_of: Run, tmp_path: Path, override: str, sentence: str
     ) -> None:
         ended = sweep_of(*re.split(r" (?=pruner)", override), store=tmp_path / "store")
@@ -215,7 +215,7 @@ class TestWords:
         assert "study.trials=4" in extend
         assert "study.trials=2 " not in extend
 
-    def test_a_budget_of_time_is_an_end_that_was_asked_for(self, sweep_of: Run) -> None:
+    def test_a_time_budget_ends_a_sweep_as_requested(self, sweep_of: Run) -> None:
         ended = sweep_of("study.trials=3", "study.minutes=0.00001", "sampler.seed=9")
         assert ended.code == 0
         assert "The sweep stopped before 3 trials: the budget of 1e-05 minutes is used up" in ended.out

@@ -76,7 +76,7 @@ def test_a_tracking_server_killed_and_started_again_in_the_middle_loses_and_doub
 
 @pytest.mark.slow
 @pytest.mark.postgresql
-def test_what_a_dead_server_did_not_get_is_kept_and_sent_by_the_same_command(tmp_path: Path, database: str) -> None:
+def test_records_for_a_dead_server_are_kept_and_sent_by_the_same_command(tmp_path: Path, database: str) -> None:
     with tracking_server(tmp_path / "server", f"sqlite:///{tmp_path / 'server.db'}") as server:
         overrides = (*SMALL, f"tracking.uri={server.address}", "study.trials=8", *studies(database, "away"))
         with started(tmp_path / "store", "sweep", *overrides) as process:

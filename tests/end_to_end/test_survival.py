@@ -68,9 +68,7 @@ def test_a_sweep_killed_several_times_has_each_trial_exactly_once(tmp_path: Path
 
 @pytest.mark.slow
 @pytest.mark.parametrize("pruner", ["median", "successive_halving", "hyperband", "none"])
-def test_killed_at_random_and_with_other_workers_each_time_a_sweep_is_the_one_of_one_worker(
-    tmp_path: Path, pruner: str
-) -> None:
+def test_a_sweep_killed_at_random_with_changing_workers_equals_that_of_one_worker(tmp_path: Path, pruner: str) -> None:
     seed = random.SystemRandom().randrange(10**6)
     print(f"killed with seed {seed}")  # shown if the test fails
     overrides = (f"pruner={pruner}", "pruner.startup_trials=2", "study.trials=20")
@@ -197,7 +195,7 @@ def test_a_worker_killed_in_the_middle_costs_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("size", ["1m", "3m"])  # too small for the outbox, and for the tracking store alone
-def test_a_full_disk_ends_in_a_sentence_and_loses_nothing(tmp_path: Path, size: str) -> None:
+def test_a_full_disk_ends_in_one_sentence_and_loses_nothing(tmp_path: Path, size: str) -> None:
     small = tmp_path / "small"
     small.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(small)], check=False)
@@ -217,7 +215,7 @@ def test_a_full_disk_ends_in_a_sentence_and_loses_nothing(tmp_path: Path, size: 
 
 
 @pytest.mark.slow
-def test_a_store_that_turns_out_damaged_ends_the_sweep_in_a_sentence_and_what_was_trained_is_tracked_later(
+def test_a_store_that_turns_out_damaged_ends_the_sweep_in_one_sentence_and_what_was_trained_is_tracked_later(
     tmp_path: Path,
 ) -> None:
     database = tmp_path / "mlflow.db"

@@ -177,7 +177,7 @@ def test_a_direction_that_turns_the_sign_of_a_weight_crosses_a_kink_if_l1_has_st
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
-def test_exactly_the_activations_with_a_corner_at_0_are_known_to_have_one(name):
+def test_exactly_the_activations_with_a_corner_at_0_count_as_kinked(name):
     left, right = np.array([-1e-9 + 1e-20j]), np.array([1e-9 + 1e-20j])
     for z in (left, right):
         ACTIVATIONS[name].forward(z, np.empty(1))

@@ -99,7 +99,7 @@ def test_a_missing_column_is_named(trained) -> None:
         classifier.predict(table.drop(columns=table.columns[3]))
 
 
-def test_no_row_gives_no_answer(trained) -> None:
+def test_an_empty_table_gives_an_empty_answer(trained) -> None:
     classifier, arrays, _ = trained
     answer = classifier.predict(frame(classifier, arrays.X[:0].astype(float)))
     assert answer.shape == (0, 1 + len(classifier.classes))

@@ -74,7 +74,7 @@ def test_the_courses_draws_come_from_the_legacy_stream() -> None:
     np.testing.assert_allclose(drawn.W[2], legacy.randn(1, 4) * 10, rtol=1e-15)
 
 
-def test_zeros_keep_the_units_of_a_layer_alike() -> None:
+def test_zeros_keep_the_units_of_a_layer_equal() -> None:
     from pipeline.nn.network import Network, Regularization
 
     network = Network(Architecture((3, 4, 2), ("tanh",), "softmax"), Regularization(m=8), dtype=np.float64, max_batch=8)

@@ -50,7 +50,7 @@ def test_it_has_every_run_its_verdicts_the_diagnosis_and_the_commands(page, swee
     assert "W1[0, 1]" in page
 
 
-def test_what_people_named_is_escaped(page):
+def test_names_given_by_people_are_escaped(page):
     assert "Opened &lt;once&gt;." in page
     hostile = a_sweep([], data={"name": "<script>alert(1)</script>"})
     shown = render(hostile, [], {}, confirmation="", test_set="")

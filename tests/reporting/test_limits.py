@@ -48,7 +48,7 @@ def test_high_bias_with_a_trial_that_fits_is_blamed_on_regularisation_and_not_on
     assert "trial-0001 reaches train error 0 %" in finding.evidence
 
 
-def test_high_bias_of_a_trial_whose_rival_errs_less_everywhere_is_the_objectives_doing():
+def test_high_bias_of_a_trial_whose_rival_has_lower_errors_is_due_to_the_objective():
     best = a_trial(0, {PATH: 5.0}, 0.4, train=0.1, dev=0.13)
     rival = a_trial(1, {PATH: 0.1}, 0.5, train=0.02, dev=0.05)
     finding = find_limits(a_sweep([best, rival]))[0]
@@ -90,7 +90,7 @@ def test_the_lower_edge_of_keep_prob_is_more_dropout():
     assert "More dropout may still help" in claims(find_limits(a_sweep(trials, space=space)))
 
 
-def test_keep_prob_at_its_natural_end_is_not_an_edge_to_widen():
+def test_keep_prob_at_its_natural_end_need_not_be_widened():
     space = {"regularization": {"keep_prob": {"low": 0.5, "high": 1.0}}}
     trials = [a_trial(n, {"regularization.keep_prob": keep}, 0.1 + n) for n, keep in enumerate((0.99, 0.7, 0.6))]
     findings = find_limits(a_sweep(trials, space=space))
@@ -111,7 +111,7 @@ def test_a_best_trial_that_improved_to_its_last_epoch_asks_for_more_epochs():
     assert finding.advice == "Train longer: training.num_epochs=300"
 
 
-def test_many_diverged_trials_are_told():
+def test_many_diverged_trials_are_reported():
     broken = [a_trial(n, {PATH: 3.0}, math.nan, outcome="diverged") for n in (7, 8)]
     assert "2 of 7 trials diverged" in claims(find_limits(a_sweep([*spread(1.0), *broken])))
 
@@ -176,7 +176,7 @@ def test_findings_do_not_contradict_what_is_recommended() -> None:
     assert "trial-0001" in findings[0].evidence
 
 
-def test_widen_it_comes_only_where_the_end_does_as_well_and_there_is_something_beyond() -> None:
+def test_widening_is_advised_only_if_the_end_does_as_well_and_something_lies_beyond() -> None:
     trials = spread(2.5)
     up = replace(INSIDE, high=30.0, at_high=True)
     down = replace(INSIDE, low=0.01, at_low=True)
@@ -215,12 +215,12 @@ def test_the_conclusion_in_words() -> None:
     assert table(found)[1][0][:3] == ["trial-0001", "0.0700 ± 0.0020", "16"]
 
 
-def test_a_gain_that_may_be_none_is_not_sold_as_one() -> None:
+def test_a_gain_whose_interval_contains_zero_is_not_presented_as_one() -> None:
     found = a_conclusion(INSIDE, gain=Estimate(0.05, -0.1, 0.2, 8))
     assert "5 % lower, but the interval (10 % higher to 20 % lower) leaves open whether it helps" in sentences(found)[1]
 
 
-def test_a_gain_of_next_to_nothing_has_no_sign() -> None:
+def test_a_negligible_gain_has_no_sign() -> None:
     found = a_conclusion(INSIDE)
     own = replace(found.compared[0], gain=-0.004)
     names, (row,) = table(replace(found, compared=(own,)))

@@ -44,7 +44,7 @@ class Workers:
         self.plugins.append(plugin)
 
 
-def test_an_address_where_no_scheduler_answers_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_where_no_scheduler_answers_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "CONNECT_S", 0.2)
     nowhere = WorkersConfig(backend="dask", address="tcp://127.0.0.1:1")
     with pytest.raises(ConfigError, match="must be a Dask scheduler's, but tcp://127"), open_executor(nowhere):

@@ -142,7 +142,7 @@ class TestTrouble:
         sweep.run(1, work)
         assert sweep.study.trials[0].user_attrs["summary"]["distrusted"] is True
 
-    def test_a_trial_that_raises_fails_with_its_reason_and_the_sweep_goes_on(self, sweep: Sweep) -> None:
+    def test_a_trial_that_raises_fails_with_its_reason_and_the_sweep_continues(self, sweep: Sweep) -> None:
         def surprise(call: int, config: TrialConfig) -> None:
             if call == 2:
                 raise ValueError("batch_size must be at most 10 but got 64.")
@@ -206,7 +206,7 @@ class TestTrouble:
         sweep.run(3, Arithmetic())
         assert sweep.states() == [TrialState.COMPLETE] * 3
 
-    def test_a_configuration_that_cannot_be_fails_and_the_sweep_goes_on_to_its_number(
+    def test_an_invalid_configuration_fails_and_the_sweep_continues(
         self, sweep: Sweep, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def refused(schema: Any, plain: Any) -> TrialConfig:
@@ -287,7 +287,7 @@ class TestEnds:
 
 
 class TestResume:
-    def test_a_record_in_the_outbox_is_told_and_not_trained_again(self, sweep: Sweep) -> None:
+    def test_a_record_in_the_outbox_is_reported_and_not_trained_again(self, sweep: Sweep) -> None:
         values = sweep.left_running()
         waiting = TrialRecord(
             config=sweep.space.apply(values),

@@ -94,7 +94,7 @@ def test_a_worker_that_stops_while_its_task_is_sent_is_replaced_too(impatient: L
     assert isinstance(large.exception(), LostWorker)
 
 
-def test_a_long_calculation_is_no_silence(impatient: LocalProcesses) -> None:
+def test_a_long_calculation_does_not_count_as_silence(impatient: LocalProcesses) -> None:
     key = impatient.submit(hashlib.pbkdf2_hmac, "sha256", b"", b"", 4_000_000)
     assert len(key.result()) == 32
 
@@ -108,7 +108,7 @@ def test_closing_ends_at_once_whatever_the_workers_do() -> None:
     assert isinstance(future.exception(), LostWorker)
 
 
-def test_a_worker_that_was_stopped_without_a_task_is_ended_too() -> None:
+def test_a_stopped_worker_without_a_task_is_ended_too() -> None:
     executor = LocalProcesses(1, patience=0.3)
     os.kill(executor.submit(os.getpid).result(), signal.SIGSTOP)
     executor.shutdown()
@@ -159,14 +159,14 @@ def test_an_exception_in_a_task_is_the_tasks_own(two_workers: LocalProcesses) ->
     assert two_workers.submit(divmod, 7, 2).result() == (3, 1)
 
 
-def test_what_cannot_be_sent_back_is_told_by_its_text(two_workers: LocalProcesses) -> None:
+def test_a_result_that_cannot_be_pickled_and_an_error_reach_the_caller(two_workers: LocalProcesses) -> None:
     with pytest.raises(TypeError, match="pickle"):
         two_workers.submit(memoryview, b"").result()
     with pytest.raises(subprocess.CalledProcessError):
         two_workers.submit(subprocess.run, ["false"], check=True).result()
 
 
-def test_an_exception_that_is_sent_but_cannot_be_made_again_is_told_by_its_text(two_workers: LocalProcesses) -> None:
+def test_an_exception_that_cannot_be_unpickled_is_reported_as_text(two_workers: LocalProcesses) -> None:
     fault = xmlrpc.client.dumps(xmlrpc.client.Fault(7, "no such method"))  # pickled without what its class asks for
     with pytest.raises(RuntimeError, match=r"Fault: <Fault 7: 'no such method'>"):
         two_workers.submit(xmlrpc.client.loads, fault).result()

@@ -82,7 +82,7 @@ def test_a_random_killer_that_hits_one_task_again_and_again_changes_nothing(inne
     assert (future.result(), other.result()) == ("a", "b")
 
 
-def test_a_killer_that_never_rests_ends_the_command_and_fails_no_task(inner: ByHand) -> None:
+def test_endless_kills_end_the_command_and_fail_no_task(inner: ByHand) -> None:
     future = GivenOutAgain(inner).submit(str, "a")
     for _ in range(MOST):
         inner.end("a", KILL)
@@ -90,7 +90,7 @@ def test_a_killer_that_never_rests_ends_the_command_and_fails_no_task(inner: ByH
     assert "by no fault of its own" in str(future.exception())
 
 
-def test_what_a_task_raises_is_its_own(inner: ByHand) -> None:
+def test_an_exception_belongs_to_the_task_that_raised_it(inner: ByHand) -> None:
     class Raising(Executor):
         def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
             future: Future[Any] = Future()
@@ -102,7 +102,7 @@ def test_what_a_task_raises_is_its_own(inner: ByHand) -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_whatever_is_lost_in_whatever_order_every_task_has_its_result_and_a_lonely_one_is_alone(seed: int) -> None:
+def test_whatever_is_lost_every_task_gets_its_result_and_one_that_must_run_alone_does(seed: int) -> None:
     inner, chance = ByHand(), random.Random(seed)
     executor = GivenOutAgain(inner)
     futures = {name: executor.submit(str, name) for name in "abcdefgh"}
@@ -120,7 +120,7 @@ def test_whatever_is_lost_in_whatever_order_every_task_has_its_result_and_a_lone
     assert {name: future.result() for name, future in futures.items()} == {name: name for name in futures}
 
 
-def test_a_closed_executor_gives_nothing_out_again() -> None:
+def test_a_closed_executor_repeats_no_task() -> None:
     executor = GivenOutAgain(LocalProcesses(1))
     futures = [executor.submit(__import__("time").sleep, 600) for _ in range(3)]
     executor.shutdown(wait=False)

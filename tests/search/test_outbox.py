@@ -52,7 +52,7 @@ def test_a_damaged_record_is_removed_and_written_anew(tmp_path: Path) -> None:
     assert found.reason == "second"
 
 
-def test_what_a_crash_left_of_a_record_is_swept_away(tmp_path: Path) -> None:
+def test_the_remains_of_a_record_after_a_crash_are_removed(tmp_path: Path) -> None:
     (tmp_path / ".trial-0000.npz.tmp").write_bytes(b"half")
     Outbox(tmp_path)
     assert list(tmp_path.iterdir()) == []

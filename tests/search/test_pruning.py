@@ -32,11 +32,11 @@ def test_a_pruned_trial_is_above_its_limit_and_one_at_the_limit_would_have_gone_
     assert pruned > 3
 
 
-def test_what_is_said() -> None:
+def test_the_sentence_names_value_epoch_limit_and_rule() -> None:
     found = Pruned("dev_cost", 15, 0.31234, 0.1234567, "the median there of 9 completed trials")
     assert found.sentence == "Dev cost 0.3123 at epoch 15 is above 0.1235, the median there of 9 completed trials"
 
 
-def test_a_value_that_is_no_number_needs_no_limit() -> None:
+def test_a_value_that_is_not_a_number_needs_no_limit() -> None:
     trial = create_trial(state=TrialState.RUNNING, intermediate_values={5: math.nan})
     assert why(PrunerConfig(name="median"), "dev_error", trial, []).sentence == "Dev error was no number at epoch 5"

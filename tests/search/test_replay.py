@@ -142,7 +142,7 @@ def test_a_missing_trial_is_named(of_tpe: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("value", [None, [], {"trials": 5}, {"config": {}, "trials": [{"number": "x"}]}])
-def test_what_is_no_history_is_one_sentence(value: Any) -> None:
+def test_a_file_that_is_not_a_history_is_refused_in_one_sentence(value: Any) -> None:
     with pytest.raises(RecordError, match=r"trials.json is not a study's history"):
         replay.read(value)
 

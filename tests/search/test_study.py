@@ -63,7 +63,7 @@ class TestNames:
             {"tracking": {"store": "elsewhere", "pictures": False}},
         ],
     )
-    def test_how_much_where_and_by_whom_is_no_other_study(self, tmp_path: Path, sections: dict[str, Any]) -> None:
+    def test_amount_place_and_workers_do_not_change_the_study(self, tmp_path: Path, sections: dict[str, Any]) -> None:
         assert study_name(sweep_config(tmp_path, **sections)) == study_name(sweep_config(tmp_path))
 
     @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ class TestAnotherConfiguration:
         with pytest.raises(StudyError, match=r"made by an earlier version.*study.fresh=true"):
             opened(sweep_config(tmp_path, study={"name": "old"}))
 
-    def test_more_trials_other_workers_and_another_store_for_runs_are_none(self, tmp_path: Path) -> None:
+    def test_more_trials_other_workers_and_another_tracking_store_do_not_change_the_study(self, tmp_path: Path) -> None:
         first = opened(sweep_config(tmp_path, study={"name": "mine"}))
         again = sweep_config(tmp_path, study={"name": "mine", "trials": 500, "minutes": 1.0}, workers={"count": 9})
         assert opened(again).user_attrs == first.user_attrs

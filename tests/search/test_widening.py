@@ -126,7 +126,7 @@ class TestWhatIsTakenOver:
         (copy,) = copies(run(wide(tmp_path, search={"space": tree}), trials=1))
         assert (copy.number, copy.params) == (0, {LAMBD: 2.0})
 
-    def test_what_a_study_took_over_goes_on_to_the_next(self, tmp_path: Path) -> None:
+    def test_copied_trials_are_copied_to_the_next_study(self, tmp_path: Path) -> None:
         run(config_of(tmp_path))
         run(wide(tmp_path), trials=3)
         third = run(wide(tmp_path, study={"name": "third", "from": "wide"}, sampler={"name": "random"}), trials=1)
@@ -205,7 +205,7 @@ class TestRefusals:
             ({"data": {"name": "moons"}}, "data.name: digits then, moons now"),
         ],
     )
-    def test_what_does_not_compare_is_named_key_by_key(
+    def test_studies_that_do_not_compare_are_refused_key_by_key(
         self, tmp_path: Path, sections: dict[str, Any], named: str
     ) -> None:
         run(config_of(tmp_path), trials=2)

@@ -142,7 +142,7 @@ def test_a_run_that_says_otherwise_than_the_history_is_named(store: Store, chang
     assert not audit.whole
 
 
-def test_at_most_five_edits_are_told(store: Store) -> None:
+def test_at_most_five_edits_are_reported(store: Store) -> None:
     for number in range(7):
         store.runs["new"][number] = replace(store.runs["new"][number], metrics={"best_dev_cost": 0.0})
     assert sum("in the tracking store" in sentence for sentence in store.audit().sentences) == 5
@@ -172,7 +172,7 @@ def test_the_value_that_was_taken_over_is_compared_with_the_record_s() -> None:
     assert sentence in store.audit().sentences
 
 
-def test_trials_taken_over_whose_runs_are_gone_are_said_to_be(store: Store) -> None:
+def test_copied_trials_whose_runs_are_gone_are_reported(store: Store) -> None:
     del store.runs["old"][0]
     gone = "2 of 3 trials taken over from old were compared with their records; the others are no longer in the store."
     assert store.audit() == Audit((store.audit().sentences[0], gone), True)

@@ -136,7 +136,7 @@ def test_a_confirmation_goes_before_what_the_sweep_recommends_and_says_what_was_
     assert choose(study, "s").why == "trial-0000 is confirmed."  # type: ignore[arg-type]
 
 
-def test_a_baseline_that_was_better_is_told_beside_an_unconfirmed_best() -> None:
+def test_a_better_baseline_is_reported_beside_an_unconfirmed_best() -> None:
     worse = replace(a_run("baseline", metrics={"best_dev_cost": 0.3}), kind="baseline")
     better = replace(worse, metrics={"best_dev_cost": 0.05})
     best = a_run("trial-0001", metrics={"best_dev_cost": 0.1})
@@ -145,7 +145,7 @@ def test_a_baseline_that_was_better_is_told_beside_an_unconfirmed_best() -> None
     assert choose(Swept({}, concluded(), best, worse), "s").why.endswith("would tell skill from luck.")  # type: ignore[arg-type]
 
 
-def test_a_record_of_another_version_is_told_in_a_sentence(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_record_of_another_version_is_reported_in_one_sentence(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     archive = Archive(TrackingConfig(store=str(store)))
     best = archive.best("first")
     record = archive.load(best)

@@ -58,7 +58,7 @@ def test_precision_is_of_those_taken_for_the_class_and_recall_of_those_that_are_
     assert (dog["precision_low"], dog["recall_low"]) == (proportion(10, 12).low, proportion(10, 10).low)
 
 
-def test_nothing_to_divide_by_is_a_dash_for_people_and_null_for_programs(result) -> None:
+def test_a_division_by_zero_is_a_dash_for_people_and_null_for_programs(result) -> None:
     assert result.class_table()[1][2] == ["owl", "–", "–", "–", "0"]
     assert json.loads(json.dumps(result.as_dict(), allow_nan=False))["per_class"][2]["precision"] is None
 
@@ -118,7 +118,7 @@ def test_the_balanced_error_stands_beside_the_error_with_its_interval(result) ->
     assert result.metrics()["test_balanced_error_low"] < 0.375 < result.metrics()["test_balanced_error_high"]
 
 
-def test_of_two_classes_the_second_is_ranked_and_of_three_none(result) -> None:
+def test_the_second_of_two_classes_is_ranked_and_none_of_three(result) -> None:
     class Sure(Oracle):
         classes = ("no", "yes")
 

@@ -117,7 +117,7 @@ def test_the_simplest_that_does_as_well_leaves_out_what_buys_nothing() -> None:
     assert outcome.simplest.values[KEEP] == outcome.simplest.values[SCALE] == 1.0
 
 
-def test_what_does_better_by_much_is_not_left_out() -> None:
+def test_a_much_better_value_is_not_left_out() -> None:
     outcome = settle(World(lambda v: bowl(v) * (1 + 3 * (v.get(KEEP, 1.0) - 0.7) ** 2), noise=0.01), drawn(24))
     assert "λ" in ingredients(outcome.simplest.values)
     assert "dropout" in ingredients(outcome.simplest.values)

@@ -204,7 +204,7 @@ def test_a_recommended_proposal_gets_a_run_with_its_first_repeats(tmp_path: Path
     assert record.config["regularization"]["lambd"] == found.values[LAMBD]
 
 
-def test_trials_taken_over_race_too_and_a_recommended_one_is_trained_here(tmp_path: Path) -> None:
+def test_copied_trials_race_too_and_a_recommended_one_is_trained_here(tmp_path: Path) -> None:
     world = World(bowl)
     sweep = Sweep(tmp_path, world)
     copy = Copy("earlier", 4, "", {LAMBD: 3.0}, "", "completed", [0.06], {}, {"dev_cost": [0.06, 0.06]})

@@ -61,7 +61,7 @@ def test_the_names_of_its_metrics_follow_the_measure(conclusion: Recommendation)
     }
 
 
-def test_it_is_the_same_after_a_way_through_json(conclusion: Recommendation) -> None:
+def test_it_survives_a_round_trip_through_json(conclusion: Recommendation) -> None:
     assert Recommendation.from_dict(json.loads(json.dumps(conclusion.as_dict(), allow_nan=False))) == conclusion
     with pytest.raises(ValueError, match="no recommendation"):
         Recommendation.from_dict({"measure": "dev_cost"})

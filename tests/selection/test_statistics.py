@@ -68,7 +68,7 @@ def test_differences_that_are_all_alike_are_too_few_to_tell() -> None:
     assert math.isnan(paired_test([0.1, 0.2], [0.1, math.inf]).p)
 
 
-def test_two_equal_configurations_judged_by_whole_errors_hardly_ever_differ() -> None:
+def test_two_equal_configurations_judged_by_error_counts_hardly_ever_differ() -> None:
     rng = np.random.default_rng(4)
     for repeats in (2, 3):
         errors = rng.binomial(60, 0.02, (2000, 2, repeats)) / 60
@@ -145,7 +145,7 @@ def test_holm_only_raises_p_keeps_their_order_and_is_milder_than_bonferroni(p_va
     assert (np.diff(adjusted[np.argsort(p_values, kind="stable")]) >= 0).all()
 
 
-def test_among_equal_configurations_hardly_ever_does_one_stand_out() -> None:
+def test_one_of_several_equal_configurations_hardly_ever_stands_out() -> None:
     rng = np.random.default_rng(2)
     alarms = 0
     for _ in range(150):

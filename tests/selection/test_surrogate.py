@@ -9,7 +9,7 @@ from pipeline.selection import surrogate
 from tests.selection.worlds import KEEP, LAMBD, LAMBD_ALONE, World, bowl, drawn
 
 
-def test_a_place_in_a_range_and_back() -> None:
+def test_a_position_in_a_range_survives_a_round_trip() -> None:
     lambd = Leaf(LAMBD, FloatDistribution(0.01, 1.0, log=True))
     assert surrogate.place(lambd, 0.1) == pytest.approx(0.5)
     assert surrogate.place(lambd, 0.0) == 0.0  # the neutral value lies below the range
@@ -49,7 +49,7 @@ def test_values_far_from_the_best_do_not_do_as_well_and_near_ones_do() -> None:
     assert np.all(behind > error)
 
 
-def test_where_all_values_do_as_well_the_whole_searched_range_does_and_no_more() -> None:
+def test_if_all_values_do_as_well_the_range_is_the_whole_searched_range() -> None:
     world, trials = World(lambda values: 0.1, noise=0.05), drawn(8, alone=True)
     values = [{repeat: world.fit(trial, repeat) for repeat in range(2)} for trial in trials]
     process = surrogate.fit(LAMBD_ALONE, [trial.values for trial in trials], values)

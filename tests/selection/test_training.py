@@ -41,7 +41,7 @@ def train(script: dict[int, list[Exception]], count: int = 4) -> tuple[Scripted,
     return executor, found
 
 
-def test_everything_is_trained_once() -> None:
+def test_every_configuration_is_trained_once() -> None:
     executor, found = train({})
     assert sorted(executor.submitted) == [1, 2, 3, 4]
     assert sorted(found) == [1, 2, 3, 4]
@@ -58,7 +58,7 @@ def test_without_workers_nothing_is_recorded_as_failed() -> None:
         train({2: [WorkersGone("no workers")]})
 
 
-def test_what_goes_wrong_in_a_training_is_its_own_failed_record() -> None:
+def test_an_error_in_a_training_is_its_own_failed_record() -> None:
     _, found = train({1: [ValueError("batch_size must be smaller")], 3: [WrongGradient("wrong")]})
     assert found[1].reason == "ValueError: batch_size must be smaller"
     assert (found[3].outcome, found[3].reason) == ("failed", "wrong")

@@ -21,7 +21,7 @@ def test_values_are_those_of_scikit_learn() -> None:
     assert balanced_error(errors).value == pytest.approx(1 - metrics.balanced_accuracy_score(y, z > 0.5))
 
 
-def test_of_one_class_the_limits_are_wilsons() -> None:
+def test_the_limits_of_one_class_are_wilsons() -> None:
     of_one = proportion(3, 20)
     found = balanced_error([of_one])
     assert (found.low, found.high) == pytest.approx((of_one.low, of_one.high))

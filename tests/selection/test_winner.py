@@ -61,7 +61,7 @@ def test_the_recorded_parameters_win_with_the_dev_cost_and_error_that_were_recor
     assert found.how == f"the recorded parameters of s/trial-0003, from epoch {summary['best_epoch']:.0f}"
 
 
-def test_of_several_repeats_the_network_of_the_first_is_shipped_and_said_to_be_one_of_them(repeated: Trained) -> None:
+def test_the_network_of_the_first_of_several_repeats_is_shipped_and_the_note_says_so(repeated: Trained) -> None:
     candidate, arrays, _ = repeated
     found, costs = winner(*repeated), candidate.record.values("dev_cost")
     assert found.dev_cost == costs[0]
@@ -93,7 +93,7 @@ def test_after_cross_validation_one_network_is_trained_on_all_rows_for_the_media
     assert all(np.array_equal(found.classifier.parameters[name], W) for name, W in alone.parameters.items())
 
 
-def test_a_configuration_that_diverges_on_all_folds_together_is_told_in_a_sentence(folded: Trained) -> None:
+def test_a_configuration_that_diverges_on_all_folds_together_is_reported_in_one_sentence(folded: Trained) -> None:
     candidate, arrays, prepared = folded
     training = replace(candidate.config.training, learning_rate=1e30, optimizer="gradient_descent")
     with pytest.raises(UserError, match=r"s/trial-0003 diverged when it was trained on all folds together"):

@@ -76,7 +76,7 @@ def a_page(record: TrialRecord, times: tuple[int, ...] = ()) -> tuple[Page, dict
     return page, {"kind": "trial", "name": name, "shown": shown("text", 1000, 2000, {})}
 
 
-def test_infinities_and_values_that_are_no_numbers_agree_with_what_a_database_holds_of_them(
+def test_infinities_and_values_that_are_not_numbers_agree_with_what_a_database_holds_of_them(
     make_record: MakeRecord,
 ) -> None:
     record = make_record()
@@ -110,7 +110,7 @@ def test_the_times_of_a_metric_lie_within_the_run_s_and_do_not_run_backwards(
     assert disagreements(page, record, meta) == [sentence] * told
 
 
-def test_of_an_older_record_what_was_derived_otherwise_is_not_compared(make_record: MakeRecord) -> None:
+def test_facts_that_older_records_derived_differently_are_not_compared(make_record: MakeRecord) -> None:
     record = make_record()
     folds = replace(record, format=1, fit_curves=[record.curves] * 3)
     page, meta = a_page(folds)
@@ -121,7 +121,7 @@ def test_of_an_older_record_what_was_derived_otherwise_is_not_compared(make_reco
         assert "dev_cost at step 2 is 9.0" in "; ".join(disagreements(page, other, meta))
 
 
-def test_what_is_missing_is_said_to_be(make_record: MakeRecord) -> None:
+def test_what_is_missing_is_reported_as_missing(make_record: MakeRecord) -> None:
     record = make_record()
     page, meta = a_page(record)
     tags = {name: value for name, value in page.tags.items() if name != "diagnosis_verdict"}

@@ -45,7 +45,7 @@ def test_a_run_is_found_by_id_by_handle_by_name_and_as_the_best(archive: Archive
     assert archive.find("best").handle == f"{STUDY}/trial-0001"
 
 
-def test_of_two_sweeps_of_one_name_the_older_is_the_parent(recorder: Recorder, archive: Archive) -> None:
+def test_the_older_of_two_sweeps_of_one_name_is_the_parent(recorder: Recorder, archive: Archive) -> None:
     client = MlflowClient(recorder.store.uri)
     tags = {"kind": "sweep", "study": STUDY}
     made = [client.create_run(recorder.experiment_id, start, tags, STUDY).info.run_id for start in (3000, 1000, 2000)]
@@ -134,7 +134,7 @@ def test_a_model_alias_leads_to_the_run_it_came_from(archive: Archive, run_ids: 
         "best of all",
     ],
 )
-def test_what_is_no_run_is_refused_in_a_sentence(archive: Archive, run_ids: dict[str, str], run: str) -> None:
+def test_an_unknown_run_is_refused_in_one_sentence(archive: Archive, run_ids: dict[str, str], run: str) -> None:
     with pytest.raises(RecordError):
         archive.find(run)
 

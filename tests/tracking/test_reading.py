@@ -69,7 +69,7 @@ class Bomb:
         return os.mkdir, ("unpickled",)
 
 
-def test_what_is_written_is_read_back(make_record: MakeRecord, tmp_path: Path) -> None:
+def test_written_files_are_read_back(make_record: MakeRecord, tmp_path: Path) -> None:
     record = make_record(fit_curves=[{"dev_cost": np.arange(3.0)}, {"dev_cost": np.arange(4.0)}])
     files.write_folder(record, tmp_path / "run")
     back = read_folder(tmp_path / "run")

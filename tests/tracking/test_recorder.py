@@ -153,7 +153,7 @@ def test_writing_a_record_again_changes_nothing_also_from_another_process(
     assert len(children_of(client, recorder, parent)) == 1
 
 
-def test_a_run_without_a_parent_is_known_again_by_its_key(
+def test_a_run_without_a_parent_is_recognised_by_its_key(
     recorder: Recorder, client: MlflowClient, make_record: MakeRecord
 ) -> None:
     ids = [recorder.write(make_record(), kind="train", name="train", key=key) for key in ("one", "one", "two")]
@@ -267,7 +267,7 @@ def test_metrics_of_an_earlier_process_are_not_doubled_whichever_is_written_firs
     assert steps(client, parent, "trials") == [4, 6]
 
 
-def test_a_run_that_does_not_exist_is_told_in_a_sentence(recorder: Recorder) -> None:
+def test_a_run_that_does_not_exist_is_reported_in_one_sentence(recorder: Recorder) -> None:
     with pytest.raises(TrackingError, match="not found"):
         recorder.annotate("0" * 32, metrics={"best_dev_cost": 1.0})
 

@@ -229,7 +229,7 @@ def test_a_model_whose_files_were_tampered_with_runs_nothing_and_is_refused(regi
         ({"recipe": 7}, "not iterable"),
     ],
 )
-def test_a_model_that_cannot_be_is_refused_in_a_sentence(register, root: Path, change: dict, told: str) -> None:
+def test_an_invalid_model_is_refused_in_one_sentence(register, root: Path, change: dict, told: str) -> None:
     register(0, 0.1)
     (path,) = root.rglob("classifier.json")
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
@@ -258,13 +258,13 @@ def test_the_versions_of_a_run_are_found_by_it(register, registry: Registry) -> 
     assert {str(version.version) for version in versions} == {first.version, second.version}
 
 
-def test_a_champion_whose_dev_cost_is_no_number_is_replaced(register, registry: Registry) -> None:
+def test_a_champion_whose_dev_cost_is_not_a_number_is_replaced(register, registry: Registry) -> None:
     register(0, 0.1)
     registry.annotate(NAME, "1", {"dev_cost": "abc"})
     assert register(1, 0.2).is_champion
 
 
-def test_a_registry_that_cannot_be_reached_is_told_in_a_sentence(tmp_path: Path) -> None:
+def test_a_registry_that_cannot_be_reached_is_reported_in_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(TrackingError, match="No tracking server answers"):
         Registry(TrackingConfig(uri="http://127.0.0.1:9", store=str(tmp_path)))
 

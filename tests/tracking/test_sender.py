@@ -120,7 +120,7 @@ def test_a_store_that_goes_away_and_comes_back_loses_and_doubles_nothing(
     assert children(recorder, sender) == [f"trial-000{number} FINISHED" for number in range(3)]
 
 
-def test_what_could_not_be_sent_is_told_at_the_end_and_stays_in_the_outbox(
+def test_unsent_records_are_reported_at_the_end_and_stay_in_the_outbox(
     sender: Sender, flaky: Flaky, make_record: MakeRecord
 ) -> None:
     sender.opened(PATIENCE_S)
@@ -246,7 +246,7 @@ def test_a_damaged_record_does_not_hold_up_the_others(
     assert children(recorder, sender) == ["trial-0001 FINISHED"]
 
 
-def test_a_full_disk_is_told_and_everything_arrives_once_there_is_room(
+def test_a_full_disk_is_reported_and_everything_arrives_once_there_is_room(
     sender: Sender, recorder: Recorder, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     full = threading.Event()
@@ -372,7 +372,7 @@ def test_a_store_that_goes_away_while_it_is_opened_stops_nothing_and_is_opened_w
     assert children(recorder, sender) == ["trial-0000 FINISHED"]
 
 
-def test_memory_that_the_store_lacks_is_told_in_a_sentence(tmp_path: Path) -> None:
+def test_memory_that_the_store_lacks_is_reported_in_one_sentence(tmp_path: Path) -> None:
     def exhausted() -> Recorder:
         raise MemoryError
 

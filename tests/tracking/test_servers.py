@@ -88,7 +88,7 @@ def test_a_server_killed_in_the_middle_and_started_again_loses_and_doubles_nothi
             assert_every_step_once(server.address, sender.run_ids[name], record)
 
 
-def test_a_server_that_is_gone_is_told_in_one_sentence(make_record: MakeRecord, tmp_path: Path) -> None:
+def test_a_server_that_is_gone_is_reported_in_one_sentence(make_record: MakeRecord, tmp_path: Path) -> None:
     with tracking_server(tmp_path / "server") as server:
         recorder = Recorder(TrackingConfig(uri=server.address, experiment="gone", store=str(tmp_path)))
     with pytest.raises(StoreAway, match="does not answer") as refusal:

@@ -80,19 +80,19 @@ def test_an_address_of_another_kind_is_refused(tmp_path: Path, uri: str) -> None
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(TrackingError, match="must be writable"):
         Recorder(TrackingConfig(experiment="tests", store=str(tmp_path / "mlruns")))
 
 
-def test_a_file_in_place_of_the_folder_is_told(tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / "mlruns").write_text("")
     with pytest.raises(TrackingError, match="must be writable, but is not: File exists"):
         Recorder(TrackingConfig(experiment="tests", store=str(tmp_path / "mlruns")))
 
 
-def test_an_address_where_nothing_answers_is_told(tmp_path: Path) -> None:
+def test_an_address_where_nothing_answers_is_reported(tmp_path: Path) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         address = f"http://ann:hunter2@127.0.0.1:{unused.getsockname()[1]}"
@@ -101,7 +101,7 @@ def test_an_address_where_nothing_answers_is_told(tmp_path: Path) -> None:
     assert "hunter2" not in str(refusal.value)
 
 
-def test_a_database_of_another_version_is_told(root: Path) -> None:
+def test_a_database_of_another_version_is_reported(root: Path) -> None:
     with closing(sqlite3.connect(root / "mlflow.db")) as connection:
         connection.execute("UPDATE alembic_version SET version_num = 'ffffffffffff'")
         connection.commit()
@@ -109,7 +109,7 @@ def test_a_database_of_another_version_is_told(root: Path) -> None:
         Recorder(TrackingConfig(experiment="tests", store=str(root)))
 
 
-def test_a_file_that_is_no_database_is_told(root: Path) -> None:
+def test_a_file_that_is_not_a_database_is_reported(root: Path) -> None:
     (root / "mlflow.db").write_bytes(b"something else " * 1000)
     with pytest.raises(TrackingError, match="no SQLite database"):
         Recorder(TrackingConfig(experiment="tests", store=str(root)))
@@ -120,7 +120,7 @@ def test_a_library_that_finds_no_memory_is_told_as_such(root: Path) -> None:
     assert "no more memory" in str(connection.explain(error, store.resolve(TrackingConfig(store=str(root)))))
 
 
-def test_the_store_is_made_whole_and_lets_readers_in_while_writing(root: Path, made_once: Path) -> None:
+def test_the_store_appears_complete_and_can_be_read_during_writes(root: Path, made_once: Path) -> None:
     assert root.is_dir()
     assert not list(made_once.glob(".draft*"))
     with closing(sqlite3.connect(made_once / "mlflow.db")) as connection:

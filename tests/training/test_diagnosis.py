@@ -56,5 +56,5 @@ def test_the_lowest_train_error_is_a_mean_over_fits_and_of_finite_costs_only() -
     assert lowest_train_error(fits) == pytest.approx(0.2)
 
 
-def test_costs_that_are_no_numbers_are_not_diagnosed() -> None:
+def test_costs_that_are_not_numbers_are_not_diagnosed() -> None:
     assert diagnosis_of([curves([0.5], [np.nan])], {"best_train_cost": np.nan}, 0.0, 0.02) == {}

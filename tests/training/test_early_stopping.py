@@ -45,7 +45,7 @@ def test_the_first_of_equal_values_is_the_best() -> None:
     assert watch(EarlyStopping(), [2, 1, 1, 1])[1].best_epoch == 1
 
 
-def test_not_a_number_improves_on_nothing() -> None:
+def test_nan_is_never_an_improvement() -> None:
     assert watch(EarlyStopping(), [2, math.nan, 3])[1].best_epoch == 0
 
 

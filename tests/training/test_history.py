@@ -13,7 +13,7 @@ def test_rows_become_curves_by_name() -> None:
     assert all(curve.flags.c_contiguous for curve in history.curves().values())
 
 
-def test_a_copy_grows_apart() -> None:
+def test_a_copy_grows_independently() -> None:
     history = History(num_layers=1)
     history.append(*range(9))
     history.copy().append(*range(9))

@@ -114,7 +114,7 @@ def test_a_cost_that_does_not_fall_is_caught(monkeypatch, gradient):
     assert found["learns with dropout on"] == "fail"
 
 
-def test_a_network_that_cannot_memorise_ten_examples_is_told(monkeypatch):
+def test_a_network_that_cannot_memorise_ten_examples_is_reported(monkeypatch):
     monkeypatch.setattr(module, "MEMORIZE_STEPS", 200)
     arrays = make_arrays()
     arrays = replace(arrays, X=np.zeros_like(arrays.X))  # nothing tells the examples apart

@@ -39,7 +39,9 @@ def repeated(record: TrialRecord) -> TrialRecord:
     return copy.deepcopy(record)
 
 
-def test_the_same_bits_are_identical_also_where_there_is_no_number(record: TrialRecord, repeated: TrialRecord) -> None:
+def test_the_same_bits_are_identical_also_where_there_is_not_a_number(
+    record: TrialRecord, repeated: TrialRecord
+) -> None:
     record.curves["train_cost"][3] = repeated.curves["train_cost"][3] = np.nan
     comparison = compare(record, repeated)
     assert comparison.verdict == "identical"

@@ -118,7 +118,7 @@ def test_secrets_in_a_diff_are_masked(line: str) -> None:
     assert "hunter2" not in without_secrets(line)
 
 
-def test_ordinary_lines_of_a_diff_stay() -> None:
+def test_ordinary_lines_of_a_diff_are_kept() -> None:
     text = "+keep_prob = 0.8\n-tokens = 3 if x else 4  # 'keys'\n+key = lambda run: run.name\n"
     assert without_secrets(text).splitlines()[::2] == text.splitlines()[::2]
 

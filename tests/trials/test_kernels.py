@@ -93,7 +93,7 @@ def test_what_a_record_may_claim_never_becomes_a_variable(hostile: dict[str, Any
         (Arithmetic("SkylakeX", "avx512_skx"), SERVER, ""),
     ],
 )
-def test_what_a_processor_lacks_is_named(
+def test_missing_processor_features_are_named(
     monkeypatch: pytest.MonkeyPatch, wanted: Arithmetic, flags: frozenset[str], said: str
 ) -> None:
     monkeypatch.setattr(kernels, "current", lambda: Arithmetic("Sandybridge", "sse"))
@@ -118,7 +118,7 @@ def test_a_level_that_the_installed_numpy_has_no_code_for_is_named(monkeypatch: 
 
 
 @pytest.mark.parametrize("here", [Arithmetic("neoversen1", "aarch64"), Arithmetic("mkl", "avx2")])
-def test_portable_kernels_are_refused_in_a_sentence_on_arm_and_with_other_libraries(
+def test_portable_kernels_are_refused_in_one_sentence_on_arm_and_with_other_libraries(
     monkeypatch: pytest.MonkeyPatch, here: Arithmetic
 ) -> None:
     monkeypatch.setattr(kernels, "current", lambda: here)
@@ -167,7 +167,7 @@ def test_a_command_starts_itself_again_once(on_a_server: list[dict[str, str]], m
     assert len(on_a_server) == 1
 
 
-def test_who_calls_from_python_is_told_the_variables(
+def test_a_caller_from_python_is_told_the_variables(
     on_a_server: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kernels, "_is_command", lambda: False)
@@ -222,7 +222,7 @@ def small(dtype: str) -> TrialConfig:
 
 
 @needs_portable
-def test_a_process_started_with_the_variables_computes_so(tmp_path: Path) -> None:
+def test_a_process_started_with_the_variables_has_that_arithmetic(tmp_path: Path) -> None:
     code = "from pipeline.trials.kernels import current; import json; print(json.dumps(current().as_dict()))"
     done = subprocess.run(
         [sys.executable, "-c", code],

@@ -23,7 +23,7 @@ def test_a_record_comes_back_as_it_was_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["empty", "torn", "text", "another archive", "an array"])
-def test_what_is_no_whole_record_is_a_value_error(damage: str, tmp_path: Path) -> None:
+def test_an_incomplete_record_is_a_value_error(damage: str, tmp_path: Path) -> None:
     path = tmp_path / "trial.npz"
     record().save(path)
     whole = path.read_bytes()
