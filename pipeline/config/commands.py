@@ -18,9 +18,8 @@ class TrackingConfig(Strict):
     uri: str | None = None  # an MLflow tracking URI; null: an SQLite file in `store`
     experiment: Annotated[str, Len(1)] = "pipeline"  # name of the MLflow experiment
     artifacts: str | None = None  # where a new experiment keeps its files; null: in `store`, or as the server decides
-    store: Annotated[str, Len(1)] = (
-        "mlruns"  # folder of everything local: mlflow.db, artifacts, studies, outbox, arrays
-    )
+    # folder of everything local: mlflow.db, artifacts, studies, outbox, arrays
+    store: Annotated[str, Len(1)] = "mlruns"
     code_diff: bool = True  # record uncommitted changes with each run
     pictures: bool = True  # draw the sweep's pictures at its end
 
@@ -39,17 +38,14 @@ class StudyConfig(Strict):
     enqueue: list[dict[str, Any]] = field(default_factory=list)  # configurations to try first, as in search.space
     baseline: bool = True  # beside the trials, one run without regularisation
     max_failures: Count = 3  # failed trials in a row that stop the sweep
-    race: bool = (
-        True  # after the trials, train the leaders on further repeats and recommend one; needs a single objective
-    )
-    prefer: Literal["best", "simplest"] = (
-        "best"  # simplest: recommend the configuration with the fewest parts that does as well
-    )
+    # after the trials, train the leaders on further repeats and recommend one; needs a single objective
+    race: bool = True
+    # simplest: recommend the configuration with the fewest parts that does as well
+    prefer: Literal["best", "simplest"] = "best"
     stall: Count | None = None  # finished trials without improvement that stop the sweep; null: never
     from_: str | None = None  # an earlier study whose trials are reused if they lie in this one's space
-    lag: Annotated[int, Ge(0)] | None = (
-        4  # each proposal ignores the results of this many trials before it; null: the search does not repeat
-    )
+    # each proposal ignores the results of this many trials before it; null: the search does not repeat
+    lag: Annotated[int, Ge(0)] | None = 4
 
 
 @dataclass
@@ -133,9 +129,8 @@ class SweepConfig(TrainConfig):
 class RerunConfig(Strict):
     """`make rerun`: which record, and which differences are accepted."""
 
-    run: Annotated[str, Len(1)] = (
-        "best"  # a run id, <study>/trial-0007, best, all, search, models:/<name>@<alias>, or an exported folder
-    )
+    # a run id, <study>/trial-0007, best, all, search, models:/<name>@<alias>, or an exported folder
+    run: Annotated[str, Len(1)] = "best"
     study: str | None = None  # for best, all and search; null: the latest sweep
     accept: Literal["identical", "tolerance"] = "identical"  # verdicts that exit with 0
     rtol: Positive = 1e-6  # the largest relative difference that counts as within tolerance

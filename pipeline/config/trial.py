@@ -58,9 +58,8 @@ class DataConfig(Strict):
     examples: Count | None = None  # circles, moons: how many to draw; other sources: a stratified sample of that size
     noise: NonNegative = 0.2  # circles, moons: standard deviation of the points about their curves
     drop: list[str] = field(default_factory=list)  # columns to leave out, such as identifiers (file, openml)
-    group: str | None = (
-        None  # column of groups, such as patients, that stay in one part and one fold; not used as a feature
-    )
+    # column of groups, such as patients, that stay in one part and one fold; not used as a feature
+    group: str | None = None
     deduplicate: bool = False  # keep equal rows in one part and one fold
     max_categories: Count = 100  # a text column with more distinct values is refused
 
@@ -107,9 +106,8 @@ class TrainingConfig(Strict):
     decay_rate: NonNegative = 0.0  # inverse: alpha / (1 + rate * epoch); exponential: alpha * exp(-rate * epoch)
     num_epochs: Count = 150  # at most; early stopping may end before
     batch_size: Count | Literal["full"] = 64  # a training part smaller than this is one batch
-    monitor: Literal["auto", "dev_cost", "dev_error", "balanced_error"] = (
-        "auto"  # decides on the kept epoch; auto: as study.objective
-    )
+    # decides on the kept epoch; auto: as study.objective
+    monitor: Literal["auto", "dev_cost", "dev_error", "balanced_error"] = "auto"
     patience: Count | None = 20  # epochs without improvement; null: never stop early
     class_weight: Literal["none", "balanced"] = "none"  # balanced: each class counts alike in the cost, however rare
     min_delta: NonNegative = 0.0  # an improvement smaller than this does not count
@@ -123,9 +121,8 @@ class AugmentationConfig(Strict):
     flip: Annotated[float, Ge(0), Le(1)] = 0.0  # probability of a horizontal flip
     shift: Annotated[float, Ge(0), Lt(1)] = 0.0  # largest shift, as a fraction of the side
     rotation: Annotated[float, Ge(0), Le(180)] = 0.0  # largest angle, degrees
-    zoom: Annotated[float, Ge(0), Lt(1)] = (
-        0.0  # largest share of the side that a random crop removes before zooming back
-    )
+    # largest share of the side that a random crop removes before zooming back
+    zoom: Annotated[float, Ge(0), Lt(1)] = 0.0
     distortion: NonNegative = 0.0  # elastic distortion: standard deviation of the displacement, pixels
     smoothness: Positive = 4.0  # elastic distortion: width of the Gaussian that smooths the displacement, pixels
 

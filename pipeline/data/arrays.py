@@ -101,7 +101,7 @@ def load_arrays(path: Path) -> TrialArrays:
         The statistics are not those that were written.
     """
     meta = json.loads((path / "meta.json").read_text(encoding="utf-8"))
-    folds = read_folds(path, meta)
+    folds = read_folds(path / "folds.npz", meta.get("arrays_checksum"))
     return TrialArrays(
         X=np.load(path / "X.npy", mmap_mode="r", allow_pickle=False),
         y=np.load(path / "y.npy", allow_pickle=False),
@@ -115,19 +115,14 @@ def load_arrays(path: Path) -> TrialArrays:
     )
 
 
-def read_folds(path: Path, meta: Mapping[str, Any]) -> dict[str, Fold]:
-    """Read the folds by name, and check that rows and statistics are those that were written.
+def read_folds(file: Path, wanted: str | None = None) -> dict[str, Fold]:
+    """Read folds from a file by name, and check rows and statistics by the given checksum, or the file's own.
 
     Raises
     ------
     DataError
-        They have changed.
+        They have changed, or cannot be read.
     """
-    return _read_folds(path / "folds.npz", meta.get("arrays_checksum"))
-
-
-def _read_folds(file: Path, wanted: str | None = None) -> dict[str, Fold]:
-    """Read folds from a file and check them by the given checksum, or the file's own."""
     try:
         with np.load(file, allow_pickle=False) as parts:
             arrays = {name: parts[name] for name in parts.files}
@@ -159,7 +154,7 @@ def read_division(path: Path, number: int) -> tuple[Fold, ...]:
     DataError
         It is missing or damaged.
     """
-    return tuple(_read_folds(division_file(path, number)).values())
+    return tuple(read_folds(division_file(path, number)).values())
 
 
 def _fold(parts: Mapping[str, npt.NDArray[Any]], name: str) -> Fold:

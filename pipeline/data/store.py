@@ -85,7 +85,7 @@ def _restore_statistics(trial: Path, meta: dict[str, Any]) -> None:
         They cannot be written; the arrays themselves are intact and kept.
     """
     try:
-        read_folds(trial, meta)
+        read_folds(trial / "folds.npz", meta.get("arrays_checksum"))
     except DataError:
         from pipeline.data.normalization import fold
 

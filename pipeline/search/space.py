@@ -4,7 +4,6 @@ It knows the schema and Optuna's distributions; it proposes nothing itself.
 """
 
 import copy
-import itertools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -97,11 +96,10 @@ class Space:
         """
         self.base = copy.deepcopy(dict(base))
         leaves = [self._leaf(path, spec) for path, spec in _walk(tree, "")]
-        self.leaves = sorted(
-            leaves, key=lambda leaf: bool(leaf.when)
-        )  # the value of a condition is drawn before the condition is checked
         if not leaves:
             raise ConfigError("search.space must have at least one leaf, but is empty.")
+        # A value must be drawn before the conditions on it are checked.
+        self.leaves = sorted(leaves, key=lambda leaf: bool(leaf.when))
         for leaf in leaves:
             self._check_condition(leaf)
 
@@ -190,10 +188,8 @@ class Space:
             raise ConfigError(f"{name}.{unknown[0]} must be one of {', '.join(sorted(allowed))}.")
         when = dict(_flatten(spec.get("when") or {}))
         leaf = self._choices(path, spec["choices"], when) if "choices" in spec else self._range(path, spec, when)
-        bounds = leaf.values.values() if leaf.values else [spec["low"], spec["high"]]
-        for end, value in zip(
-            itertools.cycle(["low", "high"] if not leaf.values else ["choices"]), bounds, strict=False
-        ):
+        ends = [("choices", value) for value in leaf.values.values()]
+        for end, value in ends or [(end, spec[end]) for end in ("low", "high")]:
             try:
                 parse(TrialConfig, self.apply({path: value}))
             except ConfigError as error:
