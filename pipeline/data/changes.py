@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from pipeline.config.text import shortened
+
 COMPARED = ("rows", "features", "classes", "examples", "folds", "split_seed", "missing", "source_digest")
 
 
@@ -30,4 +32,4 @@ def _columns(before: list[str], now: list[str]) -> str:
 
 def _short(value: Any) -> str:
     text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-    return text if len(text) <= 80 else f"{text[:77]}…"
+    return shortened(text, 80)

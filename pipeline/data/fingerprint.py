@@ -1,12 +1,12 @@
 """Identifies a data configuration by everything that determines its arrays, without parsing the data."""
 
 import hashlib
-import json
 import re
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
+from pipeline.config.digests import plain_digest
 from pipeline.config.errors import DataError
 from pipeline.config.trial import DataConfig
 
@@ -25,8 +25,7 @@ def fingerprint(config: DataConfig) -> str:
             path = local_path(deciding[name], f"data.{name}")
             deciding[name] = path.suffixes, file_digest(path)
     libraries = {name: version(name) for name in ("numpy", "pandas", "scikit-learn")}
-    text = json.dumps([ARRAYS_FORMAT, deciding, libraries], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    return plain_digest([ARRAYS_FORMAT, deciding, libraries])[:32]
 
 
 def file_digest(path: Path) -> str:

@@ -5,7 +5,7 @@ A sample chooses the coordinates of θ to compare; the evidence has both derivat
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,8 +118,11 @@ class Evidence:
         return worst_verdict(["inconclusive" if verdict == LOST else verdict for verdict in verdicts])
 
     def _judge(self, places: Integers) -> str:
-        floor = lambda: self.problem.rounding_floor[self.sample.indices[places]]  # noqa: E731
-        return _judge(self.analytic[places], self.numeric[places], floor)
+        return _judge(self.analytic[places], self.numeric[places], partial(self._floor, places))
+
+    def _floor(self, places: Integers) -> Floats:
+        floor: Floats = self.problem.rounding_floor[self.sample.indices[places]]
+        return floor
 
 
 def _judge(analytic: Floats, numeric: Floats, floor: Callable[[], Floats]) -> str:

@@ -50,6 +50,23 @@ class Quotients(NamedTuple):
     kinks: NDArray[np.bool_]
 
 
+class _Moved(NamedTuple):
+    """What becomes of the pairs of a moved unit and an example whose cost may change.
+
+    Attributes
+    ----------
+    losses : (s, points, q)
+    straddles : (s, q) which of them lie on two sides of a kink
+    unit, example : (s,) the pairs: a place among the moved units, and an example
+
+    """
+
+    losses: Array
+    straddles: Array
+    unit: Integers
+    example: Integers
+
+
 def softmax_losses(Z: Array, y: Array) -> Array:
     """Return each example's cross-entropy, log Σ_c exp Z[c] - Z[y]; the largest logit is subtracted against overflow.
 
@@ -127,26 +144,18 @@ class Restart:
         limit = max(1, BLOCK_ELEMENTS // (widest * steps.shape[1] * self.m))
         values, kinks = np.zeros(rows.size), np.zeros(rows.size, np.bool_)
         for place, units, inputs in _blocks(rows, columns, limit):
-            losses, straddles, unit, example = self._move(layer, units, steps[:, :, inputs])
+            moved = self._move(layer, units, steps[:, :, inputs])
             slopes = np.zeros((units.size, self.m, inputs.size))  # 0 where the example's cost does not change
-            slopes[unit, example] = formula.derivative(losses.swapaxes(0, 1), epsilon)
+            slopes[moved.unit, moved.example] = formula.derivative(moved.losses.swapaxes(0, 1), epsilon)
             values[place] = slopes.sum(axis=1).ravel() / self.m
-            if straddles.any():
+            if moved.straddles.any():
                 crossed = np.zeros(slopes.shape, np.bool_)
-                crossed[unit, example] = straddles
+                crossed[moved.unit, moved.example] = moved.straddles
                 kinks[place] = crossed.any(axis=1).ravel() & (values[place] != 0)
         return Quotients(values, kinks)
 
-    def _move(self, layer: int, units: Integers, steps: Array) -> tuple[Array, Array, Integers, Integers]:
-        """Move Z[layer] of each unit, in every example, by `steps` (m, points, q), each unit alone.
-
-        Returns
-        -------
-        losses : (s, points, q) of the pairs of a unit and an example whose A changes
-        straddles : (s, q) which of them lie on two sides of a kink
-        unit, example : (s,) the pairs: a place in `units`, and an example
-
-        """
+    def _move(self, layer: int, units: Integers, steps: Array) -> _Moved:
+        """Move Z[layer] of each unit, in every example, by `steps` (m, points, q), each unit alone."""
         if layer == self.num_layers:
             return self._move_logits(units, steps)
         delta, straddles = self._change(layer, units, steps)
@@ -156,7 +165,7 @@ class Restart:
         Z = self._array("Z", (len(self.Z[layer + 1]), *delta.shape), delta.dtype)
         np.multiply(self.W[layer + 1][:, units[unit], None, None], delta, out=Z)
         Z += self.Z[layer + 1][:, example, None, None]
-        return *self._finish(layer + 1, Z, example, straddles), unit, example
+        return _Moved(*self._finish(layer + 1, Z, example, straddles), unit, example)
 
     def _change(self, layer: int, units: Integers, steps: Array) -> tuple[Array, Array]:
         """Return the change of A[layer] of each unit, (r, m, points, q), and which straddle a kink, (r, m, q)."""
@@ -165,13 +174,13 @@ class Restart:
         A -= self.A[layer + 1][units][:, :, None, None]
         return A, straddles
 
-    def _move_logits(self, units: Integers, steps: Array) -> tuple[Array, Array, Integers, Integers]:
+    def _move_logits(self, units: Integers, steps: Array) -> _Moved:
         """Do the same at the output layer, where every pair counts and there are no kinks."""
         unit, example = np.divmod(np.arange(units.size * self.m), self.m)
         Z = self._array("Z", (len(self.Z[self.num_layers]), unit.size, *steps.shape[1:]), steps.dtype)
         Z[...] = self.Z[self.num_layers][:, example, None, None]
         Z[units[unit], np.arange(unit.size)] += steps[example]
-        return self._losses(Z, example), NO_KINKS[0], unit, example
+        return _Moved(self._losses(Z, example), NO_KINKS[0], unit, example)
 
     def _finish(self, start: int, Z: Array, examples: Integers, straddles: Array) -> tuple[Array, Array]:
         """Run on from Z[start] : (n, s, points, q) of `examples` (s,); return losses (s, points, q), kinks (s, q)."""

@@ -1,12 +1,11 @@
 """A study's identity: the part of the configuration that determines its trials, and the study's name."""
 
-import hashlib
-import json
 import re
 from pathlib import Path
 from typing import Any
 
 from pipeline.config.commands import SweepConfig
+from pipeline.config.digests import plain_digest
 from pipeline.config.errors import ConfigError
 from pipeline.config.validation import as_plain
 
@@ -47,6 +46,6 @@ def study_name(config: SweepConfig) -> str:
                 f"but is {config.study.name!r}."
             )
         return config.study.name
-    digest = hashlib.sha256(json.dumps(identity(config), sort_keys=True).encode()).hexdigest()[:8]
+    digest = plain_digest(identity(config))[:8]
     data = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(config.data.path).stem if config.data.path else config.data.name)
     return f"{data.lstrip('.-_') or 'data'}-{digest}"

@@ -5,7 +5,6 @@ it does not matter if the earlier study grows or is removed.
 """
 
 import copy
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -16,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from pydantic import TypeAdapter, ValidationError
 
 from pipeline.config.commands import SweepConfig
+from pipeline.config.digests import plain_digest
 from pipeline.config.errors import ConfigError, StudyError
 from pipeline.config.trial import TrialConfig
 from pipeline.config.validation import parse
@@ -94,7 +94,7 @@ class TakenOver:
     def digest(self) -> str:
         """SHA-256 of everything in the copies that the search and the race depend on."""
         plain = [{key: value for key, value in asdict(each).items() if key != "run_id"} for each in self.copies]
-        return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+        return plain_digest(plain)
 
     @property
     def sentence(self) -> str:
@@ -106,11 +106,6 @@ class TakenOver:
         }
         left = ", ".join(f"{count} {words}" for words, count in why.items() if count)
         return f"{len(self.copies)} trials are taken over from {self.study}" + (f"; left out: {left}." if left else ".")
-
-
-def config_digest(config: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of a trial's plain configuration."""
-    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
 
 
 def look(config: SweepConfig, space: Space, name: str, data_digest: str, run_ids: RunIds) -> TakenOver | None:
@@ -207,7 +202,7 @@ def _select(source: optuna.Study, space: Space, their_space: Space, run_ids: Run
         elif trial.outcome == "pruned" and not same_rungs:
             found.other_rungs += 1
         else:
-            trial.params, trial.config = params, config_digest(asdict(parse(TrialConfig, whole)))
+            trial.params, trial.config = params, plain_digest(asdict(parse(TrialConfig, whole)))
             trial.reports = trial.reports if same_rungs else {}
             found.copies.append(trial)
     return found

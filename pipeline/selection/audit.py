@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.config.digests import plain_digest
 from pipeline.config.errors import ConfigError, RecordError
 from pipeline.search import replay
 from pipeline.search.coordinator import run_name
-from pipeline.search.widening import Copy, config_digest
+from pipeline.search.widening import Copy
 from pipeline.tracking.archive import Archive
 from pipeline.tracking.found import Found
 from pipeline.trials import kernels
@@ -101,7 +102,7 @@ def _otherwise(
     except RecordError as error:
         return [f"The record of {each.name}, which was taken over, cannot be read: {str(error).rstrip('.')}"]
     pairs: list[tuple[str, Any, Any]] = [
-        ("configuration", config_digest(record.config), each.config),
+        ("configuration", plain_digest(record.config), each.config),
         ("outcome", record.outcome, each.outcome),
     ]
     pairs += [(name, list(record.values(name).values()), values) for name, values in each.repeats.items()]

@@ -1,10 +1,9 @@
 """Divides further repeats of a configuration into runs, and names them."""
 
-import hashlib
-import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 
+from pipeline.config.digests import plain_digest
 from pipeline.config.trial import TrialConfig
 
 LONGEST = 4
@@ -27,7 +26,7 @@ def digest_of(config: TrialConfig) -> str:
     """Return 16 hexadecimal digits (SHA-256) of a configuration, independent of its repeats."""
     plain = asdict(config)
     del plain["repeats"], plain["first_repeat"]
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
+    return plain_digest(plain)[:16]
 
 
 def blocks(config: TrialConfig, repeats: Iterable[int]) -> list[Block]:

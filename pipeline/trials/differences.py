@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.config.text import printable
+from pipeline.config.text import printable, shortened
 from pipeline.trials import kernels
 from pipeline.trials.record import TrialRecord
 
@@ -97,4 +97,4 @@ def _are_mappings(value: Any) -> bool:
 
 def _brief(value: Any) -> str:
     text = printable(value) if isinstance(value, str) else json.dumps(value, default=str)
-    return text if len(text) <= 100 else text[:99] + "…"
+    return shortened(text, 100)

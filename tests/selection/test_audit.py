@@ -8,12 +8,13 @@ import optuna
 import pytest
 
 from pipeline.config.commands import SweepConfig
+from pipeline.config.digests import plain_digest
 from pipeline.config.errors import ConfigError, RecordError
 from pipeline.config.validation import parse
 from pipeline.search import replay
 from pipeline.search.making import make_search
 from pipeline.search.space import Space
-from pipeline.search.widening import Copy, config_digest
+from pipeline.search.widening import Copy
 from pipeline.selection.audit import Audit, audit_search
 from pipeline.tracking.found import Found
 from pipeline.trials import kernels
@@ -76,7 +77,7 @@ class Store:
         self.records[f"old/trial-{number:04d}"] = TrialRecord(plain, summary={"best_dev_cost": cost})
         values = [300.0, cost] if isinstance(self.objective, list) else [cost]
         repeats: dict[str, list[float | None]] = {"dev_cost": [cost]}
-        return Copy("old", number, "", {LAMBD: lambd}, config_digest(plain), "completed", values, {}, repeats)
+        return Copy("old", number, "", {LAMBD: lambd}, plain_digest(plain), "completed", values, {}, repeats)
 
     def parent(self, study: str) -> Found:
         return replace(a_run(study, 0, 1.0, 1.0), kind="sweep", params=self.params)
