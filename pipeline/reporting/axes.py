@@ -4,8 +4,6 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from optuna.distributions import CategoricalDistribution
-
 from pipeline.reporting.results import Sweep, label
 from pipeline.reporting.style import RED
 from pipeline.search.space import Leaf
@@ -65,13 +63,12 @@ def shown_leaves(sweep: Sweep) -> list[Leaf]:
 
 def scale_axis(axis: Any, leaf: Leaf) -> Any:
     """Label and scale an axis for a searched value; return the function from a value to its place on it."""
-    log = bool(getattr(leaf.distribution, "log", False))
+    log = not leaf.is_choice and leaf.range.log
     axis.set_label_text(label(leaf.path) + (" (log scale)" if log else ""))
-    if isinstance(leaf.distribution, CategoricalDistribution):
-        names = [str(choice) for choice in leaf.distribution.choices]
-        values = [leaf.value(choice) for choice in leaf.distribution.choices]
+    if leaf.is_choice:
+        names = [str(text) for text in leaf.labels]
         axis.set_ticks(range(len(names)), names, rotation=20)
-        return values.index
+        return leaf.choices.index
     if log:
         axis.axes.set(**{f"{axis.axis_name}scale": "log"})
         number_log_axis(axis, subs=(1, 3))

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from optuna.distributions import CategoricalDistribution
 
 from pipeline.reporting.axes import AXES, scale_axis, shown_leaves
 from pipeline.reporting.results import ENOUGH, Sweep
@@ -24,7 +23,7 @@ SIDE = 80
 
 def draw_contours(sweep: Sweep, path: Path) -> Path | None:
     """Draw the objective over each pair of searched values, interpolated between the trials."""
-    leaves = [leaf for leaf in shown_leaves(sweep) if not isinstance(leaf.distribution, CategoricalDistribution)]
+    leaves = [leaf for leaf in shown_leaves(sweep) if not leaf.is_choice]
     pairs = [(a, b) for a, b in itertools.combinations(leaves, 2) if len(_points(sweep, a, b)) >= ENOUGH]
     if not pairs:
         return None

@@ -50,10 +50,10 @@ def search_space(sweep: Sweep) -> str:
     """λ from 0.01 to 30 (log), keep_prob from 0.5 to 1, activation among relu, tanh."""
     texts = []
     for leaf in sweep.space.leaves:
-        d: Any = leaf.distribution
-        if hasattr(d, "choices"):
-            texts.append(f"{label(leaf.path)} among {', '.join(map(str, d.choices))}")
+        if leaf.is_choice:
+            texts.append(f"{label(leaf.path)} among {', '.join(map(str, leaf.labels))}")
         else:
+            d = leaf.range
             texts.append(f"{label(leaf.path)} from {d.low:g} to {d.high:g}{' (log)' if d.log else ''}")
     return ", ".join(texts)
 

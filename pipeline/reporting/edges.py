@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from optuna.distributions import CategoricalDistribution
-
 from pipeline.reporting.findings import Finding
 from pipeline.reporting.results import Sweep, label
 from pipeline.reporting.sentences import makes_no_difference
@@ -65,13 +63,10 @@ def edges(sweep: Sweep) -> list[Finding]:
     """Find the searched ranges at whose edge the best trial lies."""
     found, best = [], sweep.ranked[0]
     for leaf in sweep.leaves(best):
-        if isinstance(leaf.distribution, CategoricalDistribution):
-            continue
-        side = _at_edge(leaf, best.values[leaf.path])
+        side = 0 if leaf.is_choice else _at_edge(leaf, best.values[leaf.path])
         if not side:
             continue
-        distribution: Any = leaf.distribution
-        end = distribution.high if side > 0 else distribution.low
+        end = leaf.range.high if side > 0 else leaf.range.low
         name, value = label(leaf.path), best.values[leaf.path]
         if end == NATURAL_ENDS.get(base_path(leaf.path)):
             found.append(
@@ -145,5 +140,5 @@ def _at_edge(leaf: Leaf, value: Any) -> int:
 
 
 def _range(leaf: Leaf) -> str:
-    d: Any = leaf.distribution
+    d = leaf.range
     return f"{d.low:g} to {d.high:g}" + (", log" if d.log else "")

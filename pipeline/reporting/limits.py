@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from optuna.distributions import CategoricalDistribution
 
 from pipeline.reporting.edges import edges, reached_ends, strength
 from pipeline.reporting.findings import Finding, objective_words, percent, points
@@ -118,7 +117,7 @@ def _regularisation(sweep: Sweep) -> list[Finding]:
         evidence = f"{before:.3g} without it, {after:.3g} in {best.name}; {gap}."
         found.append(Finding(f"The best configuration found {verb} against no regularisation.", evidence))
     for leaf in sweep.space.leaves:
-        if not isinstance(leaf.distribution, CategoricalDistribution) and leaf.path in best.values:
+        if not leaf.is_choice and leaf.path in best.values:
             found += strength(sweep, leaf)
     return found
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from optuna.distributions import CategoricalDistribution
 
 from pipeline.reporting.results import Sweep
 from pipeline.search.space import Leaf
@@ -68,7 +67,7 @@ class Response:
         points = surrogate.encode(self.process.leaves, [{**self.held, leaf.path: value} for value in values])
         mean, sd = self.process.process.predict(points, return_std=True)
         well = self._does_as_well(leaf)
-        if isinstance(leaf.distribution, CategoricalDistribution):
+        if leaf.is_choice:
             as_well = np.array([value in well for value in values])
         else:
             as_well = np.array([well[0] <= value <= well[1] for value in values])
@@ -77,7 +76,7 @@ class Response:
 
     def range_of(self, leaf: Leaf) -> tuple[float, float] | None:
         """Return the two ends of what does as well; None for a choice."""
-        if leaf.path not in self.held or isinstance(leaf.distribution, CategoricalDistribution):
+        if leaf.path not in self.held or leaf.is_choice:
             return None
         low, high = self._does_as_well(leaf)
         return low, high
@@ -129,7 +128,6 @@ def _level(sweep: Sweep, predicted: float) -> float:
 
 def _places(leaf: Leaf) -> list[Any]:
     """Return values along a range, evenly on its own scale, or all choices."""
-    d: Any = leaf.distribution
-    if isinstance(d, CategoricalDistribution):
-        return [leaf.value(choice) for choice in d.choices]
+    if leaf.is_choice:
+        return leaf.choices
     return [surrogate.value_at(leaf, u) for u in np.linspace(0, 1, POINTS)]

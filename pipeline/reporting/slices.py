@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from optuna.distributions import CategoricalDistribution
 
 from pipeline.reporting.axes import AXES, SPAN, log_if_wide, mark_baseline, scale_axis, shown_leaves
 from pipeline.reporting.response import Curve, Response, response
@@ -105,8 +104,7 @@ def _points_of(trials: Sequence[Trial], leaf: Leaf, position: Any, metric: str) 
 
 def _within(leaf: Leaf, value: Any) -> Any:
     """A value held to its range; a neutral one such as λ = 0 lies at the nearest end."""
-    d: Any = leaf.distribution
-    return value if isinstance(d, CategoricalDistribution) else min(max(value, d.low), d.high)
+    return value if leaf.is_choice else min(max(value, leaf.range.low), leaf.range.high)
 
 
 def _baseline_band(axes: "Axes", sweep: Sweep) -> None:

@@ -39,6 +39,28 @@ class Leaf:
     points: int | None = None
     when: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def is_choice(self) -> bool:
+        """Whether it is one of several choices, not a range."""
+        return isinstance(self.distribution, CategoricalDistribution)
+
+    @property
+    def labels(self) -> list[Any]:
+        """The labels of a choice, in order."""
+        assert isinstance(self.distribution, CategoricalDistribution)
+        return list(self.distribution.choices)
+
+    @property
+    def choices(self) -> list[Any]:
+        """The configuration values of a choice, in the order of its labels."""
+        return [self.value(label) for label in self.labels]
+
+    @property
+    def range(self) -> FloatDistribution | IntDistribution:
+        """The distribution of a range: low, high, log and step."""
+        assert isinstance(self.distribution, FloatDistribution | IntDistribution)
+        return self.distribution
+
     def value(self, drawn: Any) -> Any:
         """Return the configuration value for Optuna's value."""
         return self.values[drawn] if self.values else drawn
@@ -68,10 +90,9 @@ class Leaf:
         ConfigError
             A range with neither `step` nor `points`.
         """
-        distribution = self.distribution
-        if isinstance(distribution, CategoricalDistribution):
-            return list(distribution.choices)
-        assert isinstance(distribution, FloatDistribution | IntDistribution)
+        if self.is_choice:
+            return self.labels
+        distribution = self.range
         low, high = distribution.low, distribution.high
         if self.points is None:
             if distribution.step is None or (isinstance(distribution, IntDistribution) and distribution.log):
@@ -165,9 +186,7 @@ class Space:
         """Return the largest value that `path` can take: its base value, or the end of its range."""
         for leaf in self.leaves:
             if leaf.path == path:
-                if isinstance(leaf.distribution, CategoricalDistribution):
-                    return max(leaf.values.values())
-                return getattr(leaf.distribution, "high")  # noqa: B009 (not on the base class)
+                return max(leaf.choices) if leaf.is_choice else leaf.range.high
         return _get(self.base, path)
 
     def _current(self, path: str, values: Mapping[str, Any]) -> Any:

@@ -75,5 +75,5 @@ def strength(leaves: Sequence[Leaf], values: Mapping[str, Any]) -> float:
     return sum(
         STRONGER[base_path(leaf.path)] * place(leaf, values[leaf.path])
         for leaf in leaves
-        if base_path(leaf.path) in STRONGER and leaf.path in values and not hasattr(leaf.distribution, "choices")
+        if base_path(leaf.path) in STRONGER and leaf.path in values and not leaf.is_choice
     )

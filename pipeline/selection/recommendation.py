@@ -5,8 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from optuna.distributions import CategoricalDistribution
-
 from pipeline.config.text import joined
 from pipeline.search.space import Leaf
 from pipeline.selection import parts, surrogate
@@ -244,9 +242,8 @@ def _ranges(outcome: Outcome, leaves: Sequence[Leaf]) -> tuple[Range, ...]:
 
 def _range(process: surrogate.Fitted, leaf: Leaf, values: Mapping[str, Any]) -> Range:
     well = surrogate.does_as_well(process, leaf, values)
-    if isinstance(leaf.distribution, CategoricalDistribution):
+    if leaf.is_choice:
         return Range(leaf.path, values[leaf.path], choices=tuple(well))
-    d: Any = leaf.distribution
     low, high = well
     at = [surrogate.place(leaf, end) for end in well]
     return Range(
@@ -254,7 +251,7 @@ def _range(process: surrogate.Fitted, leaf: Leaf, values: Mapping[str, Any]) -> 
         values[leaf.path],
         low,
         high,
-        searched=(float(d.low), float(d.high)),
+        searched=(float(leaf.range.low), float(leaf.range.high)),
         at_low=at[0] <= EDGE,
         at_high=at[1] >= 1 - EDGE,
         share=at[1] - at[0],

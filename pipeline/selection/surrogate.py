@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from optuna.distributions import CategoricalDistribution, IntDistribution
+from optuna.distributions import IntDistribution
 from threadpoolctl import threadpool_limits
 
 from pipeline.search.space import Leaf
@@ -143,17 +143,16 @@ def encode(leaves: Sequence[Leaf], configurations: Sequence[Mapping[str, Any]]) 
 
 
 def _place(leaf: Leaf, values: Mapping[str, Any]) -> list[float]:
-    d: Any = leaf.distribution
-    if isinstance(d, CategoricalDistribution):
-        return [float(leaf.path in values and values[leaf.path] == leaf.value(choice)) for choice in d.choices]
-    if leaf.path not in values or d.high <= d.low:
+    if leaf.is_choice:
+        return [float(leaf.path in values and values[leaf.path] == choice) for choice in leaf.choices]
+    if leaf.path not in values or leaf.range.high <= leaf.range.low:
         return [0.5]
     return [place(leaf, values[leaf.path])]
 
 
 def place(leaf: Leaf, value: float) -> float:
     """Return the position of a value in its range, 0 to 1."""
-    d: Any = leaf.distribution
+    d = leaf.range
     value = min(max(float(value), d.low), d.high)
     low, high, at = (math.log(x) if d.log else float(x) for x in (d.low, d.high, value))
     return (at - low) / (high - low) if high > low else 0.5
@@ -161,10 +160,9 @@ def place(leaf: Leaf, value: float) -> float:
 
 def decode(leaf: Leaf, u: float) -> Any:
     """Return the value at position u of 0 to 1, rounded to two significant digits and clipped to the range."""
-    d: Any = leaf.distribution
-    if isinstance(d, CategoricalDistribution):
-        return leaf.value(d.choices[min(int(u * len(d.choices)), len(d.choices) - 1)])
-    value = value_at(leaf, u)
+    if leaf.is_choice:
+        return leaf.choices[min(int(u * len(leaf.choices)), len(leaf.choices) - 1)]
+    d, value = leaf.range, value_at(leaf, u)
     if d.step is not None and not d.log:
         value = d.low + round((value - d.low) / d.step) * d.step
         return int(value) if isinstance(d, IntDistribution) else min(max(value, d.low), d.high)
@@ -178,10 +176,9 @@ def does_as_well(fitted: Fitted, leaf: Leaf, best: Mapping[str, Any]) -> list[An
 
     As well: the predicted difference is at most one standard error of that difference.
     """
-    if isinstance(leaf.distribution, CategoricalDistribution):
-        labels = [leaf.value(choice) for choice in leaf.distribution.choices]
-        behind, error = fitted.behind([dict(best) | {leaf.path: value} for value in labels], best)
-        return [v for v, b, e in zip(labels, behind, error, strict=True) if b <= e or v == best[leaf.path]]
+    if leaf.is_choice:
+        behind, error = fitted.behind([dict(best) | {leaf.path: value} for value in leaf.choices], best)
+        return [v for v, b, e in zip(leaf.choices, behind, error, strict=True) if b <= e or v == best[leaf.path]]
     own = place(leaf, best[leaf.path])
     places = np.unique([*np.linspace(0, 1, ALONG), own])
     points = [dict(best) | {leaf.path: value_at(leaf, u)} for u in places]
@@ -200,5 +197,5 @@ def does_as_well(fitted: Fitted, leaf: Leaf, best: Mapping[str, Any]) -> list[An
 
 def value_at(leaf: Leaf, u: float) -> float:
     """Return the value at position u of 0 to 1 of a range, on its own scale and not rounded."""
-    d: Any = leaf.distribution
+    d = leaf.range
     return float(d.low * (d.high / d.low) ** u if d.log else d.low + (d.high - d.low) * u)
