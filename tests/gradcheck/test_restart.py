@@ -117,6 +117,17 @@ def test_a_kink_of_a_dropped_unit_is_none():
     assert not all_quotients(problem).kinks.any()
 
 
+@pytest.mark.parametrize("dropped", [0, 1])
+def test_a_kink_in_a_later_layer_counts_unless_its_unit_is_dropped(dropped):
+    problem = make_problem((2, 1, 2, 2), "relu", m=1, masked=True)
+    problem.masks[0][...] = problem.masks[1][...] = 1.0
+    problem.masks[2][...] = np.where(np.arange(2) == dropped, 0.0, 2.0)[:, None]
+    W, b = problem.parameters.W, problem.parameters.b
+    W[1][...], b[1][...], W[2][...], b[2][...] = 0.0, 1.0, 1.0, [[-1.0], [4.0]]  # Z[1] = 1, Z[2] = 0 and 5
+    kinks = {problem.parameters.coordinate(i) for i in np.flatnonzero(all_quotients(problem).kinks)}
+    assert kinks == (set() if dropped == 0 else {"W1[0, 0]", "W1[0, 1]", "b1[0]", "W2[0, 0]", "b2[0]"})
+
+
 def test_weights_within_epsilon_of_zero_are_kinks_of_l1_and_biases_are_not():
     problem = make_problem(lambd_l1=1.0)
     problem.parameters.W[2][1, 3] = 5e-6
