@@ -4,6 +4,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,27 +18,41 @@ from pipeline.tracking.archive import CONCLUSION, Archive
 from pipeline.tracking.found import Found
 from pipeline.tracking.recorder import Recorder
 from pipeline.trials.record import TrialRecord
+from tests.tracking.conftest import a_record
 
 MakeRecord = Callable[..., TrialRecord]
 STUDY = "digits-0123abcd"
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Archive, dict[str, str]]:
+    """A store that no test changes, with the runs of `written`."""
+    tracking = TrackingConfig(experiment="tests", store=str(tmp_path_factory.mktemp("shared")))
+    run_ids = written(Recorder(tracking))
+    return Archive(tracking), run_ids
+
+
 @pytest.fixture
-def run_ids(recorder: Recorder, make_record: MakeRecord) -> dict[str, str]:
+def run_ids(recorder: Recorder) -> dict[str, str]:
+    return written(recorder)
+
+
+def written(recorder: Recorder) -> dict[str, str]:
     """Two studies; of the second, trial-0001 is the best, trial-0002 diverged and trial-0003 is still running."""
     recorder.open_sweep("moons-4567abcd", {})
     parent = recorder.open_sweep(STUDY, {})
     costs = {"trial-0000": 0.5, "trial-0001": 0.25, "baseline": 0.1, "trial-0002": 0.01}
     ids = {}
     for name, cost in costs.items():
-        record = make_record(summary={"best_dev_cost": cost}, outcome="diverged" if name[-1] == "2" else "completed")
+        record = a_record(summary={"best_dev_cost": cost}, outcome="diverged" if name[-1] == "2" else "completed")
         kind = "trial" if name.startswith("trial") else name
         ids[name] = recorder.write(record, kind=kind, name=name, parent=parent, tags={"study": STUDY})
     ids["trial-0003"] = recorder.open_run("trial", "trial-0003", {"study": STUDY}, parent=parent)
     return ids
 
 
-def test_a_run_is_found_by_id_by_handle_by_name_and_as_the_best(archive: Archive, run_ids: dict[str, str]) -> None:
+def test_a_run_is_found_by_id_by_handle_by_name_and_as_the_best(shared: tuple[Archive, dict[str, str]]) -> None:
+    archive, run_ids = shared
     assert archive.find(run_ids["trial-0000"]).name == "trial-0000"
     assert archive.find(f"{STUDY}/trial-0000").run_id == run_ids["trial-0000"]
     assert archive.find("trial-0000").run_id == run_ids["trial-0000"]
@@ -72,7 +87,8 @@ def test_the_best_is_by_the_objective_of_its_study_and_no_pruned_trial(
     assert archive.best("errors").name == "trial-0001"
 
 
-def test_a_whole_sweep_is_no_record(archive: Archive, run_ids: dict[str, str]) -> None:
+def test_a_whole_sweep_is_no_record(shared: tuple[Archive, dict[str, str]]) -> None:
+    archive, _ = shared
     parent = archive.parent(STUDY)
     with pytest.raises(RecordError, match=f"is a whole sweep: name one of its trials, or RUN=all STUDY={STUDY}"):
         archive.load(parent)
@@ -106,7 +122,8 @@ def test_the_best_is_the_finished_run_that_the_study_recommends_and_refused_if_i
         archive.best("concluded")
 
 
-def test_studies_and_their_trials_are_listed(archive: Archive, run_ids: dict[str, str]) -> None:
+def test_studies_and_their_trials_are_listed(shared: tuple[Archive, dict[str, str]]) -> None:
+    archive, _ = shared
     assert {run.study for run in archive.studies()} == {STUDY, "moons-4567abcd"}
     assert [run.name for run in archive.trials(STUDY)] == [f"trial-000{n}" for n in range(4)]
     assert [run.name for run in archive.children(STUDY)] == ["baseline", *(f"trial-000{n}" for n in range(4))]
@@ -134,7 +151,8 @@ def test_a_model_alias_leads_to_the_run_it_came_from(archive: Archive, run_ids: 
         "best of all",
     ],
 )
-def test_an_unknown_run_is_refused_in_one_sentence(archive: Archive, run_ids: dict[str, str], run: str) -> None:
+def test_an_unknown_run_is_refused_in_one_sentence(shared: tuple[Archive, dict[str, str]], run: str) -> None:
+    archive, _ = shared
     with pytest.raises(RecordError):
         archive.find(run)
 
@@ -161,7 +179,20 @@ def test_a_store_that_has_been_moved_is_still_read(
     assert archive.is_foreign(archive.find(run_id))
 
 
-def test_a_run_without_files_is_refused(archive: Archive, run_ids: dict[str, str]) -> None:
+def test_a_run_is_of_this_store_if_its_files_are_below_the_stores_and_no_server_keeps_them(
+    shared: tuple[Archive, dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive, run_ids = shared
+    run = archive.find(run_ids["trial-0000"])
+    assert not archive.is_foreign(run)
+    assert archive.is_foreign(replace(run, artifact_uri="s3://bucket/artifacts"))
+    assert archive.is_foreign(replace(run, artifact_uri=str(archive.store.root / "elsewhere")))
+    monkeypatch.setattr(archive, "store", replace(archive.store, kind="server"))
+    assert archive.is_foreign(run)
+
+
+def test_a_run_without_files_is_refused(shared: tuple[Archive, dict[str, str]]) -> None:
+    archive, _ = shared
     with pytest.raises(RecordError, match="has no files"):
         archive.load(archive.find("trial-0003"))
 
@@ -266,6 +297,7 @@ def test_an_unknown_experiment_is_named(root: Path) -> None:
         Archive(TrackingConfig(experiment="other", store=str(root)))
 
 
-def test_an_unknown_study_is_refused_with_those_that_exist(archive: Archive, run_ids: dict[str, str]) -> None:
+def test_an_unknown_study_is_refused_with_those_that_exist(shared: tuple[Archive, dict[str, str]]) -> None:
+    archive, _ = shared
     with pytest.raises(RecordError, match="moons-4567abcd"):
         archive.trials("digits-00000000")

@@ -9,7 +9,7 @@ import pyarrow.parquet
 import pytest
 
 from pipeline.config.errors import RecordError
-from pipeline.tracking.export import CSV, PARQUET, REPORT, export, rerun_command
+from pipeline.tracking.export import CSV, PARQUET, REPORT, export, metrics_table, rerun_command
 from pipeline.tracking.files import digests
 from pipeline.tracking.reading import read_folder
 from pipeline.trials.record import TrialRecord
@@ -41,6 +41,14 @@ def test_the_csv_gives_every_bit_back_and_the_parquet_too(make_record: MakeRecor
     table = pyarrow.parquet.read_table(folder / PARQUET)
     assert table["train_cost"].to_pylist() == record.curves["train_cost"].tolist()
     assert table.num_rows == 7
+
+
+def test_the_only_fit_of_a_trial_has_no_curves_beside_the_trials_own(make_record: MakeRecord) -> None:
+    fit = {"repeat": 0, "fold": None, "outcome": "completed", "reason": "", "epochs": 6, "summary": {}}
+    record = make_record(fits=[fit])
+    names, rows = metrics_table(record)
+    assert names == ["epoch", *record.curves]
+    assert rows.shape == (7, len(names))
 
 
 def test_a_folder_with_other_files_is_not_written_into(make_record: MakeRecord, tmp_path: Path) -> None:

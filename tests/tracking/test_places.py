@@ -77,7 +77,7 @@ def test_a_database_cannot_send_files_to_a_place_of_its_own(recorder: Recorder, 
 @pytest.mark.parametrize("location", ["/home/ann/artifacts", "s3://bucket/1", "file:///home/ann"])
 def test_a_server_keeps_files_itself_or_where_the_user_said(tmp_path: Path, location: str) -> None:
     experiment = SimpleNamespace(artifact_location=location, name="tests", experiment_id="1")
-    for artifacts, refused in ((None, True), (location, False)):
+    for artifacts, refused in ((None, True), (f"{location}2", True), (location, False), (f"{location}/", False)):
         store = resolve(TrackingConfig(uri="http://tracking", store=str(tmp_path), artifacts=artifacts))
         if refused:
             with pytest.raises(TrackingError, match=r"set tracking\.artifacts to that place"):

@@ -95,11 +95,11 @@ def test_every_kind_of_array_is_read_as_it_was_written(
 
 
 def test_a_compressed_archive_takes_no_more_memory_than_its_size(tmp_path: Path) -> None:
-    """Half a gigabyte of zeros in half a megabyte is refused by the archive's own list of sizes."""
+    """32 MiB of zeros in 32 KiB are refused by the archive's own list of sizes."""
     path = tmp_path / "parameters.npz"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("W1.npy", "w") as member:
-        member.write(npy("{'descr': '<f4', 'fortran_order': False, 'shape': (8192, 16384)}"))
-        for _ in range(8192):
+        member.write(npy("{'descr': '<f4', 'fortran_order': False, 'shape': (512, 16384)}"))
+        for _ in range(512):
             member.write(bytes(4 * 16384))
     tracemalloc.start()
     with pytest.raises(RecordError, match="uncompressed"):
@@ -118,6 +118,13 @@ def test_writing_over_a_folder_leaves_no_drafts(make_record: MakeRecord, folder:
     before = sorted(path.name for path in folder.iterdir())
     files.write_folder(make_record(1), folder)
     assert sorted(path.name for path in folder.iterdir()) == before
+
+
+def test_a_record_from_before_the_text_of_its_checks_was_counted_is_read(folder: Path) -> None:
+    meta = json.loads((folder / files.RECORD).read_text())
+    del meta["files_sha256"][files.CHECKS_TEXT]
+    rewrite_meta(folder, **meta)
+    assert read_folder(folder).outcome == "completed"
 
 
 def test_the_written_configuration_is_plain_yaml(folder: Path) -> None:
@@ -293,6 +300,10 @@ def edited_environment(folder: Path) -> None:
     (folder / files.ENVIRONMENT).write_text("{}")
 
 
+def edited_text_of_the_checks(folder: Path) -> None:
+    (folder / files.CHECKS_TEXT).write_text("all is well")
+
+
 def code_without_its_diff(folder: Path) -> None:
     (folder / files.DIFF).unlink()
 
@@ -386,6 +397,7 @@ HOSTILE: dict[Hostile, str] = {
     missing_file: "has no parameters.npz",
     edited_configuration: "not what was recorded",
     edited_environment: "not what was recorded",
+    edited_text_of_the_checks: "not what was recorded",
     code_without_its_diff: "not what was recorded",
     format_of_the_future: "format 99",
     unknown_outcome: "outcome",
