@@ -56,7 +56,7 @@ def preflight(config: TrainConfig) -> int:
             recorder.write_file(run_id, path)
     recorder.close(run_id, "FINISHED" if report.passed else "FAILED")
     console.print(f"\n{'Ready for a sweep.' if report.passed else 'Not ready for a sweep.'} run {run_id}")
-    return report.exit_code
+    return 0 if report.passed else 1
 
 
 def write(report: PreflightReport, folder: Path) -> list[Path]:

@@ -13,6 +13,9 @@ from pipeline.tracking.found import Found
 from pipeline.tracking.removal import bytes_of, files_of_study, folders, runs_of_study
 from pipeline.tracking.views import searched as searched_paths
 
+COLUMNS = ("run", "outcome", "dev cost", "dev error")
+"""Columns that every run has."""
+
 
 def main(arguments: Sequence[str]) -> int:
     """Run `python -m pipeline runs`."""
@@ -70,7 +73,7 @@ def _list_trials(archive: Archive, study: str, config: RunsConfig) -> None:
     parent = archive.parent(study)
     runs, more = archive.page_of(parent, config.count, config.page)
     searched = sorted(searched_paths(parent.params))
-    columns = [*columns_of_a_run(), *(short_name(path) for path in searched)]
+    columns = [*COLUMNS, *(short_name(path) for path in searched)]
     _list(f"Study {study}", [(run, _row(run, searched)) for run in runs], columns, ("started", "outcome"))
     if "recommended" in parent.tags:
         console.print("Further repeats of the leaders are runs of their own, in the UI.\n")
@@ -85,14 +88,9 @@ def _list_single(archive: Archive, count: int) -> None:
     found = {kind: archive.page(f"tags.kind = '{kind}'", count) for kind in ("train", "rerun")}
     latest = sorted((run for runs, _ in found.values() for run in runs), key=lambda run: -run.started_at)[:count]
     if latest:
-        _list("Single runs", [(run, [run.kind, *_row(run, [])]) for run in latest], ["kind", *columns_of_a_run()])
+        _list("Single runs", [(run, [run.kind, *_row(run, [])]) for run in latest], ["kind", *COLUMNS])
     if any(more for _, more in found.values()):
         console.print(f"Older single runs are in the UI, or with ARGS=count={4 * count}.")
-
-
-def columns_of_a_run() -> list[str]:
-    """Return the names of the columns that every run has."""
-    return ["run", "outcome", "dev cost", "dev error"]
 
 
 def _row(run: Found, paths: Sequence[str]) -> list[object]:

@@ -227,16 +227,10 @@ def make_plan(config: SweepConfig, space: Space) -> Plan:
 
 def make_sender(config: SweepConfig, study: optuna.Study, prepared: PreparedData) -> Sender:
     """Make the writer of this sweep's runs."""
-    tracking = config.tracking
-    store = Path(tracking.store)
-
-    def recorder() -> Recorder:
-        return Recorder(tracking)
-
     plain = as_plain(config)
     tags = {"study_id": study_id(study), "data_digest": prepared.digest, "source_digest": prepared.source_digest}
     name = study.study_name
-    outbox = store / "outbox" / name
+    outbox = Path(config.tracking.store) / "outbox" / name
     told = [run_name(trial.number) for trial in asked(study) if trial.state.is_finished()]
     tracked = sum(not (outbox / f"{run}.npz").exists() for run in told)
 
@@ -244,7 +238,15 @@ def make_sender(config: SweepConfig, study: optuna.Study, prepared: PreparedData
         if len(told) < config.study.trials:
             import_for_the_end(config)
 
-    return Sender(recorder, outbox, study=name, config=plain, tags=tags, tracked=tracked, on_opened=opened)
+    return Sender(
+        partial(Recorder, config.tracking),
+        outbox,
+        study=name,
+        config=plain,
+        tags=tags,
+        tracked=tracked,
+        on_opened=opened,
+    )
 
 
 def import_for_the_end(config: SweepConfig) -> None:

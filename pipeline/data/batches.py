@@ -69,7 +69,8 @@ class Examples:
         _check_rows(X, y, index)
         self.m, self.n_x = len(index), X.shape[1]
         self.labels = np.asarray(y)[index].astype(np.intp)
-        self._X, self._index, self._normalization, self.dtype = X, np.asarray(index), normalization, np.dtype(dtype)
+        self._X, self._index, self._normalization = X, np.asarray(index), normalization
+        self.dtype = np.dtype(dtype)
         row_bytes = self.n_x * self.dtype.itemsize
         self.block_rows = max(1, min(resident_bytes, BLOCK_BYTES) // row_bytes)
         self._block = np.empty((0, self.n_x), self.dtype)

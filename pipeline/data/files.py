@@ -190,7 +190,9 @@ def _joined(arrays: dict[str, npt.NDArray[Any]]) -> "pd.DataFrame":
             raise DataError(f"The array {key!r} holds neither numbers nor text.")
         names = [key] if flat.shape[1] == 1 else [f"{key}[{j}]" for j in range(flat.shape[1])]
         frames.append(pd.DataFrame(flat, columns=names, copy=False))
-    return frames[0] if len(frames) == 1 else pd.concat(frames, axis=1) if frames else pd.DataFrame()
+    if not frames:
+        return pd.DataFrame()
+    return frames[0] if len(frames) == 1 else pd.concat(frames, axis=1)
 
 
 def _text(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -40,7 +40,9 @@ def part_sizes(
     rounded down. A ratio given for a part replaces the rule for that part; if `train` is given, the other parts without
     a ratio share the rest.
     """
-    wanted = 0.0 if test == "none" else None if test == "auto" else test
+    wanted = None if test == "auto" else test
+    if wanted == "none":
+        wanted = 0.0
     if train is not None:
         dev, wanted = _share_rest(train, dev, wanted)
     by_rule = min(m * (3 if test == "none" else 2) // 10, CAP)

@@ -4,7 +4,7 @@ The second cost comes straight from the definition and shares with the network o
 the layers (`Network.trace`). Difference quotients are taken of it; that it is the network's own cost is checked.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -37,6 +37,11 @@ def penalty_terms(w: Array, regularization: Regularization) -> Array:
     return terms / (2 * regularization.m)
 
 
+def _each(masks: Masks | None, change: Callable[[Array], Array]) -> Masks | None:
+    """Return every mask changed; where there is none, none."""
+    return None if masks is None else [None if D is None else change(D) for D in masks]
+
+
 @dataclass(frozen=True)
 class Problem:
     """The cost J of one network on one batch, as a function of θ around the values of `parameters`.
@@ -63,7 +68,7 @@ class Problem:
             max_batch=len(y),
             class_weights=network.class_weights,
         )
-        frozen = None if masks is None else [None if D is None else D.astype(np.float64) for D in masks]
+        frozen = _each(masks, lambda D: D.astype(np.float64))
         problem = cls(twin, parameters.copy(np.float64), np.array(X, np.float64), np.array(y), frozen)
         problem._elsewhere().backpropagation()
         return problem
@@ -78,8 +83,7 @@ class Problem:
         for W in parameters.W.values():
             W[...] = rng.standard_normal(W.shape) / np.sqrt(W.shape[1])
         X, y = rng.standard_normal(self.X.shape), rng.integers(0, self.network.architecture.num_classes, self.y.size)
-        masks = None if self.masks is None else [None if D is None else D.max() - D for D in self.masks]
-        return Problem(self.network, parameters, X, y, masks)
+        return Problem(self.network, parameters, X, y, _each(self.masks, lambda D: D.max() - D))
 
     def backpropagation(self, parameters: Parameters | None = None) -> tuple[float, Parameters]:
         """Return J and ∂J/∂θ as the network computes them."""

@@ -108,8 +108,9 @@ class Restart:
     """
 
     def __init__(self, network: Network, parameters: Parameters, X: Array, y: Array, masks: Masks | None) -> None:
-        self.architecture, self.W, self.b, self.y = network.architecture, parameters.W, parameters.b, y
-        self.num_layers, self.m = self.architecture.num_layers, X.shape[1]
+        self.architecture, self.num_layers = network.architecture, network.architecture.num_layers
+        self.W, self.b = parameters.W, parameters.b
+        self.y, self.m = y, X.shape[1]
         self.weights = np.ones(self.m) if network.class_weights is None else network.class_weights[y]
         layers = range(1, self.num_layers + 1)
         logits, inputs = network.trace(X, parameters, masks)

@@ -136,7 +136,9 @@ def _hope(leaf: Leaf, side: int) -> str:
 def _at_edge(leaf: Leaf, value: Any) -> int:
     """Return +1 at the upper end of the leaf's range, −1 at the lower, 0 inside."""
     at = place(leaf, value)
-    return 1 if at > 1 - NEAR_EDGE else -1 if at < NEAR_EDGE else 0
+    if at > 1 - NEAR_EDGE:
+        return 1
+    return -1 if at < NEAR_EDGE else 0
 
 
 def _range(leaf: Leaf) -> str:

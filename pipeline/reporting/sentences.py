@@ -96,7 +96,9 @@ def _parts(found: Recommendation) -> str:
 
 
 def _percent(gain: float) -> str:
-    return f"{_share(gain)} lower" if gain >= 0.005 else "nothing" if gain > -0.005 else f"{_share(-gain)} higher"
+    if -0.005 < gain < 0.005:
+        return "nothing"
+    return f"{_share(abs(gain))} {'lower' if gain > 0 else 'higher'}"
 
 
 def _share(share: float) -> str:

@@ -40,8 +40,7 @@ def draw_curves(sweep: Sweep, path: Path) -> Path | None:
         _fit_errors(errors, [record for _, record in best])
         number_log_axis(costs.yaxis)
         handles, names = costs.get_legend_handles_labels()
-        over = "fits" if sweep.folds and sweep.config.get("repeats", 1) > 1 else "folds" if sweep.folds else "repeats"
-        mean = f", means over {over}" if has_bands or sweep.folds else ""
+        mean = f", means over {_fits(sweep)}" if has_bands or sweep.folds else ""
         shaded = f"; shaded: ± a standard deviation of dev ({best[0][0]}, no regularisation)" if has_bands else ""
         figure.suptitle(
             f"Learning curves of the best trials{mean}\ndev solid, train dotted, ● the kept epoch{shaded}",
@@ -51,6 +50,13 @@ def draw_curves(sweep: Sweep, path: Path) -> Path | None:
         )
         figure.legend(handles, names, loc="outside lower center", ncols=2)
         return save(figure, path)
+
+
+def _fits(sweep: Sweep) -> str:
+    """Name the fits of a trial: folds, repeats, or both."""
+    if not sweep.folds:
+        return "repeats"
+    return "fits" if sweep.config.get("repeats", 1) > 1 else "folds"
 
 
 def _curve(costs: "Axes", errors: "Axes", record: TrialRecord, name: str, colour: str, width: float) -> None:

@@ -51,7 +51,8 @@ class Cluster(Served):
 
     def __init__(self, address: str, count: int, arrays: Sequence[Path], arithmetic: Arithmetic, *, patience: float):
         super().__init__(count, "cluster")
-        self._address, self._arrays, self._arithmetic, self._patience = address, arrays, arithmetic, patience
+        self._address, self._patience = address, patience
+        self._arrays, self._arithmetic = arrays, arithmetic
         self._lock = threading.Lock()
         self._brought: dict[Path, frozenset[Path]] = {}
         try:

@@ -114,7 +114,8 @@ class Coordinator:
         still_held: Callable[[], None] = lambda: None,
     ):
         self.study, self.search, self.plan = study, search, plan
-        self.executor, self.outbox, self.tracker, self.arrays = executor, outbox, tracker, arrays
+        self.executor, self.arrays = executor, arrays
+        self.outbox, self.tracker = outbox, tracker
         self._describe, self._on_progress, self._check_held = describe, on_progress, still_held
         self._flights: dict[Future[Segment], Flight] = {}
         self._told: list[str] = []  # runs told to the study, waiting to be handed to the tracker
@@ -229,7 +230,7 @@ class Coordinator:
             if isinstance(error, WrongGradient):
                 self.gave_up = True
                 self.stopped = f"{flight.name} has wrong gradients.\n{error}"
-            self._fail(flight, error)
+            self._finish(flight, failed_record(asdict(flight.config), error))
             return
         flight.segment = segment
         if segment.record is not None:
@@ -253,9 +254,6 @@ class Coordinator:
             flight.pruned = why(self.plan.pruner, self.plan.objectives[0], trial, rivals).as_dict()
         if rung not in self.study.get_trials(deepcopy=False)[number].intermediate_values:
             flight.trial.report(value, rung)  # a trial that is trained again after a crash has reported already
-
-    def _fail(self, flight: Flight, error: Exception) -> None:
-        self._finish(flight, failed_record(asdict(flight.config), error))
 
     def _finish(self, flight: Flight, record: TrialRecord) -> None:
         """Save the record, tell the study and the search, then the tracker; every step may be repeated."""

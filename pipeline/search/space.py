@@ -233,8 +233,8 @@ class Space:
         for end in ("low", "high"):
             if not isinstance(spec.get(end), int | float) or isinstance(spec.get(end), bool):
                 raise ConfigError(f"{name}.{end} must be a number, but is {spec.get(end)!r}.")
-        low, high, log, step = spec["low"], spec["high"], bool(spec.get("log", False)), spec.get("step")
-        points = spec.get("points")
+        low, high, log = spec["low"], spec["high"], bool(spec.get("log", False))
+        step, points = spec.get("step"), spec.get("points")
         if points is not None and (not isinstance(points, int) or points < 1):
             raise ConfigError(f"{name}.points must be a whole number of at least 1, but is {points!r}.")
         distribution: BaseDistribution

@@ -114,8 +114,9 @@ class Fit:
         for examples in (train, dev):
             if examples is not None:
                 _check_fits(examples, network)
-        self.network, self.train, self.dev, self.optimizer = network, train, dev, optimizer
-        self.batch_size, self.num_epochs, self.stopper, self.augment = batch_size, num_epochs, stopper, augment
+        self.network, self.optimizer, self.stopper = network, optimizer, stopper
+        self.train, self.dev, self.augment = train, dev, augment
+        self.batch_size, self.num_epochs = batch_size, num_epochs
         self.parameters = Parameters(network.architecture.layer_sizes, network.dtype)
         self._gradients = self.parameters.like()
         self._scratch = np.empty_like(self.parameters.theta)

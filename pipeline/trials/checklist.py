@@ -76,11 +76,6 @@ class PreflightReport:
         """Whether every row did."""
         return all(row.passed for row in self.rows)
 
-    @property
-    def exit_code(self) -> int:
-        """0 if everything passed."""
-        return 0 if self.passed else 1
-
     def table(self) -> str:
         """Return the rows as text, then the full table of every gradient check that is not good."""
         width = max(len(row.check) for row in self.rows) + 2
