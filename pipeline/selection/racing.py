@@ -100,9 +100,8 @@ class Racing:
         first = blocks(self.config_of(entry), range(self.config.repeats))
         if run_of(entry, first) == entry.name:
             return entry.name
-        self._train(
-            [each for each in first if fit_name(each.config, each.config.first_repeat) not in self.study.user_attrs]
-        )
+        attributes = self.study.user_attrs  # a copy
+        self._train([each for each in first if fit_name(each.config, each.config.first_repeat) not in attributes])
         return run_of(entry, first)
 
     def _values(self, trial: FrozenTrial) -> dict[str, Any]:
@@ -113,11 +112,10 @@ class Racing:
         """Provide the values of the wanted fits, from the study or by training."""
         todo: list[Block] = []
         configs = {fit.entry.key: self.config_of(fit.entry) for fit in wanted}
+        attributes = self.study.user_attrs  # a copy
         for key, config in configs.items():
             repeats = [fit.repeat for fit in wanted if fit.entry.key == key]
-            todo += blocks(
-                config, [repeat for repeat in repeats if fit_name(config, repeat) not in self.study.user_attrs]
-            )
+            todo += blocks(config, [repeat for repeat in repeats if fit_name(config, repeat) not in attributes])
         self._train(todo)
         attributes = self.study.user_attrs
         for fit in wanted:
