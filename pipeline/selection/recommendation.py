@@ -64,9 +64,13 @@ class Compared:
 
     Attributes
     ----------
-    mean, error : over its own repeats, with the standard error.
-    behind, behind_error : the mean paired difference from the recommended, over the repeats both have.
-    gain : the fraction by which it is lower than the baseline, over the repeats both have.
+    mean : for the recommended, what is expected of it; for others that plus `behind`, so that all means are of the same
+        repeats.
+    error : the standard error of the recommended's mean; None for others.
+    repeats : those behind `mean` or `behind`.
+    behind, behind_error : the mean paired difference from the recommended, over the repeats both have, with its
+        standard error.
+    gain : the fraction by which `mean` is lower than the baseline.
     """
 
     name: str
@@ -77,6 +81,14 @@ class Compared:
     behind: float | None
     behind_error: float | None
     gain: float | None
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What a part does, with its standard error."""
+
+    mean: float
+    error: float | None
 
 
 @dataclass(frozen=True)
@@ -91,7 +103,8 @@ class Recommendation:
     expected, baseline : the measure to expect, with and without regularisation, from repeats that no choice used.
     gain : the fraction by which `expected` is lower than `baseline`.
     ranges : the values that do as well, by leaf.
-    alone, without : by part, its gain alone over the baseline, and the gain without it.
+    alone : by part, the fraction by which it lowers the baseline by itself, over the repeats both have.
+    without : by part, how much the measure is higher than the recommended's without it, over the repeats both have.
     simplest : the configuration with the fewest parts that does as well as the best.
     best : the configuration with the lowest mean.
     compared : those that raced, the best first.
@@ -108,8 +121,8 @@ class Recommendation:
     baseline: Estimate | None
     gain: Estimate | None
     ranges: tuple[Range, ...]
-    alone: dict[str, float]
-    without: dict[str, float]
+    alone: dict[str, Effect]
+    without: dict[str, Effect]
     simplest: Compared
     best: Compared
     compared: tuple[Compared, ...]
@@ -154,21 +167,21 @@ def recommend(outcome: Outcome, leaves: Sequence[Leaf], measure: str, *, trial_r
     """Draw the conclusion from a finished race."""
     chosen, known = outcome.recommended, outcome.known
     own = [known[chosen.key][repeat] for repeat in outcome.fresh]
-    without = [known[outcome.baseline.key][repeat] for repeat in outcome.fresh] if outcome.baseline else None
+    base = [known[outcome.baseline.key][repeat] for repeat in outcome.fresh] if outcome.baseline else None
     trials = [entry for entry in outcome.entries if entry.parts is None]
     first = range(trial_repeats)
     luckiest = min(trials, key=lambda entry: math.fsum(known[entry.key][repeat] for repeat in first))
-    alone, left_out = _parts(outcome)
+    alone, without = _parts(outcome)
     return Recommendation(
         measure=measure,
         name=chosen.name,
         values=dict(chosen.values),
         expected=Estimate.of(mean_interval(own), least=0.0),
-        baseline=None if without is None else Estimate.of(mean_interval(without), least=0.0),
-        gain=None if without is None else Estimate.of(gain_interval(without, own)),
+        baseline=None if base is None else Estimate.of(mean_interval(base), least=0.0),
+        gain=None if base is None else Estimate.of(gain_interval(base, own)),
         ranges=_ranges(outcome, leaves),
         alone=alone,
-        without=left_out,
+        without=without,
         simplest=_compare(outcome, outcome.simplest),
         best=_compare(outcome, outcome.best),
         compared=_compared(outcome),
@@ -188,47 +201,66 @@ def run_of(entry: Entry, first: Sequence[Block]) -> str:
 
 
 def _compared(outcome: Outcome) -> tuple[Compared, ...]:
-    """Return the recommended first, then the others by number of repeats, best first."""
+    """Return the recommended first, then the others by number of repeats, the least behind first."""
     known = outcome.known
     others = [entry for entry in outcome.entries if entry is not outcome.recommended]
-    others.sort(key=lambda entry: (-len(known[entry.key]), _mean(known[entry.key].values())))
+    others.sort(key=lambda entry: (-len(known[entry.key]), _mean(_differences(outcome, entry))))
     return tuple(_compare(outcome, entry) for entry in [outcome.recommended, *others][:SHOWN])
 
 
 def _compare(outcome: Outcome, entry: Entry) -> Compared:
-    """Compare one configuration with the recommended and the baseline."""
+    """Compare one configuration with the recommended, at the level of the fresh repeats."""
     known = outcome.known
-    own, chosen = known[entry.key], known[outcome.recommended.key]
-    difference = [own[r] - chosen[r] for r in sorted(own.keys() & chosen.keys()) if math.isfinite(chosen[r])]
-    values = list(own.values())
-    same = entry is outcome.recommended
-    return Compared(
-        name=entry.name,
-        values=dict(entry.values),
-        mean=_finite(_mean(values)),
-        error=_error(values),
-        repeats=len(values),
-        behind=None if same else _finite(_mean(difference)),
-        behind_error=None if same else _error(difference),
-        gain=_gain(outcome, entry),
-    )
+    own = [known[outcome.recommended.key][repeat] for repeat in outcome.fresh]
+    mean, error, repeats, behind, behind_error = _mean(own), _error(own), len(own), None, None
+    if entry is not outcome.recommended:
+        difference = _differences(outcome, entry)
+        behind, behind_error, error, repeats = _finite(_mean(difference)), _error(difference), None, len(difference)
+        mean += math.inf if behind is None else behind
+    base = [known[outcome.baseline.key][repeat] for repeat in outcome.fresh] if outcome.baseline else [0.0]
+    gain = 1 - mean / _mean(base) if _mean(base) > 0 else math.nan
+    return Compared(entry.name, dict(entry.values), _finite(mean), error, repeats, behind, behind_error, _finite(gain))
 
 
-def _gain(outcome: Outcome, entry: Entry) -> float | None:
+def _differences(outcome: Outcome, entry: Entry) -> list[float]:
+    """Return by how much an entry's measure is higher than the recommended's, for each repeat that both have."""
+    own, chosen = outcome.known[entry.key], outcome.known[outcome.recommended.key]
+    return [own[r] - chosen[r] for r in sorted(own.keys() & chosen.keys()) if math.isfinite(chosen[r])]
+
+
+def _parts(outcome: Outcome) -> tuple[dict[str, Effect], dict[str, Effect]]:
+    """Return the effect of each part alone, and of leaving it out; each with the values proposed for those parts."""
+    proposals = {entry.parts: entry for entry in outcome.proposals if entry.parts}
+    names = list(dict.fromkeys(part for kept in proposals for part in kept))
+    alone = {part: _lowered(outcome, proposals[part,]) for part in names if (part,) in proposals}
+    others = {part: tuple(each for each in names if each != part) for part in names}
+    without = {part: _raised(outcome, proposals[kept]) for part, kept in others.items() if kept in proposals}
+    return _known(alone), _known(without)
+
+
+def _lowered(outcome: Outcome, entry: Entry) -> Effect | None:
+    """Return the fraction by which an entry is lower than the baseline; its error is that of v - R b over mean(b)."""
     if outcome.baseline is None:
         return None
     own, base = outcome.known[entry.key], outcome.known[outcome.baseline.key]
     both = sorted(own.keys() & base.keys())
-    return _finite(gain_interval([base[r] for r in both], [own[r] for r in both]).mean) if both else None
+    values, bases = [own[r] for r in both], [base[r] for r in both]
+    gain = gain_interval(bases, values).mean if both else math.nan
+    if not math.isfinite(gain):
+        return None
+    error = _error([v - (1 - gain) * b for v, b in zip(values, bases, strict=True)])
+    return Effect(gain, None if error is None else error / _mean(bases))
 
 
-def _parts(outcome: Outcome) -> tuple[dict[str, float], dict[str, float]]:
-    """Return the gain of each part alone, and without it; each with the values proposed for those parts."""
-    gains = {entry.parts: _gain(outcome, entry) for entry in outcome.proposals if entry.parts}
-    names = list(dict.fromkeys(part for kept in gains for part in kept))
-    alone = {part: gain for part in names if (gain := gains.get((part,))) is not None}
-    left_out = {part: gain for part in names if (gain := gains.get(tuple(p for p in names if p != part))) is not None}
-    return alone, left_out
+def _raised(outcome: Outcome, entry: Entry) -> Effect | None:
+    """Return by how much an entry is higher than the recommended."""
+    difference = _differences(outcome, entry)
+    mean = _mean(difference)
+    return Effect(mean, _error(difference)) if math.isfinite(mean) else None
+
+
+def _known(effects: Mapping[str, Effect | None]) -> dict[str, Effect]:
+    return {part: effect for part, effect in effects.items() if effect is not None}
 
 
 def _ranges(outcome: Outcome, leaves: Sequence[Leaf]) -> tuple[Range, ...]:
@@ -263,9 +295,8 @@ def uses(values: Mapping[str, Any]) -> str:
     return joined(parts.ingredients(values)) or "no regularisation"
 
 
-def _mean(values: Any) -> float:
-    listed = list(values)
-    return math.fsum(listed) / len(listed) if listed else math.inf
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values) if values else math.inf
 
 
 def _error(values: Sequence[float]) -> float | None:

@@ -4,7 +4,7 @@ import math
 import pytest
 
 from pipeline.selection.race import BASELINE, Entry, Outcome
-from pipeline.selection.recommendation import Estimate, Recommendation, recommend, uses
+from pipeline.selection.recommendation import Effect, Estimate, Recommendation, recommend, uses
 from pipeline.selection.statistics import Mean
 from tests.selection.worlds import KEEP, LAMBD, LEAVES, SCALE, World, bowl, drawn, settle
 
@@ -29,21 +29,22 @@ def test_expected_cost_baseline_and_gain_by_hand() -> None:
 
 
 def test_others_are_compared_with_the_recommended_on_the_repeats_that_both_have() -> None:
-    # b is behind a by 1, 2 and 3 on repeats 0 to 2, and gains 1 - 12 / 18 over the baseline there.
+    # b is behind a by 1, 2 and 3 on repeats 0 to 2; a has a mean of 1.5 on the fresh ones, where the baseline has 5.
     a, b, base = Entry("trial-0000", {LAMBD: 1.0}), Entry("trial-0001", {LAMBD: 2.0}), Entry(BASELINE, {})
     known = {
-        a.key: {0: 1.0, 1: 2.0, 2: 3.0, 3: 1.0, 4: 1.0},
+        a.key: {0: 1.0, 1: 2.0, 2: 3.0, 3: 1.0, 4: 2.0},
         b.key: {0: 2.0, 1: 4.0, 2: 6.0},
-        base.key: {0: 6.0, 1: 6.0, 2: 6.0, 3: 2.0, 4: 2.0},
+        base.key: {0: 6.0, 1: 6.0, 2: 6.0, 3: 6.0, 4: 4.0},
     }
     outcome = Outcome(a, a, b, base, (b, a), (), (), known, (3, 4))
     found = recommend(outcome, LEAVES[:1], "dev_cost", trial_repeats=2)
     first, second = found.compared
-    assert (first.name, first.repeats, first.behind, first.behind_error) == ("trial-0000", 5, None, None)
-    assert (second.name, second.repeats, second.mean, second.behind) == ("trial-0001", 3, 4.0, 2.0)
-    assert second.error == pytest.approx(2 / math.sqrt(3))
+    assert (first.name, first.repeats, first.behind, first.behind_error) == ("trial-0000", 2, None, None)
+    assert (first.mean, first.error, first.gain) == (1.5, pytest.approx(0.5), pytest.approx(0.7))
+    assert (second.name, second.repeats, second.mean, second.behind) == ("trial-0001", 3, 3.5, 2.0)
+    assert second.error is None
     assert second.behind_error == pytest.approx(1 / math.sqrt(3))
-    assert second.gain == pytest.approx(1 / 3)
+    assert second.gain == pytest.approx(0.3)
     assert found.simplest == second
     assert (found.luckiest, found.trials) == ("trial-0000", 2)
     assert [each.value for each in found.ranges] == [1.0]
@@ -80,10 +81,31 @@ def test_ranges_hold_what_does_as_well_and_not_what_does_worse(conclusion: Recom
 
 def test_each_part_alone_and_without_it(conclusion: Recommendation) -> None:
     # In this world λ gains 60 %, the others nothing.
-    assert conclusion.alone["λ"] == pytest.approx(0.6, abs=0.08)
-    assert conclusion.alone["dropout"] == pytest.approx(0.0, abs=0.12)
-    assert conclusion.without["λ"] == pytest.approx(0.0, abs=0.12)
-    assert conclusion.without["dropout"] == pytest.approx(0.6, abs=0.08)
+    assert conclusion.baseline is not None
+    assert conclusion.baseline.mean is not None
+    assert conclusion.expected.mean is not None
+    assert conclusion.alone["λ"].mean == pytest.approx(0.6, abs=0.08)
+    assert conclusion.alone["dropout"].mean == pytest.approx(0.0, abs=0.12)
+    lost = conclusion.baseline.mean - conclusion.expected.mean
+    assert conclusion.without["λ"].mean == pytest.approx(lost, rel=0.2)
+    assert conclusion.without["dropout"].mean == pytest.approx(0.0, abs=0.1 * lost)
+
+
+def test_the_effects_of_parts_by_hand() -> None:
+    # On repeats 0 and 1 dropout alone has 3 and 5, the baseline 4 and 6, the recommended 2 and 2.
+    chosen, base = Entry("trial-0000", {LAMBD: 1.0, KEEP: 0.8}), Entry(BASELINE, {})
+    dropout = Entry("dropout", {LAMBD: 0.0, KEEP: 0.8}, ("dropout",))
+    lambd = Entry("λ", {LAMBD: 1.0, KEEP: 1.0}, ("λ",))
+    known = {
+        chosen.key: {0: 2.0, 1: 2.0},
+        base.key: {0: 4.0, 1: 6.0},
+        dropout.key: {0: 3.0, 1: 5.0},
+        lambd.key: {0: 2.0, 1: math.inf},
+    }
+    outcome = Outcome(chosen, chosen, chosen, base, (chosen,), (dropout, lambd), (), known, (0, 1))
+    found = recommend(outcome, LEAVES[:2], "dev_cost", trial_repeats=2)
+    assert found.alone == {"dropout": Effect(pytest.approx(0.2), pytest.approx(0.04))}  # of 3 - 3.2 and 5 - 4.8, over 5
+    assert found.without == {"λ": Effect(2.0, 1.0)}  # λ alone diverged once, so nothing is said of it
 
 
 def test_infinite_numbers_become_none() -> None:
