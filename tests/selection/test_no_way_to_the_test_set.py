@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -20,16 +21,26 @@ from pipeline.tracking.archive import Archive
 ROOT = Path(pipeline.__file__).parent
 
 
+@cache
+def nodes() -> list[tuple[str, ast.AST]]:
+    """Every import and attribute in the project's code, with its file."""
+    return [
+        (path.relative_to(ROOT).as_posix(), node)
+        for path in ROOT.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Import | ast.ImportFrom | ast.Attribute)
+    ]
+
+
 def importers(module: str) -> set[str]:
     """Files that import a module of the project, at the top or inside a function."""
     package, _, name = module.rpartition(".")
     found = set()
-    for path in ROOT.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
-            origin = node.module if isinstance(node, ast.ImportFrom) else None
-            if module in names or origin == module or (origin == package and name in names):
-                found.add(path.relative_to(ROOT).as_posix())
+    for path, node in nodes():
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+        origin = node.module if isinstance(node, ast.ImportFrom) else None
+        if module in names or origin == module or (origin == package and name in names):
+            found.add(path)
     return found
 
 
@@ -48,9 +59,8 @@ def test_the_chain_from_the_command_to_the_test_rows_has_no_other_entrance(modul
 
 def test_no_other_file_names_the_folder_of_test_rows_for_reading() -> None:
     users = {
-        path.relative_to(ROOT).as_posix()
-        for path in ROOT.rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        path
+        for path, node in nodes()
         if isinstance(node, ast.Attribute) and node.attr == "heldout" and isinstance(node.ctx, ast.Load)
     }
     # prepare and store write it; opening hands it to test_set; recognition gives hashes alone

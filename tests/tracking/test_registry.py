@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from pipeline.tracking.recorder import Recorder
 from pipeline.tracking.registry import Registered, Registry, plain_tags
 from pipeline.trials.record import TrialRecord
 from tests.servers import MlflowServer, model_server
+from tests.tracking.conftest import a_record
 
 NAME = "things-classifier"
 
@@ -65,12 +67,25 @@ def registry(recorder: Recorder, root: Path) -> Registry:
 
 @pytest.fixture
 def register(registry: Registry, run_id: str) -> Callable[..., Registered]:
-    def register(seed: int, dev_cost: float, data_digest: str = "d1", **more: object) -> Registered:
-        sha256 = digest(a_classifier(seed).parameters)
-        tags = {"parameters_sha256": sha256, "data_digest": data_digest, "dev_cost": dev_cost, **more}
-        return registry.register(a_classifier(seed), a_table(3), name=NAME, run_id=run_id, tags=plain_tags(tags))
+    return partial(registered, registry, run_id)
 
-    return register
+
+def registered(
+    registry: Registry, run_id: str, seed: int, dev_cost: float, data_digest: str = "d1", **more: object
+) -> Registered:
+    sha256 = digest(a_classifier(seed).parameters)
+    tags = {"parameters_sha256": sha256, "data_digest": data_digest, "dev_cost": dev_cost, **more}
+    return registry.register(a_classifier(seed), a_table(3), name=NAME, run_id=run_id, tags=plain_tags(tags))
+
+
+@pytest.fixture(scope="module")
+def with_a_champion(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store whose champion each test leaves as it was."""
+    root = tmp_path_factory.mktemp("champion")
+    tracking = TrackingConfig(store=str(root))
+    run_id = Recorder(tracking).write(a_record(), kind="train", name="a run", key="k")
+    registered(Registry(tracking), run_id, 0, 0.1)
+    return root
 
 
 def test_a_model_is_plain_files_and_our_own_code_without_a_pickle(tmp_path: Path) -> None:
@@ -229,12 +244,13 @@ def test_a_model_whose_files_were_tampered_with_runs_nothing_and_is_refused(regi
         ({"recipe": 7}, "not iterable"),
     ],
 )
-def test_an_invalid_model_is_refused_in_one_sentence(register, root: Path, change: dict, told: str) -> None:
-    register(0, 0.1)
-    (path,) = root.rglob("classifier.json")
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+def test_an_invalid_model_is_refused_in_one_sentence(with_a_champion: Path, change: dict, told: str) -> None:
+    (path,) = with_a_champion.rglob("classifier.json")
+    valid = path.read_text()
+    path.write_text(json.dumps(json.loads(valid) | change))
     with pytest.raises(RecordError, match="is none that this pipeline can read") as refusal:
-        Registry(TrackingConfig(store=str(root))).load(f"models:/{NAME}@champion")
+        Registry(TrackingConfig(store=str(with_a_champion))).load(f"models:/{NAME}@champion")
+    path.write_text(valid)
     assert told in str(refusal.value)
     assert "\x1b" not in str(refusal.value)
     assert len(str(refusal.value)) < 300
