@@ -88,6 +88,12 @@ def test_a_server_keeps_files_itself_or_where_the_user_said(tmp_path: Path, loca
     assert files_folder(None, resolve(TrackingConfig(uri="http://tracking")), experiment) is None  # type: ignore[arg-type]
 
 
+def test_a_folder_is_the_same_place_however_it_is_written(tmp_path: Path) -> None:
+    experiment = SimpleNamespace(artifact_location=f"file://{tmp_path}/files", name="tests", experiment_id="1")
+    store = resolve(TrackingConfig(store=str(tmp_path), artifacts=f"{tmp_path}/other/../files"))
+    assert files_folder(None, store, experiment) == tmp_path / "other" / ".." / "files"  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(("location", "artifacts"), [("s3://bucket/1", None), ("/home/ann/artifacts", "/data/files")])
 def test_only_a_local_folder_of_a_store_that_keeps_its_own_files_can_have_moved(
     tmp_path: Path, location: str, artifacts: str | None
