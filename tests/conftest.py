@@ -1,5 +1,5 @@
-"""What every test has: quiet libraries, property tests that depend on no clock and never differ between runs, temporary
-folders in memory, MLflow's tables made once, and a small finished study that a test may copy and change."""
+"""Shared by all tests: quiet libraries, property tests without a clock and with fixed examples, temporary
+folders in memory, tables of MLflow made once, and a small finished study that a test may copy and change."""
 
 import logging
 import os

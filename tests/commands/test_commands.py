@@ -1,4 +1,4 @@
-"""What is wrong with a command is said in one sentence before anything is trained, with no run left open."""
+"""Mistakes in a command are reported in one sentence before anything is trained, and leave no open run."""
 
 import errno
 import os

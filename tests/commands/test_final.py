@@ -47,7 +47,7 @@ def finals(store: Path) -> list[Found]:
 
 
 def reported(store: Path, study: str) -> str:
-    """What the report says of the test set."""
+    """Return what the report says about the test set."""
     archive = Archive(TrackingConfig(store=str(store)))
     return report_of_test_set(archive, gather(archive, study))
 
@@ -237,7 +237,7 @@ def test_of_two_simultaneous_openings_the_servers_first_reads_the_rows_whatever_
     pause: str,
     first: str,
 ) -> None:
-    """`one` pauses before a step, and `other` goes all the way meanwhile; `late` has a clock an hour behind."""
+    """`one` pauses before a step while `other` runs to its end; the clock of `late` is an hour behind."""
     who, looked, refused = ["one"], [], []
     step, look = getattr(opening, pause), opening.evaluate_on_test
 

@@ -1,4 +1,4 @@
-"""`make remove`: a study goes with all that belongs to it, other studies and the openings of test sets stay."""
+"""`make remove`: a study is removed with everything that belongs to it; other studies and test-set openings stay."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`make rerun`: what is really the same is identical, and whatever is changed is noticed and named.
+"""`make rerun`: equal trials are identical, and every change is noticed and named.
 
 Trials are trained in this process; the tests under `end_to_end` have workers and commands of their own.
 """
@@ -251,7 +251,7 @@ def test_a_rerun_is_tracked_and_linked_and_marks_the_original(store: Path) -> No
 
 
 def rewrite(folder: Path, name: str, content: bytes) -> None:
-    """Change a file of a record and make the recorded digests fit, as someone who wants to deceive would."""
+    """Change a file of a record and its recorded digests to match, as a forger would."""
     (folder / name).write_bytes(content)
     meta = json.loads((folder / files.RECORD).read_text())
     if name in meta["files_sha256"]:

@@ -1,4 +1,4 @@
-"""Whatever is wrong with a value is said in one sentence that names the field, the rule and the value."""
+"""Every invalid value is refused in one sentence that names the field, the rule and the value."""
 
 from typing import Any
 

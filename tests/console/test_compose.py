@@ -1,4 +1,4 @@
-"""Every file under conf/ makes a valid configuration, and values on the command line arrive as they were meant."""
+"""Every file under conf/ makes a valid configuration, and values on the command line arrive as intended."""
 
 import itertools
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What is said of the data before training."""
+"""What is printed about the data before training."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`--help` says every key of a command, what it means, its default and what it may be, in 80 columns."""
+"""`--help` lists every key of a command with its meaning, default and type, in 80 columns."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""What always answering the commonest class errs, from the description of the data."""
+"""The error of always answering the commonest class, from the description of the data."""
 
 import pytest
 

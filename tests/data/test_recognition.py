@@ -1,4 +1,4 @@
-"""Held-out rows are known again by their values, whatever else of the table has changed."""
+"""Held-out rows are recognised by their values, whatever else in the table has changed."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Prepared data on disk: whole or not there, and known to be unchanged."""
+"""Prepared data on disk: complete or absent, and checked for changes."""
 
 import json
 from pathlib import Path

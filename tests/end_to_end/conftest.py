@@ -31,7 +31,7 @@ class Ended:
 
 @pytest.fixture(scope="session")
 def shared_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One folder for all of them, since a tracking store takes seconds to make and studies do not meet."""
+    """One folder for all of them, since a tracking store takes seconds to make and studies do not interfere."""
     return tmp_path_factory.mktemp("mlruns")
 
 

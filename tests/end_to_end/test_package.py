@@ -1,4 +1,4 @@
-"""The wheel works in an environment of its own, from a folder where neither the checkout nor a store is."""
+"""The wheel works in an environment of its own, from a folder without a checkout or a store."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What a study is told of a record: outcomes as Optuna's states, and values by measure and repeat."""
+"""What a study stores about a record: outcomes as Optuna's states, and values by measure and repeat."""
 
 import math
 from typing import Any

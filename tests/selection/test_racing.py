@@ -1,4 +1,4 @@
-"""A race carried through over an Optuna study in memory; fits are arithmetic, whose values a `World` gives."""
+"""A race over an Optuna study in memory; a `World` gives the values of fits without training."""
 
 import math
 from collections.abc import Callable, Sequence

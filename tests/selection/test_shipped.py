@@ -1,4 +1,4 @@
-"""A shipped model is that of its run: parameters, statistics, columns, and the dev cost that it is crowned for."""
+"""A shipped model is that of its run: parameters, statistics, columns, and the dev cost that made it champion."""
 
 from dataclasses import replace
 from typing import Any

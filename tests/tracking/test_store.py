@@ -1,4 +1,4 @@
-"""What kind of store an address means, what is wrong with it in one sentence, and that no secret is shown."""
+"""The kind of store that an address means; faults are reported in one sentence, without secrets."""
 
 import fcntl
 import os

@@ -18,7 +18,7 @@ from tests.training.problems import begin, digits, digits_fit
 
 
 def same_bits(a: FitState, b: FitState) -> bool:
-    """Whether two states are alike in everything that decides what comes next, and in every curve."""
+    """Return whether two states have the same bits in everything that training continues from, and in every curve."""
     left, right = a.curves(), b.curves()
     return (
         a.theta.tobytes() == b.theta.tobytes()

@@ -1,4 +1,4 @@
-"""Held to scikit-learn's measures."""
+"""The measures equal scikit-learn's."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Two records are compared in every part; each test changes one thing and asks to be told of it."""
+"""Two records are compared in every part; each test changes one thing and expects the comparison to name it."""
 
 import copy
 import dataclasses
