@@ -217,8 +217,8 @@ def _compare(outcome: Outcome, entry: Entry) -> Compared:
         difference = _differences(outcome, entry)
         behind, behind_error, error, repeats = _finite(_mean(difference)), _error(difference), None, len(difference)
         mean += math.inf if behind is None else behind
-    base = [known[outcome.baseline.key][repeat] for repeat in outcome.fresh] if outcome.baseline else [0.0]
-    gain = 1 - mean / _mean(base) if _mean(base) > 0 else math.nan
+    base = _mean([known[outcome.baseline.key][repeat] for repeat in outcome.fresh]) if outcome.baseline else math.nan
+    gain = 1 - mean / base if 0 < base < math.inf else math.nan
     return Compared(entry.name, dict(entry.values), _finite(mean), error, repeats, behind, behind_error, _finite(gain))
 
 

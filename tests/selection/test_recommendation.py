@@ -50,6 +50,13 @@ def test_others_are_compared_with_the_recommended_on_the_repeats_that_both_have(
     assert [each.value for each in found.ranges] == [1.0]
 
 
+def test_a_baseline_that_diverged_gives_no_gain() -> None:
+    a, base = Entry("trial-0000", {LAMBD: 1.0}), Entry(BASELINE, {})
+    known = {a.key: {0: 1.0, 1: 1.0}, base.key: {0: 2.0, 1: math.inf}}
+    found = recommend(Outcome(a, a, a, base, (a,), (), (), known, (0, 1)), LEAVES[:1], "dev_cost", trial_repeats=1)
+    assert (found.compared[0].gain, found.gain) == (None, Estimate(None, None, None, 2))
+
+
 def test_the_names_of_its_metrics_follow_the_measure(conclusion: Recommendation) -> None:
     assert conclusion.metrics().keys() == {
         "recommended_dev_cost",
