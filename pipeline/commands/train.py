@@ -9,10 +9,11 @@ from typing import Any
 
 from pipeline.config.commands import TrainConfig
 from pipeline.config.errors import UserError
+from pipeline.config.text import short
 from pipeline.config.trial import TrialConfig
 from pipeline.console import compose
 from pipeline.console.data import say_data
-from pipeline.console.display import console, short, table
+from pipeline.console.display import console, table
 from pipeline.console.interruption import terminable
 from pipeline.console.next_steps import print_next, same_store
 from pipeline.data.arrays import load_arrays

@@ -8,8 +8,9 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from pipeline.config.commands import SweepConfig
+from pipeline.config.text import short
 from pipeline.console.compose import overrides
-from pipeline.console.display import console, short, short_name, table
+from pipeline.console.display import console, short_name, table
 from pipeline.console.next_steps import print_next, same_store
 from pipeline.data.divisions import is_fixed
 from pipeline.reporting.sentences import sentences

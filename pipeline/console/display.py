@@ -12,8 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.table import Column, Table
 
-from pipeline.config.text import printable
-from pipeline.config.text import short as short
+from pipeline.config.text import printable, short
 
 if TYPE_CHECKING:
     from pipeline.search.coordinator import Progress

@@ -90,19 +90,20 @@ def split(
     groups : (m,)
         Numbers of the groups that stay in one part.
     """
+    divider = _Divider(y, classes, config, groups)
     everything = np.arange(len(y))
     if given is not None:
-        return _split_given(y, classes, config, np.setdiff1d(everything, given), given, groups)
+        return divider.split_given(np.setdiff1d(everything, given), given)
     if config.folds is not None and (config.dev is not None or config.train is not None):
         raise DataError(f"data.folds={config.folds} takes the place of a dev part: leave data.train and data.dev null.")
     m_dev, m_test = part_sizes(len(y), config.train, config.dev, config.test)
     if config.folds is None:
-        _require_members(y, classes, 2 if config.test == "none" else 3, "parts")
-    rest, test = _cut(y, everything, m_test, "test", config, groups)
+        divider.require_members(everything, 2 if config.test == "none" else 3, "parts")
+    rest, test = divider.cut(everything, m_test, "test")
     if config.folds is not None:
-        return Split(_folds(y, classes, rest, config, groups), test)
-    train, dev = _cut(y, rest, m_dev, "dev", config, groups)
-    _require_training(y, classes, train)
+        return Split(divider.folds(rest), test)
+    train, dev = divider.cut(rest, m_dev, "dev")
+    divider.require_training(train)
     return Split(((train, dev),), test)
 
 
@@ -125,12 +126,12 @@ def redivide(
     groups : (m,)
         Numbers of the groups that stay in one part.
     """
-    rows = np.arange(len(y))
+    divider, rows = _Divider(y, classes, config, groups), np.arange(len(y))
     if config.folds is not None:
-        return _folds(y, classes, rows, config, groups, number)
+        return divider.folds(rows, number)
     random_state = _random_state(config.split_seed, "dev", number)
     train, dev = _draw(y, rows, len(pairs[0][1]), "dev", random_state, groups)
-    _require_training(y, classes, train)
+    divider.require_training(train)
     return ((train, dev),)
 
 
@@ -144,31 +145,68 @@ def sample(y: Index, rows: Index, size: int, seed: int) -> Index:
     return chosen
 
 
-def _split_given(
-    y: Index, classes: Sequence[str], config: DataConfig, train: Index, given: Index, groups: Index | None
-) -> Split:
-    """Keep the training rows; the given rows are dev, or dev and test in equal halves or by `dev` and `test`."""
-    if config.folds is not None:
-        raise DataError(f"data.folds={config.folds} cannot be used when dev examples are given: they are the dev part.")
-    if config.train is not None:
-        raise DataError(f"data.train={config.train:g} cannot be used when dev examples are given: all others train.")
-    _require_training(y, classes, train)
-    if groups is not None:
-        require_apart(groups, train, given)
-    if config.test == "none":
-        return Split(((train, given),), given[:0])
-    _, test = _share_rest(0.0, config.dev, None if config.test == "auto" else config.test)
-    _require_members(y[given], classes, 2, "parts")
-    rest, tested = _cut(y, given, _floor(test * len(given)), "given", config, groups)
-    return Split(((train, rest),), tested)
+@dataclass(frozen=True)
+class _Divider:
+    """Divides rows with these class numbers, by a configuration and in whole groups if there are any."""
 
+    y: Index
+    classes: Sequence[str]
+    config: DataConfig
+    groups: Index | None
 
-def _cut(y: Index, rows: Index, size: int, name: str, config: DataConfig, groups: Index | None) -> tuple[Index, Index]:
-    """Draw `size` of the rows as a part: (the others, the part)."""
-    part = "test" if name == "given" else name
-    if size == 0 and (part == "dev" or config.test != "none"):
-        raise DataError(f"{len(y):,} examples are too few: the {part} part would be empty.")
-    return _draw(y, rows, size, part, _random_state(config.split_seed, name), groups) if size else (rows, rows[:0])
+    def split_given(self, train: Index, given: Index) -> Split:
+        """Keep the training rows; the given rows are dev, or dev and test in equal halves or by `dev` and `test`."""
+        c = self.config
+        if c.folds is not None:
+            raise DataError(f"data.folds={c.folds} cannot be used when dev examples are given: they are the dev part.")
+        if c.train is not None:
+            raise DataError(f"data.train={c.train:g} cannot be used when dev examples are given: all others train.")
+        self.require_training(train)
+        if self.groups is not None:
+            require_apart(self.groups, train, given)
+        if c.test == "none":
+            return Split(((train, given),), given[:0])
+        _, test = _share_rest(0.0, c.dev, None if c.test == "auto" else c.test)
+        self.require_members(given, 2, "parts")
+        rest, tested = self.cut(given, _floor(test * len(given)), "given")
+        return Split(((train, rest),), tested)
+
+    def cut(self, rows: Index, size: int, name: str) -> tuple[Index, Index]:
+        """Draw `size` of the rows as a part: (the others, the part)."""
+        part = "test" if name == "given" else name
+        if size == 0 and (part == "dev" or self.config.test != "none"):
+            raise DataError(f"{len(self.y):,} examples are too few: the {part} part would be empty.")
+        if size == 0:
+            return rows, rows[:0]
+        return _draw(self.y, rows, size, part, _random_state(self.config.split_seed, name), self.groups)
+
+    def folds(self, rows: Index, number: int = 0) -> tuple[tuple[Index, Index], ...]:
+        """Return train and dev rows of each fold, for repeat `number`."""
+        from sklearn.model_selection import StratifiedKFold
+
+        k = self.config.folds or 2
+        self.require_members(rows, k, "folds")
+        random_state = _random_state(self.config.split_seed, "folds", number)
+        if self.groups is not None:
+            return group_folds(self.y, self.classes, rows, self.groups, k, random_state=random_state)
+        folds = StratifiedKFold(k, shuffle=True, random_state=random_state)
+        return tuple((rows[train], rows[dev]) for train, dev in folds.split(rows, self.y[rows]))
+
+    def require_members(self, rows: Index, least: int, what: str) -> None:
+        """Refuse a class with fewer rows than there are parts or folds."""
+        counts = np.bincount(self.y[rows], minlength=len(self.classes))
+        rarest = int(np.argmin(counts))
+        if counts[rarest] < least:
+            raise DataError(
+                f"Class {self.classes[rarest]!r} has {counts[rarest]} example(s), but each of the {least} {what} needs"
+                " one; is the target a class, or a number to predict?"
+            )
+
+    def require_training(self, train: Index) -> None:
+        """Refuse a training part that lacks a class."""
+        absent = np.flatnonzero(np.bincount(self.y[train], minlength=len(self.classes)) == 0)
+        if absent.size:
+            raise DataError(f"Class {self.classes[absent[0]]!r} has no example in the training part.")
 
 
 def _draw(
@@ -188,37 +226,8 @@ def _draw(
     return np.sort(others), np.sort(chosen)
 
 
-def _folds(
-    y: Index, classes: Sequence[str], rows: Index, config: DataConfig, groups: Index | None, number: int = 0
-) -> tuple[tuple[Index, Index], ...]:
-    from sklearn.model_selection import StratifiedKFold
-
-    _require_members(y[rows], classes, config.folds or 2, "folds")
-    random_state = _random_state(config.split_seed, "folds", number)
-    if groups is not None:
-        return group_folds(y, classes, rows, groups, config.folds or 2, random_state=random_state)
-    folds = StratifiedKFold(config.folds or 2, shuffle=True, random_state=random_state)
-    return tuple((rows[train], rows[dev]) for train, dev in folds.split(rows, y[rows]))
-
-
 def _random_state(seed: int, name: str, repeat: int = 0) -> np.random.RandomState:
     """Return a legacy generator for scikit-learn's splitters, one stream per use and repeat, from one seed."""
     spawn_key = (_STREAMS[name], repeat) if repeat else (_STREAMS[name],)
     sequence = np.random.SeedSequence(seed, spawn_key=spawn_key)
     return np.random.RandomState(np.random.MT19937(sequence))
-
-
-def _require_members(y: Index, classes: Sequence[str], least: int, what: str) -> None:
-    counts = np.bincount(y, minlength=len(classes))
-    rarest = int(np.argmin(counts))
-    if counts[rarest] < least:
-        raise DataError(
-            f"Class {classes[rarest]!r} has {counts[rarest]} example(s), but each of the {least} {what} needs one;"
-            " is the target a class, or a number to predict?"
-        )
-
-
-def _require_training(y: Index, classes: Sequence[str], train: Index) -> None:
-    absent = np.flatnonzero(np.bincount(y[train], minlength=len(classes)) == 0)
-    if absent.size:
-        raise DataError(f"Class {classes[absent[0]]!r} has no example in the training part.")

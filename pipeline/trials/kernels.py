@@ -187,7 +187,7 @@ def obstacle(wanted: Arithmetic) -> str:
         return f"which needs NumPy with OpenBLAS on x86-64, and this is {here.kernel} on {platform.machine()}"
     has = _flags()
     if not _LEVEL_FLAGS[wanted.level] <= has:
-        return f"which needs a processor with {_spoken(wanted.level)}"
+        return f"which needs a processor with {_SPOKEN[wanted.level]}"
     if not _KERNEL_FLAGS[wanted.kernel] <= has:
         return f"which needs a processor for OpenBLAS's {wanted.kernel} kernel"
     if LEVELS.index(wanted.level) > LEVELS.index(built := built_level()):
@@ -195,14 +195,12 @@ def obstacle(wanted: Arithmetic) -> str:
     return ""
 
 
-def _spoken(level: str) -> str:
-    examples = {
-        "avx2": "AVX2 (Intel since Haswell, AMD since Excavator)",
-        "avx512_skx": "AVX-512 (Intel Skylake-X and later servers, AMD since Zen 4)",
-        "avx512_icl": "AVX-512 as in Ice Lake (Intel servers since 2021, AMD since Zen 4)",
-        "avx512_spr": "AVX-512 as in Sapphire Rapids (Intel servers since 2023)",
-    }
-    return examples[level]
+_SPOKEN = {
+    "avx2": "AVX2 (Intel since Haswell, AMD since Excavator)",
+    "avx512_skx": "AVX-512 (Intel Skylake-X and later servers, AMD since Zen 4)",
+    "avx512_icl": "AVX-512 as in Ice Lake (Intel servers since 2021, AMD since Zen 4)",
+    "avx512_spr": "AVX-512 as in Sapphire Rapids (Intel servers since 2023)",
+}
 
 
 @cache
