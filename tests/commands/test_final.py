@@ -21,7 +21,7 @@ from pipeline.data.arrays import load_arrays
 from pipeline.data.heldout import open_heldout
 from pipeline.data.prepare import prepare
 from pipeline.reporting.results import gather
-from pipeline.selection import opening
+from pipeline.selection import opening, unequal
 from pipeline.selection import test_set as the_test_set
 from pipeline.selection.evaluation import evaluate
 from pipeline.tracking.archive import Archive
@@ -50,6 +50,13 @@ def reported(store: Path, study: str) -> str:
     """Return what the report says about the test set."""
     archive = Archive(TrackingConfig(store=str(store)))
     return report_of_test_set(archive, gather(archive, study))
+
+
+@pytest.fixture(autouse=True)
+def little_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw no picture and few resamples, which have tests of their own."""
+    monkeypatch.setattr(opening, "draw_confusion", lambda result, path: path.touch())
+    monkeypatch.setattr(unequal, "RESAMPLES", 20)
 
 
 def forbid(*_: object) -> None:
