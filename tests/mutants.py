@@ -228,7 +228,7 @@ def _merged(*many: Lines) -> Lines:
 
 
 @dataclass
-class Test:
+class KnownTest:
     """What the tests without a change have shown of one: its seconds, and the lines that it runs."""
 
     name: str
@@ -240,12 +240,15 @@ class Test:
         return self.name.partition("::")[0]
 
 
-def meeting(mutant: Mutant, tests: list[Test]) -> list[Test]:
-    """The tests that run the changed lines; if none does in its own process, its function's, and then its file's."""
-    for lines in (mutant.lines, mutant.function, range(sys.maxsize)):
+def meeting(mutant: Mutant, tests: list[KnownTest]) -> list[KnownTest]:
+    """The tests that run the changed lines in their own process, or else those of its function.
+
+    If there are none, a worker or a command may run them: the tests that run any line of the file, or of none.
+    """
+    for lines in (mutant.lines, mutant.function):
         if found := [test for test in tests if any(line in lines for line in test.lines.get(mutant.path, ()))]:
             return found
-    return []
+    return [test for test in tests if mutant.path in test.lines or not test.lines]
 
 
 @dataclass
@@ -293,7 +296,7 @@ def failure(tree: Path, *arguments: str, plugin: object = None) -> str | None:
     return None if passed else failed[1] if failed else f"exit code {process.exitcode}"
 
 
-def noticed_by(mutant: Mutant, tree: Path, room: str, tests: list[Test], *, then: str) -> str | None:
+def noticed_by(mutant: Mutant, tree: Path, room: str, tests: list[KnownTest], *, then: str) -> str | None:
     """Which test notices the mutant, None if none does; the clone is put back afterwards."""
     path = tree / mutant.path
     source = path.read_bytes()
@@ -316,12 +319,14 @@ def write(path: Path, source: bytes) -> None:
     os.utime(path, (next(TIMES), 0))
 
 
-def baseline(tree: Path, room: str) -> list[Test]:
+def baseline(tree: Path, room: str) -> list[KnownTest]:
     """The tests of a room, run without any change."""
     if failure(tree, "-p", "no:xdist", f"tests/{room}", plugin=Baseline()):
         sys.exit(f"{(tree / 'output.txt').read_text()}error: the tests of {room} fail without any change.")
     found = json.loads((tree / "baseline.json").read_text())
-    return [Test(name, seconds, {path: set(run) for path, run in of.items()}) for name, (seconds, of) in found.items()]
+    return [
+        KnownTest(name, seconds, {path: set(run) for path, run in of.items()}) for name, (seconds, of) in found.items()
+    ]
 
 
 def main() -> int:
@@ -347,7 +352,7 @@ def main() -> int:
             tests = baseline(tree, room)
             trees.put(tree)
 
-            def tried(mutant: Mutant, room: str = room, tests: list[Test] = tests) -> bool:
+            def tried(mutant: Mutant, room: str = room, tests: list[KnownTest] = tests) -> bool:
                 tree = trees.get()
                 try:
                     test = noticed_by(mutant, tree, room, tests, then=options.then)

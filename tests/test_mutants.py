@@ -2,7 +2,7 @@
 
 import ast
 
-from tests.mutants import mutants, sample
+from tests.mutants import KnownTest, meeting, mutants, sample
 
 SOURCE = '''"""Text with 1 + 1."""
 from typing import TYPE_CHECKING
@@ -44,6 +44,23 @@ def test_each_mutant_is_a_program_that_differs() -> None:
         content = SOURCE.encode()
         changed = content[: mutant.start] + mutant.text.encode() + content[mutant.end :]
         assert ast.dump(ast.parse(changed)) != original
+
+
+def test_a_mutant_meets_the_tests_that_run_its_lines_or_those_that_run_them_in_a_process_of_their_own() -> None:
+    mutant = next(mutant for mutant in mutants("f.py", SOURCE) if mutant.before == "g(x)")
+    line, function, file, nothing, other = (
+        KnownTest(name, 0.1, lines)
+        for name, lines in [
+            ("line", {"f.py": {mutant.line}}),
+            ("function", {"f.py": {mutant.line + 1}}),
+            ("file", {"f.py": {5}}),
+            ("nothing", {}),
+            ("other", {"g.py": {mutant.line}}),
+        ]
+    )
+    assert meeting(mutant, [line, function, file, nothing, other]) == [line]
+    assert meeting(mutant, [function, file, nothing, other]) == [function]
+    assert meeting(mutant, [file, nothing, other]) == [file, nothing]
 
 
 def test_a_sample_is_the_same_for_the_same_seed() -> None:

@@ -119,9 +119,10 @@ class Witness:
 
     def __init__(self) -> None:
         self.names: list[str] = []
+        self.shown: list[str] = []
 
     def submit(self, name: str) -> None:
         self.names.append(name)
 
     def progress(self, name: str, curves: object, started_at: float, elapsed_s: float) -> None:
-        pass
+        self.shown.append(name)

@@ -344,6 +344,14 @@ class TestResume:
 
 
 class TestPruning:
+    def test_the_curves_of_a_trial_are_shown_at_each_rung_that_it_passes(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        sweep, work = Sweep(tmp_path, monkeypatch, "median"), Arithmetic()
+        sweep.run(1, work)
+        assert [epoch for _, epoch in work.calls] == [*rungs(sweep.pruner, EPOCHS), EPOCHS]
+        assert sweep.witness.shown == ["trial-0000"] * len(rungs(sweep.pruner, EPOCHS))
+
     def test_a_hopeless_trial_stops_at_its_first_rung(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         sweep = Sweep(tmp_path, monkeypatch, "median")
         sweep.run(12)
