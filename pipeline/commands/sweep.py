@@ -215,7 +215,7 @@ def make_plan(config: SweepConfig, space: Space) -> Plan:
     workers = config.workers
     return Plan(
         trials=config.study.trials,
-        rungs=rungs(config.pruner, space.largest("training.num_epochs")),
+        rungs=rungs(config.pruner, space.most_epochs),
         objectives=tuple(objective_names(config)),
         pruner=config.pruner,
         slots=workers.count * (1 + workers.queued),

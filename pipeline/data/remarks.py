@@ -75,7 +75,7 @@ def telling_columns(features: "pd.DataFrame", y: Index, train: Index) -> list[st
 def _errors(column: "pd.Series[Any]", y: Index, most: int) -> int:
     """Return the errors of the best simple rule on one column: a class per category, or per one of C ranges of numbers.
 
-    Where it is plain that there are more than `most`, all rows are returned: along a column, in ascending order, the
+    If there are clearly more than `most`, the number of all rows is returned: along a column, in ascending order, the
     class changes at each of the C - 1 bounds, and at most twice for each error or value that occurs again.
     """
     import pandas as pd

@@ -187,7 +187,7 @@ def saved_share(sweep: Sweep) -> float:
 
 def _longest(sweep: Sweep) -> int:
     """Epochs (of older records with folds: folds) of a trial that nothing stops."""
-    return int((sweep.counts_folds and sweep.folds) or sweep.space.largest("training.num_epochs"))
+    return (sweep.counts_folds and sweep.folds) or sweep.space.most_epochs
 
 
 def _bars(axes: "Axes", bars: Sequence[tuple[int, int]], **style: Any) -> None:

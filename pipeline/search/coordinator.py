@@ -2,8 +2,8 @@
 
 It alone writes to the study. A finished trial is first written whole to the outbox, which is the commit point, then
 told to the study, then handed to the tracker. So after a kill at any moment, each trial that the study still calls
-running is either in the outbox, and is told from there, or is trained again to the same bits. Proposals and pruning
-decisions need no protection: `pipeline.search.search` computes them again.
+running is either in the outbox, from which its result is told, or is trained again to the same bits. Proposals and
+pruning decisions need no protection: `pipeline.search.search` computes them again.
 """
 
 import time

@@ -91,7 +91,7 @@ class GivenOutAgain(Executor):
         if self._closed:
             return loss
         if loss.own and given.alone:
-            return LostWorker(f"{loss}, also with no other trial beside it, perhaps for want of memory", own=True)
+            return LostWorker(f"{loss}, also with no other trial beside it; perhaps memory ran out", own=True)
         given.lost += not loss.own
         if given.lost >= MOST:
             return WorkersGone(

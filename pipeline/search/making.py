@@ -44,7 +44,7 @@ def make_search(config: SweepConfig, space: Space, before: Sequence[FrozenTrial]
         )
     return Search(
         make_sampler(config.sampler, space, len(objectives)),
-        make_pruner(config.pruner, space.largest("training.num_epochs")),
+        make_pruner(config.pruner, space.most_epochs),
         space,
         lag=config.study.lag,
         queue=queue,

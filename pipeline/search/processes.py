@@ -87,7 +87,7 @@ class LocalProcesses(Served):
             if worker.heard or self._closed:
                 raise worker.loss()
         raise WorkersGone(
-            f"{STARTS} worker processes in a row {worker.end()} while they started, perhaps for want of memory "
+            f"{STARTS} worker processes in a row {worker.end()} while they started; perhaps memory ran out "
             "(ulimit -v). Nothing is lost: the same command continues."
         )
 

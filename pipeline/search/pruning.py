@@ -16,7 +16,7 @@ from pipeline.config.text import short
 class Pruned:
     """The end of a pruned trial: `value` of `measure` at `epoch`, above `limit`; `rule` says where the limit is from.
 
-    The value is null where it was no number.
+    The value is None if the measure was not a number.
     """
 
     measure: str
@@ -30,7 +30,7 @@ class Pruned:
         """Dev cost 0.31 at epoch 15 is above 0.12, the median there of 9 completed trials."""
         words = f"{self.measure.replace('_', ' ').capitalize()}"
         if self.value is None or self.limit is None:
-            return f"{words} was no number at epoch {self.epoch}"
+            return f"{words} was not a number at epoch {self.epoch}"
         return f"{words} {short(self.value)} at epoch {self.epoch} is above {short(self.limit)}, {self.rule}"
 
     def as_dict(self) -> dict[str, Any]:

@@ -182,12 +182,14 @@ class Space:
             return None
         return drawn if self.apply(self.values(drawn)) == config else None
 
-    def largest(self, path: str) -> Any:
-        """Return the largest value that `path` can take: its base value, or the end of its range."""
+    @property
+    def most_epochs(self) -> int:
+        """The largest `training.num_epochs` that a trial can have: the base value, or the end of its range."""
+        path = "training.num_epochs"
         for leaf in self.leaves:
             if leaf.path == path:
-                return max(leaf.choices) if leaf.is_choice else leaf.range.high
-        return _get(self.base, path)
+                return int(max(leaf.choices) if leaf.is_choice else leaf.range.high)
+        return int(_get(self.base, path))
 
     def _current(self, path: str, values: Mapping[str, Any]) -> Any:
         return values[path] if path in values else _get(self.base, path)

@@ -129,7 +129,7 @@ def look(config: SweepConfig, space: Space, name: str, data_digest: str, run_ids
     theirs = _configuration(source)
     their_space = Space(theirs.search.space, asdict(theirs.trial))
     _check_alike(config, space, data_digest, source, theirs, their_space)
-    same_rungs = _rungs(config, space) == _rungs(theirs, their_space)
+    same_rungs = rungs(config.pruner, space.most_epochs) == rungs(theirs.pruner, their_space.most_epochs)
     found = _select(source, space, their_space, run_ids, same_rungs=same_rungs)
     if not found.copies:
         raise StudyError(f"no trial of study.from={source.study_name} can be taken over: {found.sentence}")
@@ -182,10 +182,6 @@ def _drop(plain: dict[str, Any], keys: Sequence[str]) -> None:
     for key in parents:
         plain = plain[key]
     plain.pop(last, None)
-
-
-def _rungs(config: SweepConfig, space: Space) -> tuple[int, ...]:
-    return rungs(config.pruner, space.largest("training.num_epochs"))
 
 
 def _select(source: optuna.Study, space: Space, their_space: Space, run_ids: RunIds, *, same_rungs: bool) -> TakenOver:

@@ -39,4 +39,4 @@ def test_the_sentence_names_value_epoch_limit_and_rule() -> None:
 
 def test_a_value_that_is_not_a_number_needs_no_limit() -> None:
     trial = create_trial(state=TrialState.RUNNING, intermediate_values={5: math.nan})
-    assert why(PrunerConfig(name="median"), "dev_error", trial, []).sentence == "Dev error was no number at epoch 5"
+    assert why(PrunerConfig(name="median"), "dev_error", trial, []).sentence == "Dev error was not a number at epoch 5"
