@@ -3,8 +3,9 @@
 import ast
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.metadata import packages_distributions
+from itertools import chain
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -20,20 +21,25 @@ def imported(path: Path) -> Iterator[str]:
             yield node.module.split(".")[0]
 
 
-def declared() -> set[str]:
-    """Names of the distributions that the project requires, extras too."""
-    project = PROJECT["project"]
-    texts = project["dependencies"] + [text for extra in project["optional-dependencies"].values() for text in extra]
-    names = {text.split("[")[0].split("<")[0].split(">")[0].split("=")[0] for text in texts}
+def normalized(names: Iterable[str]) -> set[str]:
+    """Names of distributions as pip compares them."""
     return {name.lower().replace("_", "-") for name in names}
 
 
-def test_every_distribution_that_is_imported_is_declared() -> None:
-    distributions = packages_distributions()
+def distributions(texts: Iterable[str]) -> set[str]:
+    """Names of the distributions in requirements."""
+    return normalized(text.split("[")[0].split("<")[0].split(">")[0].split("=")[0] for text in texts)
+
+
+def test_what_is_imported_is_declared_and_what_is_required_is_imported() -> None:
     names = {name for path in (ROOT / "pipeline").rglob("*.py") for name in imported(path)}
     names -= sys.stdlib_module_names | {"pipeline"}
-    wanted = {name: {d.lower().replace("_", "-") for d in distributions.get(name, [name])} for name in names}
-    assert {name: found for name, found in wanted.items() if not found & declared()} == {}
+    owners = packages_distributions()
+    found = {name: normalized(owners.get(name, [name])) for name in names}
+    required = distributions(PROJECT["project"]["dependencies"])
+    extras = distributions(chain.from_iterable(PROJECT["project"]["optional-dependencies"].values()))
+    assert {name for name, known in found.items() if not known & (required | extras)} == set()
+    assert required - set().union(*found.values()) == set()
 
 
 def test_the_wheel_has_every_package_and_the_configuration_groups() -> None:

@@ -30,7 +30,6 @@ class Parameters:
     b : layer -> (n_l, 1) view
     names : ("W1", ..., "WL", "b1", ..., "bL")
     slices : name -> the tensor's place in theta
-
     """
 
     def __init__(
