@@ -52,7 +52,6 @@ class Examples:
         Labels, integers from 0 on.
     index : (m,)
         The rows that belong to this set.
-
     """
 
     def __init__(

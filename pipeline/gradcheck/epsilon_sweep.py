@@ -31,7 +31,6 @@ class EpsilonSweep:
     errors : method -> (n,) relative error of ∂J/∂θ off the kinks, NaN where nearly everything is at a kink
     kink_shares : method -> (n,) share of coordinates left out
     slopes : method -> slope of log error over log ε where truncation rules, NaN if it never does
-
     """
 
     epsilons: Floats

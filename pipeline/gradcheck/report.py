@@ -39,7 +39,6 @@ class GradientReport:
     examples, dropout : size of the batch; "off" or "masks frozen"
     notes : sentences for the reader: why the verdict, and where to look
     first : the same numbers by the configured method, if the complex step was needed
-
     """
 
     verdict: str
@@ -115,7 +114,6 @@ def distrust(checks: Mapping[str, Mapping[str, Any]]) -> str:
     ----------
     checks
         Reports as plain values, by moment: "init" and "trained".
-
     """
     places = {"init": "initial", "trained": "trained"}
     wrong = [places[moment] for moment in places if checks.get(moment, {}).get("verdict") == "wrong"]

@@ -58,7 +58,6 @@ class _Moved(NamedTuple):
     losses : (s, points, q)
     straddles : (s, q) which of them lie on two sides of a kink
     unit, example : (s,) the pairs: a place among the moved units, and an example
-
     """
 
     losses: Array
@@ -104,7 +103,6 @@ class Restart:
     Z : layer -> (n_l, m)
     weights : (m,) how often the loss of each example counts: the weight of its class
     D : layer l = 0..L-1 -> (n_l, m) the frozen dropout mask that A[l] is multiplied with, or None
-
     """
 
     def __init__(self, network: Network, parameters: Parameters, X: Array, y: Array, masks: Masks | None) -> None:
@@ -138,7 +136,6 @@ class Restart:
         ----------
         rows, columns : (n,)
             In ascending order of rows.
-
         """
         steps = self.A[layer].T[:, None, :] * formula.displacements(epsilon)[:, None]  # (m, points, n_{l-1} + 1)
         widest = max(self.architecture.layer_sizes[min(layer + 1, self.num_layers) :])

@@ -31,7 +31,6 @@ class Views:
     masks : layer -> (n_l · m,) the masks that there are, flat
     Y, P : (n_L, m) encoded labels and probabilities;  row : (1, m) scratch;  ones : (m, 1);  units : (n_L, 1)
     inputs : layer -> (n_{l-1}, m) the last input of the layer: X, Z[l-1] as activated, or dropped[l-1]
-
     """
 
     dot: Callable[..., Array]

@@ -21,7 +21,6 @@ class Diagnosis:
     variance : dev error − train error
     verdict : "high bias", "high variance", "high bias and high variance" or "neither"
     remedies : what to try, in order; variance waits until bias is low.
-
     """
 
     train_error: float

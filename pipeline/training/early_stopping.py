@@ -14,7 +14,6 @@ class Memory:
     ----------
     best, best_epoch : the lowest value so far and the first epoch that had it; its parameters are the ones returned.
     reference, reference_epoch : the last value that improved on the one before it by more than `min_delta`.
-
     """
 
     best: float = math.inf

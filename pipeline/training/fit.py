@@ -58,7 +58,6 @@ class FitState:
     theta, best_theta : (n,) the parameters now, and at the best epoch.
     slots : what the optimiser remembers.
     streams : where the random streams stand.
-
     """
 
     layer_sizes: tuple[int, ...]

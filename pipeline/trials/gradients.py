@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from pipeline.config.trial import GradcheckConfig, TrialConfig
 from pipeline.data.arrays import Fold, TrialArrays
 from pipeline.data.batches import Examples
-from pipeline.data.sampling import stratified_sample
 from pipeline.gradcheck.check import GradientReport, check_gradients
 from pipeline.nn.architecture import Architecture
 from pipeline.nn.network import Masks, Network
@@ -61,3 +60,18 @@ def training_sample(arrays: TrialArrays, fold: Fold, count: int, *, rng: np.rand
     chosen = stratified_sample(arrays.y[fold.train], count, rng=rng)
     examples = Examples(arrays.X, arrays.y, fold.train[chosen], fold.normalization, np.float64)
     return examples.head(len(chosen))
+
+
+def stratified_sample(y: NDArray[Any], count: int, *, rng: np.random.Generator) -> NDArray[Any]:
+    """Return the positions of `count` examples, taken from the classes in turn so that as many as possible occur.
+
+    Parameters
+    ----------
+    y : (m,) class numbers.
+    """
+    order = rng.permutation(len(y))
+    turn = np.empty(len(y), dtype=np.int64)  # rank of an example within its class
+    for label in np.unique(y):
+        of_class = order[y[order] == label]
+        turn[of_class] = np.arange(len(of_class))
+    return order[np.argsort(turn[order], kind="stable")][:count]

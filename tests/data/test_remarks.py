@@ -10,10 +10,10 @@ from pipeline.config.commands import TrainConfig
 from pipeline.config.errors import DataError
 from pipeline.config.trial import DataConfig
 from pipeline.config.validation import parse
+from pipeline.console.data import summary
 from pipeline.data.arrays import load_arrays
 from pipeline.data.prepare import prepare
 from pipeline.data.remarks import of_pixels, of_the_dev_part
-from pipeline.data.summary import summary
 from pipeline.trials.checklist import PreflightReport, Row
 
 

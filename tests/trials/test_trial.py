@@ -22,12 +22,12 @@ from pipeline.config.validation import parse
 from pipeline.data.arrays import Fold, Normalization, TrialArrays, load_arrays
 from pipeline.data.divisions import ensure
 from pipeline.data.prepare import prepare
-from pipeline.data.sampling import stratified_sample
 from pipeline.nn import penalties
 from pipeline.reporting.layers_picture import draw_layers
 from pipeline.training.fit import Fit
 from pipeline.trials import fits
 from pipeline.trials.fits import make_fit, plan
+from pipeline.trials.gradients import stratified_sample
 from pipeline.trials.parts import architecture_of
 from pipeline.trials.record import TrialRecord
 from pipeline.trials.threads import controller, one_thread
