@@ -1,5 +1,6 @@
 """Plans configurations to be trained again, on new seeds or on further repeats."""
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -44,10 +45,6 @@ def first_unused(runs: Iterable[Found]) -> int:
 
 def new_seeds(count: int, used: Iterable[int]) -> list[int]:
     """Return the first `count` seeds from 1 on that no trial of the study used."""
-    seeds: list[int] = []
-    taken, seed = set(used), 1
-    while len(seeds) < count:
-        if seed not in taken:
-            seeds.append(seed)
-        seed += 1
-    return seeds
+    taken = set(used)
+    unused = (seed for seed in itertools.count(1) if seed not in taken)
+    return list(itertools.islice(unused, count))
