@@ -7,7 +7,7 @@ from typing import Any
 
 def printable(text: str) -> str:
     """Return `text` without control characters, so that a record or a server cannot control the terminal."""
-    if text.isprintable():
+    if text.replace("\n", "").isprintable():
         return text
     return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
 

@@ -91,7 +91,8 @@ def ordered(sweep: Sweep) -> list[Trial]:
     if sweep.baseline is not None and math.isfinite(sweep.baseline[sweep.metric]):
         counted.append(sweep.baseline)
         counted.sort(key=lambda trial: trial[sweep.metric])
-    return [*counted, *(trial for trial in sweep.trials if trial not in counted)]
+    names = {trial.name for trial in counted}
+    return [*counted, *(trial for trial in sweep.trials if trial.name not in names)]
 
 
 def _tally(sweep: Sweep, moment: str, text: str) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from threadpoolctl import threadpool_limits
+
 from pipeline.reporting.results import Sweep
 
 CAPTIONS = {
@@ -35,5 +37,6 @@ def draw_all(sweep: Sweep, folder: Path) -> dict[str, Path]:
         "bias-variance": training.draw_errors,
         "pruning": training.draw_pruning,
     }
-    drawn = {name: painters[name](sweep, folder / f"{name}.png") for name in CAPTIONS}
+    with threadpool_limits(1):  # more threads wait for each other, and cost more time than they save
+        drawn = {name: painters[name](sweep, folder / f"{name}.png") for name in CAPTIONS}
     return {name: path for name, path in drawn.items() if path is not None}

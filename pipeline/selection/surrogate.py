@@ -121,7 +121,7 @@ def adjusted_means(values: Sequence[Mapping[int, float]]) -> tuple[Vector, Vecto
     steady = np.array([float(np.minimum(row, worst).mean()) < worst for row in rows])
     effect, mean = np.zeros(len(repeats)), np.zeros(len(Y))
     for _ in range(30):
-        mean = np.array([(Y[i] - effect)[known[i]].mean() for i in range(len(Y))])
+        mean = _row_means(Y - effect, known)
         left = np.where(known & steady[:, None], Y - mean[:, None], np.nan)
         effect = np.array([np.nanmean(column) if np.isfinite(column).any() else 0.0 for column in left.T])
         effect -= effect.mean()
@@ -132,6 +132,16 @@ def adjusted_means(values: Sequence[Mapping[int, float]]) -> tuple[Vector, Vecto
     freedom = max(1, counted.size - int(steady.sum()) - len(repeats) + 1)
     sigma = math.sqrt(float(counted @ counted) / freedom) if counted.size else 1.0
     return mean, np.maximum(sigma, 1e-3) / np.sqrt(known.sum(axis=1))
+
+
+def _row_means(Y: Vector, known: NDArray[np.bool_]) -> Vector:
+    """Return the mean of each row's known values, taking rows with the same known columns together: (n,)."""
+    means = np.empty(len(Y))
+    patterns, pattern_of = np.unique(known, axis=0, return_inverse=True)
+    for number, columns in enumerate(patterns):
+        rows = pattern_of.reshape(-1) == number
+        means[rows] = np.ascontiguousarray(Y[rows][:, columns]).mean(axis=1)
+    return means
 
 
 def encode(leaves: Sequence[Leaf], configurations: Sequence[Mapping[str, Any]]) -> Vector:

@@ -33,6 +33,8 @@ MAX_DEPTH = 32
 MAX_BITS = 128
 """Largest size of an integer: seeds have at most 128 bits, and Python refuses to print thousands of digits."""
 
+_HARMLESS = (str, float)
+
 
 def read_bytes(path: Path, limit: int = MAX_TEXT_BYTES) -> bytes:
     """Read a regular file of at most `limit` bytes.
@@ -101,7 +103,8 @@ def _check_plain(value: Any, name: str, depth: int = 0) -> None:
         raise RecordError(f"{name} must hold integers of at most {MAX_BITS} bits, but one has {value.bit_length():,}.")
     items = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else ()
     for item in items:
-        _check_plain(item, name, depth + 1)
+        if not isinstance(item, _HARMLESS):
+            _check_plain(item, name, depth + 1)
 
 
 def read_arrays(path: Path, allowed: re.Pattern[str], limit: int = MAX_ARRAY_BYTES) -> dict[str, np.ndarray]:
