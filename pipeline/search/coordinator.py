@@ -132,9 +132,11 @@ class Coordinator:
         baseline : a configuration to train beside the trials, once per study.
         """
         recorded = self.study.get_trials(deepcopy=False)
+        self._send_told(recorded)
+        if self._is_complete(recorded, baseline):
+            return
         for trial in recorded:
             self.search.recall(trial)
-        self._send_told(recorded)
         try:
             if baseline is not None and BASELINE not in self.study.user_attrs:
                 self._begin(Flight(BASELINE, baseline))
@@ -151,6 +153,12 @@ class Coordinator:
                 self._report()
         finally:
             self._hand_over()
+
+    def _is_complete(self, recorded: Sequence[FrozenTrial], baseline: TrialConfig | None) -> bool:
+        """Return whether nothing is left to run; then the search, which may be long, need not be recalled."""
+        has_baseline = baseline is None or BASELINE in self.study.user_attrs
+        ended = all(trial.state.is_finished() for trial in recorded)
+        return has_baseline and ended and len(recorded) >= self.plan.trials
 
     def _fill(self) -> None:
         """Start new trials while there is a slot, the search can propose one, and nothing ends the sweep."""

@@ -114,6 +114,13 @@ class TestEachTrialOnce:
         sweep.run(6, again)
         assert len(again.calls) == 2
 
+    def test_a_complete_study_does_not_recall_its_search(self, sweep: Sweep) -> None:
+        sweep.run(3, baseline=TrialConfig())
+        again = sweep.run(3, baseline=TrialConfig())
+        assert again.search.trials == []
+        assert again.stopped == ""
+        assert len(sweep.run(4, baseline=TrialConfig()).search.trials) == 4
+
     def test_fewer_trials_than_there_are_is_no_trouble(self, sweep: Sweep) -> None:
         sweep.run(4)
         assert sweep.run(2).stopped == ""
