@@ -1,6 +1,7 @@
 """Shared by all tests: quiet libraries, property tests without a clock and with fixed examples, temporary
 folders in memory, tables of MLflow made once, and a small finished study that a test may copy and change."""
 
+import gc
 import logging
 import os
 import shutil
@@ -32,6 +33,12 @@ def pytest_configure() -> None:
     """Put temporary folders into memory if there is room, since every commit of a database waits for a disk."""
     if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
+
+def pytest_collection_finish() -> None:
+    """Have the garbage collector pass over what the imports made, which it would look through again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -66,7 +66,7 @@ class Network:
             raise ValueError(f"class_weights must be one per class, got an array of shape {np.shape(class_weights)}")
         self._workspace = Workspace(architecture.layer_sizes, self.keep_prob, self.dtype, max_batch, self._stack)
         chunk = max(max_batch, EVALUATION_VALUES // max(architecture.layer_sizes[1:]))
-        self._evaluation = Workspace(architecture.layer_sizes, (1.0,) * (hidden + 1), self.dtype, chunk)
+        self._evaluation = Workspace(architecture.layer_sizes, (), self.dtype, chunk)  # no masks
 
     def draw_masks(self, m: int, *rngs: np.random.Generator) -> Masks:
         """Draw the dropout masks of one batch of m examples into the workspace; copy them to keep them.

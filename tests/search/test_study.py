@@ -235,6 +235,9 @@ class TestWhatCannotBe:
         with pytest.raises(ConfigError, match=sentence):
             searched(sweep_config(tmp_path, **sections))
 
+    def test_one_objective_alone_may_be_pruned_and_stall(self, tmp_path: Path) -> None:
+        searched(sweep_config(tmp_path, study={"objective": ["dev_cost"], "stall": 3}, pruner={"name": "median"}))
+
     @pytest.mark.parametrize("storage", ["foo://", "foo://somewhere/x", "postgresql+nope://here/x", "://"])
     def test_a_storage_that_no_driver_serves(self, tmp_path: Path, storage: str) -> None:
         with pytest.raises(StudyError, match=r"study.storage .* cannot be used"):
