@@ -243,9 +243,10 @@ class TestTrouble:
         def wrong(call: int, config: TrialConfig) -> None:
             raise WrongGradient("wrong: relative error 0.3\nW2[3, 17]  analytic 1.0  numeric 2.0")
 
-        stopped = sweep.run(9, Arithmetic(wrong), slots=2, max_failures=9).stopped
-        assert stopped.startswith("trial-000")
-        assert "has wrong gradients.\nwrong: relative error 0.3\nW2[3, 17]" in stopped
+        ended = sweep.run(9, Arithmetic(wrong), slots=2, max_failures=9)
+        assert ended.gave_up
+        assert ended.stopped.startswith("trial-000")
+        assert "has wrong gradients.\nwrong: relative error 0.3\nW2[3, 17]" in ended.stopped
         assert set(sweep.states()) == {TrialState.FAIL}
         assert len(sweep.states()) <= 3
 

@@ -148,7 +148,7 @@ def test_workers_on_this_machine_compute_as_this_process_does_on_one_thread() ->
 def test_more_processes_than_the_machine_can_have_are_refused(
     count: int, files: int, rule: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(executors, "_open_files", lambda: files)
+    monkeypatch.setattr("resource.getrlimit", lambda _: (files, 2**20))  # what may be open now, and after a change
     with pytest.raises(ConfigError, match=rf"workers\.count must be {rule}.*, but is {count}\."):
         executors.check_workers(WorkersConfig(count=count))
 
@@ -178,6 +178,16 @@ def test_threads_that_wait_for_workers_do_not_keep_a_command_alive(two_workers: 
     serving = [thread for thread in threading.enumerate() if thread.name.startswith(("worker-", "heartbeats"))]
     assert len(serving) >= 3
     assert all(thread.daemon for thread in serving)
+
+
+def test_no_thread_is_left_after_the_shutdown() -> None:
+    before = set(threading.enumerate())
+    executor = LocalProcesses(1)
+    executor.submit(pow, 2, 3).result()
+    executor.shutdown()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(60)
+        assert not thread.is_alive()
 
 
 _COORDINATOR = """
