@@ -153,7 +153,7 @@ class TestPruners:
             f"pruner={pruner}",
             "pruner.first_rung=2",
             "sampler=random",
-            "study.trials=14",
+            "study.trials=10",
             "training.patience=null",
             *overrides,
         )

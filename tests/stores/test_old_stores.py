@@ -86,7 +86,9 @@ def test_old_runs_are_listed(run: Run) -> None:
 
 
 @pytest.mark.parametrize("study", ["mixed", "folds", "opened"])
-def test_an_old_study_is_reported(kept: Path, run: Run, study: str) -> None:
+def test_an_old_study_is_reported(kept: Path, run: Run, study: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if study != "mixed":  # whose pictures are also written
+        monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda figure, path, **_: Path(path).touch())
     code, _, error = run("report", f"study={study}")
     assert (code, error) == (0, "")
     assert "trial-0002" in (kept / "reports" / f"{study}.html").read_text()
