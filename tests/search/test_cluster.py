@@ -15,7 +15,7 @@ from pipeline.search import cluster
 from pipeline.search.cluster import ArraysAway, CarryArrays, _under, files_in, share
 from pipeline.search.executors import open_executor
 from pipeline.trials import trial
-from pipeline.trials.kernels import current
+from pipeline.trials.kernels import Arithmetic, OtherArithmetic, current
 
 NAMES = frozenset([Path("X.npy"), Path("folds/1.npy")])
 
@@ -90,7 +90,9 @@ def test_a_worker_that_sees_the_files_keeps_to_them(arrays: Path, tmp_path: Path
     assert trial.MOVED == {}
 
 
-def test_a_task_is_not_begun_without_all_of_the_arrays(arrays: Path) -> None:
+def test_a_task_is_not_begun_under_another_arithmetic_or_without_all_of_the_arrays(arrays: Path) -> None:
+    with pytest.raises(OtherArithmetic, match="the Dask worker on "):
+        _under(Arithmetic("another", "avx2"), {}, lambda: 7)
     assert _under(current(), {arrays: NAMES}, lambda: 7) == 7
     with pytest.raises(ArraysAway):
         _under(current(), {arrays: NAMES | {Path("later.npy")}}, lambda: 7)

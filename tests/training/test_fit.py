@@ -142,6 +142,14 @@ def test_divergence_is_an_outcome_without_a_warning(dtype: str, rate: float) -> 
     assert np.isfinite(state.summary()["best_dev_cost"])
 
 
+def test_an_objective_that_overflows_diverges_in_the_first_epoch_too(parts: tuple) -> None:
+    fit = digits_fit(examples=parts)
+    fit.resume(begin(fit))
+    fit.end_epoch(np.inf)
+    state = fit.pause()
+    assert (state.outcome, state.epoch) == ("diverged", 1)
+
+
 def test_initial_weights_that_overflow_diverge_before_the_first_epoch(parts: tuple) -> None:
     fit = digits_fit(examples=parts)
     state = begin(fit, scale=1e30)
