@@ -173,9 +173,8 @@ def _report(verdict: str, asked: Evidence, evidence: Evidence, notes: list[str],
     """Return the report, in plain values."""
     problem, sample = evidence.problem, evidence.sample
     kept = np.flatnonzero(~evidence.kinks)
-    difference_size = np.nan_to_num(np.abs(evidence.analytic - evidence.numeric)[kept], nan=np.inf)
-    largest = np.argpartition(-difference_size, min(LISTED, kept.size - 1))[:LISTED] if kept.size else kept
-    worst = kept[largest[np.argsort(-difference_size[largest], kind="stable")]]
+    differences = np.nan_to_num(np.abs(evidence.analytic - evidence.numeric)[kept], nan=np.inf)
+    worst = kept[np.argsort(-differences, kind="stable")[:LISTED]]
     coordinate = problem.parameters.coordinate
     places = {name: evidence.within(name) for name in problem.parameters.names}
     return GradientReport(
