@@ -80,7 +80,7 @@ def sweep(config: SweepConfig) -> int:
     with held(config) as (name, still_held), terminable():
         prepared = prepare(config.data, Path(config.tracking.store))
         ensure(prepared, config.data, config.repeat_numbers)
-        taken = widening.look(config, space, name, prepared.digest, partial(run_ids, config))
+        taken = widening.find_copies(config, space, name, prepared.digest, partial(run_ids, config))
         study = open_study(config, name, open_storage(config, name))
         check_data(study, prepared.digest)
         check_arithmetic(study)

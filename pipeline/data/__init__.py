@@ -1,1 +1,1 @@
-"""Reads examples from a source, writes them as arrays, and serves mini-batches; workers use only the latter part."""
+"""Reads examples from a source, writes them as arrays, and serves mini-batches; workers use only the last part."""

@@ -15,7 +15,7 @@ DRAWN = 1_000  # circles, moons: default number of examples
 
 
 def read_builtin(config: DataConfig) -> Source:
-    """The built-in data set of that name."""
+    """Return the built-in data set of that name."""
     if config.name not in BUILTIN:
         raise DataError(f"data.name={config.name!r} is not built in; known are {', '.join(BUILTIN)}.")
     return BUILTIN[config.name](config)

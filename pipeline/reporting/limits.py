@@ -48,7 +48,7 @@ def diagnose_best(sweep: Sweep) -> Diagnosis:
 
 
 def _main_limit(sweep: Sweep) -> Finding:
-    """Bias, variance or neither, by the best trial; for bias, whether the network or its regularisation is why."""
+    """Bias, variance or neither, by the best trial; for bias, whether the network or its regularisation causes it."""
     d, best = diagnose_best(sweep), sweep.leader
     errors = f"{best.name} has train error {percent(d.train_error)} and dev error {percent(d.dev_error)}"
     optimal = f"the optimal error (data.optimal_error) is {percent(d.optimal_error)}"
@@ -95,7 +95,7 @@ def _bias(sweep: Sweep, d: Diagnosis, errors: str) -> Finding:
 
 
 def _train_error(trial: Trial, d: Diagnosis) -> float:
-    """The lowest train error over the epochs, where a trial's bias is from; in older records that of the kept epoch."""
+    """The lowest train error over the epochs, which gives a trial's bias; in older records that of the kept epoch."""
     bias = trial["avoidable_bias"]
     return bias + d.optimal_error if math.isfinite(bias) else trial["best_train_error"]
 

@@ -140,7 +140,7 @@ class Cluster(Served):
 
 
 def lacks_code(error: BaseException) -> bool:
-    """Whether a worker or the scheduler cannot import what it was sent, which Dask tells in one of two ways."""
+    """Whether a worker or the scheduler cannot import what it was sent, which Dask reports in one of two ways."""
     return any(words in str(error) for words in ("No module named", "deserialization of the task graph"))
 
 

@@ -71,8 +71,8 @@ class Plan:
     objectives : summary values that are minimised.
     pruner : decides at the rungs.
     slots : runs under way at once; the search's lag may allow fewer.
-    minutes : time budget of this call; the clock decides where it ends, so that does not repeat.
-    max_failures, stall : so many failures, or trials without improvement, in a row by trial number end the sweep.
+    minutes : time budget of this call; where it ends depends on the clock, and so does not repeat.
+    max_failures, stall : how many failures, or trials without improvement, in a row by trial number end the sweep.
     """
 
     trials: int

@@ -46,7 +46,7 @@ class Ended:
 
     @property
     def state(self) -> TrialState:
-        """What the study calls it."""
+        """The study's word for the outcome."""
         if self.outcome in ("completed", "early_stopped"):
             return TrialState.COMPLETE
         return TrialState.FAIL if self.outcome == "failed" else TrialState.PRUNED

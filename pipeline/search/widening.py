@@ -108,8 +108,8 @@ class TakenOver:
         return f"{len(self.copies)} trials are taken over from {self.study}" + (f"; left out: {left}." if left else ".")
 
 
-def look(config: SweepConfig, space: Space, name: str, data_digest: str, run_ids: RunIds) -> TakenOver | None:
-    """Return what a new study copies; None if it has its copies already, or `study.from` names no study.
+def find_copies(config: SweepConfig, space: Space, name: str, data_digest: str, run_ids: RunIds) -> TakenOver | None:
+    """Return what a new study is to copy; None if it has its copies already, or `study.from` names no study.
 
     Raises
     ------

@@ -65,7 +65,7 @@ def space_of(config: SweepConfig) -> Space:
 def run(config: SweepConfig, trials: int = TRIALS, digest: str = "of the data") -> optuna.Study:
     """Carry a study out by arithmetic, as the sweep command does."""
     name, space = name_study(config), space_of(config)
-    taken = widening.look(config, space, name, digest, lambda study: {"trial-0001": f"run of {study}"})
+    taken = widening.find_copies(config, space, name, digest, lambda study: {"trial-0001": f"run of {study}"})
     study = open_study(config, name, open_storage(config, name))
     check_data(study, digest)
     check_arithmetic(study)
