@@ -1,8 +1,5 @@
 """`make confirm`: train a study's best configurations again on new seeds, so that luck does not decide."""
 
-import hashlib
-import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,17 +10,17 @@ from pipeline.console.display import console, counting, table
 from pipeline.console.interruption import terminable
 from pipeline.console.next_steps import print_next, same_store
 from pipeline.data.commonest import sentence
-from pipeline.data.divisions import ensure, is_fixed
+from pipeline.data.divisions import ensure
 from pipeline.data.prepare import PreparedData
 from pipeline.search.executors import open_executor
 from pipeline.search.lock import hold
-from pipeline.selection.candidates import FINISHED, Candidate, load, prepare_data, ranked
-from pipeline.selection.confirmation import Confirmation, conclude
+from pipeline.selection.candidates import FINISHED, Candidate, load, prepare_data, ranked, shared_rows
+from pipeline.selection.confirmation import CONFIRMATION, Confirmation, conclude
 from pipeline.selection.repeats import Repeat, first_unused, further_repeats, new_seeds, repeats
 from pipeline.selection.training import train_all
 from pipeline.tracking.archive import Archive
 from pipeline.tracking.found import Found, objective
-from pipeline.tracking.recorder import NOTE, Recorder
+from pipeline.tracking.recorder import Recorder
 from pipeline.trials.environment import code_version
 from pipeline.trials.kernels import as_recorded
 from pipeline.trials.record import TrialRecord
@@ -42,7 +39,7 @@ def confirm(config: ConfirmConfig) -> int:
     with hold(lock, f"the confirmation of {study}"), terminable():
         plan = plan_confirmation(config, archive, study)
         recorder = Recorder(config.tracking)
-        run_id = recorder.open_run("confirm", "confirm", {"study": study}, parent=plan.parent.run_id)
+        run_id = recorder.open_run("confirm", "confirm", {"study": study}, parent=plan.parent.run_id, noted=True)
         try:
             todo = _missing(archive, run_id, plan.wanted)
             console.print(f"{plan.sentence}; {len(todo)} of {len(plan.wanted)} trainings to do")
@@ -123,14 +120,6 @@ def chosen(archive: Archive, parent: Found, children: Sequence[Found], measure: 
     return [*recommended, *others[: top - len(recommended)], *baselines]
 
 
-def shared_rows(candidate: Candidate) -> float:
-    """Return the ratio of dev to training rows, which measures how much divisions overlap; 0 with one division."""
-    if is_fixed(candidate.config.data):
-        return 0.0
-    examples = candidate.record.data["examples"]
-    return float(examples["dev"]) / float(examples["train"])
-
-
 def _missing(archive: Archive, run_id: str, wanted: Sequence[Repeat]) -> list[Repeat]:
     done = {run.name for run in archive.below(run_id) if run.status in ("FINISHED", "FAILED")}
     return [repeat for repeat in wanted if repeat.name not in done]
@@ -163,36 +152,16 @@ def _cut_off(archive: Archive, recorder: Recorder, run_id: str, status: str) -> 
     recorder.close(run_id, status)
 
 
-def _digest(result: Confirmation) -> str:
-    return hashlib.sha256(json.dumps(result.as_dict()).encode()).hexdigest()
-
-
 def _looks(archive: Archive, run_id: str, result: Confirmation) -> int:
     """How many results this confirmation has shown, this one included; the same result again is no further look."""
     before = archive.find(run_id).tags
-    return int(before.get("revision", 0)) + (before.get("result_sha256") != _digest(result))
+    return int(before.get("revision", 0)) + (before.get("result_sha256") != result.digest)
 
 
 def _record(recorder: Recorder, run_id: str, result: Confirmation) -> None:
     """Write the result as the metrics' next step; an unchanged result is not written again."""
-    recorder.write_json(run_id, "confirm.json", result.as_dict() | {"verdict": result.verdict})
-    tags = {
-        "winner": "" if result.first.broken else result.first.trial,
-        "winner_run_id": "" if result.first.broken else result.first.run_id,
-        "verdict": result.verdict,
-        "repeated": ", ".join(row.trial for row in result.rows),
-        "revision": result.looks,
-        "result_sha256": _digest(result),
-        NOTE: result.markdown(),
-    }
-    metrics = {
-        "mean_dev_cost": result.first.cost.mean,
-        "mean_dev_cost_half_width": result.first.cost.half_width,
-        "mean_dev_error": result.first.error.mean,
-        "mean_dev_error_half_width": result.first.error.half_width,
-    }
-    finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
-    recorder.annotate(run_id, tags, finite, step=result.looks)
+    recorder.write_json(run_id, CONFIRMATION, result.as_dict() | {"verdict": result.verdict})
+    recorder.annotate(run_id, result.tags(), result.metrics(), step=result.looks)
     recorder.close(run_id)
 
 

@@ -21,7 +21,8 @@ from pipeline.selection.statistics import LEVEL
 from pipeline.selection.winner import example_rows, winner
 from pipeline.tracking.archive import Archive
 from pipeline.tracking.files import digest
-from pipeline.tracking.recorder import NOTE, Recorder
+from pipeline.tracking.notes import NOTE
+from pipeline.tracking.recorder import Recorder
 from pipeline.tracking.registry import Registered, Registry, plain_tags
 
 MOST_CLASSES = 20

@@ -10,8 +10,9 @@ from pipeline.config.commands import RerunConfig
 from pipeline.config.errors import RecordError
 from pipeline.console import compose
 from pipeline.console.display import console
-from pipeline.reporting.agreement import sweep_disagreements
+from pipeline.reporting.agreement import compare_sweep
 from pipeline.selection.audit import audit_search
+from pipeline.selection.claims import claim_differences
 from pipeline.selection.repetition import Original, Repetition, find, repeat
 from pipeline.selection.winner import shipped_otherwise
 from pipeline.tracking.archive import Archive
@@ -83,13 +84,21 @@ def audit(config: RerunConfig) -> int:
         if config.run == "search":
             raise
         sentences.append(str(error))
-    if config.run == "all" and "study.lag" in archive.parent(study).params:
-        otherwise = sweep_disagreements(archive, study)
+    if config.run == "all" and keeps_notes(archive, study):
+        compared = compare_sweep(archive, study)
+        otherwise = [*compared.differences, *claim_differences(archive, study)]
         sentences += [f"{sentence}." for sentence in otherwise]
+        sentences += compared.remarks
         whole &= not otherwise
     for sentence in sentences:
         console.print(sentence)
     return 0 if whole else 1
+
+
+def keeps_notes(archive: Archive, study: str) -> bool:
+    """Return whether a version that notes what it writes made a study, which also gave it a lag."""
+    parent = archive.parent(study)
+    return "study.lag" in parent.params or "lag" in archive.read_json(parent, "sweep.json").get("study", {})
 
 
 class Models:

@@ -1,104 +1,95 @@
-"""Compares what a sweep's own run shows with what follows from the records of its trials.
+"""Compares what a sweep's own run shows with what follows from the records of its trials, pictures included."""
 
-Pictures are left out: `make report` and the sweep draw them anew.
-"""
-
+import io
 import json
-import math
+import tempfile
 from collections.abc import Iterator, Mapping
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
 
 from pipeline.config.errors import RecordError
-from pipeline.config.text import brief, printable
-from pipeline.reporting.conclusion import SHOWN, summarize
+from pipeline.config.text import brief
+from pipeline.reporting.conclusion import PICTURES, summarize
+from pipeline.reporting.pictures import draw_all
 from pipeline.reporting.results import Sweep, gather
 from pipeline.search import replay
 from pipeline.selection.again import draw_again
+from pipeline.selection.claims import apart, different
 from pipeline.tracking.archive import CONCLUSION, Archive
 from pipeline.tracking.facts import params, tag
 from pipeline.tracking.found import Found
-from pipeline.tracking.recorder import NOTE
-from pipeline.trials.environment import PACKAGE, code_digest
-
-RTOL = 1e-6
-"""Of numbers that a Gaussian process or a statistic gives: libraries differ in their last digits."""
+from pipeline.tracking.notes import Note
 
 
-def sweep_disagreements(archive: Archive, study: str) -> list[str]:
-    """Return a sentence for each difference between a sweep's own run and the records of its trials."""
+@dataclass(frozen=True)
+class Compared:
+    """Sentences on what differs, and on what could not be compared."""
+
+    differences: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+
+def compare_sweep(archive: Archive, study: str) -> Compared:
+    """Compare a sweep's own run with what was noted when it was written, and that with what follows from records."""
     parent = archive.parent(study)
-    if parent.status != "FINISHED":  # its last words are not written yet
-        return []
     try:
+        note = archive.note(parent)
+        differences = archive.changes(parent, note)
+        if parent.status != "FINISHED":  # its last words are not written yet
+            left = (
+                f"The run of {study} is {parent.status}, not FINISHED: its trials are compared, but not its "
+                "conclusion, description and pictures."
+            )
+            return Compared(tuple(f"{study}: {sentence}" for sentence in differences), (left,))
         recorded = replay.read(archive.read_json(parent, replay.FILE))
         sweep = gather(archive, study)
-        return [
-            *_different("the param", parent.params, _searched_left_out(parent, params(recorded.config))),
-            *_conclusion(archive, parent, recorded),
-            *_numbers(sweep, recorded),
-            *_words(archive, sweep),
+        differences += [
+            *different("the param", note.params, _searched_left_out(note, params(recorded.config))),
+            *_conclusion(archive, parent, recorded, note),
+            *_numbers(sweep, recorded, note),
+            *_words(sweep, note),
         ]
+        other, remarks = _pictures(archive, sweep, note)
+        return Compared(tuple(f"{study}: {sentence}" for sentence in [*differences, *other]), tuple(remarks))
     except RecordError as error:
-        return [f"What the run of {study} shows could not be compared: {str(error).rstrip('.')}"]
+        return Compared((f"What the run of {study} shows could not be compared: {str(error).rstrip('.')}",))
 
 
-def _searched_left_out(parent: Found, given: Mapping[str, str]) -> dict[str, str]:
+def _searched_left_out(note: Note, given: Mapping[str, str]) -> dict[str, str]:
     """The params that the sweep's run has: a searched value is the trials' own, but its range must be there."""
-    return {name: value for name, value in given.items() if name in parent.params or name.startswith("search.space.")}
+    return {name: value for name, value in given.items() if name in note.params or name.startswith("search.space.")}
 
 
-def _conclusion(archive: Archive, parent: Found, recorded: replay.History) -> Iterator[str]:
+def _conclusion(archive: Archive, parent: Found, recorded: replay.History, note: Note) -> Iterator[str]:
     """Return differences between `conclusion.json` and the race over the recorded runs; none without a race."""
-    if "recommended" not in parent.tags:
-        if any(name.startswith("recommended_") for name in parent.metrics):
-            yield _sentence("the tag recommended", "missing", "there")
+    if "recommended" not in note.tags:
         return
     claimed = archive.read_json(parent, CONCLUSION)
     prefer = archive.read_json(parent, "sweep.json")["study"].get("prefer", "best")
     runs = [run for run in archive.children(parent.study) if run.outcome]
     found = draw_again(archive, runs, recorded, prefer)
     drawn = json.loads(json.dumps(found.as_dict())) if found is not None else {}
-    for path, there, here in _apart(claimed, drawn):
-        there, here = brief(there, 60), brief(here, 60)
-        yield f"{CONCLUSION} of {parent.study} has {path} = {there}, but {here} follows from the records"
+    for path, there, here in apart(claimed, drawn):
+        yield f"{CONCLUSION} has {path} = {brief(there, 60)}, but {brief(here, 60)} follows from the records"
 
 
-def _apart(there: Any, here: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Return every place at which two nested plain values differ by more than a tolerance."""
-    if isinstance(there, Mapping) and isinstance(here, Mapping):
-        for key in {**there, **here}:
-            yield from _apart(there.get(key), here.get(key), f"{path}.{key}" if path else printable(str(key)))
-    elif isinstance(there, list) and isinstance(here, list) and len(there) == len(here):
-        for number, pair in enumerate(zip(there, here, strict=True)):
-            yield from _apart(*pair, f"{path}.{number}")
-    elif not _equal(there, here):
-        yield path, there, here
-
-
-def _equal(there: Any, here: Any) -> bool:
-    numbers = all(isinstance(value, int | float) for value in (there, here))
-    return math.isclose(there, here, rel_tol=RTOL, abs_tol=1e-12) if numbers else bool(there == here)
-
-
-def _numbers(sweep: Sweep, recorded: replay.History) -> Iterator[str]:
+def _numbers(sweep: Sweep, recorded: replay.History, note: Note) -> Iterator[str]:
     """Differences of the metrics from what follows from the trials and the conclusion."""
     concluded = sweep.conclusion.metrics() if sweep.conclusion else {}
-    for name, value in {**summarize(sweep).metrics, **_standing(sweep, recorded), **concluded}.items():
-        if not _equal(sweep.parent.metrics.get(name), value):
-            yield _sentence(f"the metric {name}", sweep.parent.metrics.get(name), value)
+    yield from different(
+        "the metric", note.latest, {**summarize(sweep).metrics, **_standing(sweep, recorded), **concluded}
+    )
 
 
-def _words(archive: Archive, sweep: Sweep) -> Iterator[str]:
+def _words(sweep: Sweep, note: Note) -> Iterator[str]:
     """Differences of the tags; description and diagnosis are derived again if this version's code wrote them."""
-    words = {"mlflow.runName": sweep.name, "mlflow.source.name": "pipeline sweep"}
-    words |= {"recommended": json.dumps(sweep.conclusion.values)} if sweep.conclusion else {}
+    words = {"recommended": json.dumps(sweep.conclusion.values)} if sweep.conclusion else {}
     names = {"data_digest": "digest", "source_digest": "source_digest"}
     words |= {name: str(sweep.data[key]) for name, key in names.items() if key in sweep.data}
-    if NOTE in sweep.parent.tags:
-        written = archive.read_json(sweep.parent, SHOWN)
-        words |= written.get("tags", {})
-        words |= summarize(sweep).tags if written.get("code") == code_digest(PACKAGE) else {}
-    yield from _different("the tag", sweep.parent.tags, {name: printable(tag(value)) for name, value in words.items()})
+    words |= summarize(sweep).tags if note.by_this_code else {}
+    yield from different("the tag", note.tags, {name: tag(value) for name, value in words.items()})
 
 
 def _standing(sweep: Sweep, recorded: replay.History) -> dict[str, float]:
@@ -108,14 +99,36 @@ def _standing(sweep: Sweep, recorded: replay.History) -> dict[str, float]:
     return {**best, "trials": float(len(recorded.trials))}
 
 
-def _different(what: str, there: Mapping[str, str], given: Mapping[str, str]) -> Iterator[str]:
-    for name, value in given.items():
-        if there.get(name) != value:
-            yield _sentence(f"{what} {name}", there.get(name, "missing"), value)
+def _pictures(archive: Archive, sweep: Sweep, note: Note) -> tuple[list[str], list[str]]:
+    """Draw the pictures again if this code drew them; return differences and what is not compared."""
+    if not any(name.startswith(f"{PICTURES}/") for name in note.files_sha256):
+        return [], []
+    if not note.by_this_code:
+        return [], ["The sweep's pictures were drawn by other code, so they are not drawn again to be compared."]
+    differences, other = [], False
+    with tempfile.TemporaryDirectory() as folder:
+        for name, path in draw_all(sweep, Path(folder)).items():
+            try:
+                there = archive.read_file(sweep.parent, f"{PICTURES}/{path.name}")
+            except RecordError:  # told as a changed file
+                continue
+            same = there == path.read_bytes() or _same_picture(there, path)
+            other |= same is None
+            if same is False:
+                differences.append(f"the picture {name} is not what the records give")
+    remark = "The sweep's pictures were drawn by another Matplotlib, so they are not compared with new ones."
+    return differences, [remark] if other else []
 
 
-def _sentence(what: str, shown: Any, value: Any) -> str:
-    return (
-        f"{what} of the sweep's run is {brief(shown, 60)} in the tracking store, but {brief(value, 60)} follows from "
-        "its records"
-    )
+def _same_picture(there: bytes, drawn: Path) -> bool | None:
+    """Return whether two PNG files have the same pixels; None if different versions of Matplotlib drew them."""
+    from PIL import Image
+
+    with Image.open(drawn) as here:
+        try:
+            with Image.open(io.BytesIO(there), formats=["PNG"]) as picture:
+                if picture.info.get("Software") != here.info.get("Software"):
+                    return None
+                return picture.size == here.size and bool(np.array_equal(np.asarray(picture), np.asarray(here)))
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            return False

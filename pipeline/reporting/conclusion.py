@@ -11,12 +11,12 @@ from pipeline.reporting.limits import diagnose_best, find_limits
 from pipeline.reporting.pictures import draw_all
 from pipeline.reporting.results import Sweep, gather
 from pipeline.tracking.archive import Archive
-from pipeline.tracking.recorder import NOTE, Recorder
+from pipeline.tracking.notes import NOTE
+from pipeline.tracking.recorder import Recorder
 from pipeline.tracking.views import views_of
-from pipeline.trials.environment import PACKAGE, code_digest
 
-SHOWN = "shown.json"
-"""File of a sweep's run: its description and diagnosis, and the digest of the code that wrote them."""
+PICTURES = "pictures"
+"""Folder of a sweep's run."""
 
 
 def present(tracking: TrackingConfig, recorder: Recorder, study: str) -> list[Finding]:
@@ -35,8 +35,7 @@ def present(tracking: TrackingConfig, recorder: Recorder, study: str) -> list[Fi
     if tracking.pictures:
         with tempfile.TemporaryDirectory() as folder:
             for path in draw_all(sweep, Path(folder)).values():
-                recorder.write_file(sweep.parent.run_id, path, "pictures")
-    recorder.write_json(sweep.parent.run_id, SHOWN, {"code": code_digest(PACKAGE), "tags": shown.tags})
+                recorder.write_file(sweep.parent.run_id, path, PICTURES)
     recorder.annotate(sweep.parent.run_id, tags=shown.tags, metrics=shown.metrics, step=len(sweep.trials))
     return shown.findings
 

@@ -17,7 +17,8 @@ from pipeline.config.commands import SweepConfig
 from pipeline.config.errors import ConfigError, RecordError
 from pipeline.config.validation import parse
 from pipeline.search.identity import identity
-from pipeline.search.making import make_search
+from pipeline.search.making import make_search, objective_names
+from pipeline.search.pruning import Pruned, why
 from pipeline.search.search import Search
 from pipeline.search.space import Space
 from pipeline.search.widening import Copy, kept
@@ -73,13 +74,20 @@ class History:
 
 @dataclass(frozen=True)
 class Replay:
-    """How far a replayed search agrees with the record."""
+    """How far a replayed search agrees with the record.
+
+    Attributes
+    ----------
+    parted : the first difference; empty if there is none.
+    pruned : why each pruned trial was pruned, by number.
+    """
 
     trials: int
     proposals: int = 0
     reports: int = 0
     decisions: int = 0
     parted: str = ""
+    pruned: Mapping[int, Pruned] = field(default_factory=dict)
 
     @property
     def sentence(self) -> str:
@@ -157,17 +165,22 @@ def replay(recorded: History, rtol: float = 0.0) -> Replay:
         raise RecordError("The study ran free (study.lag=null), so its search cannot be replayed.")
     reports = sum(len(trial.reports) for trial in recorded.trials)
     proposals = decisions = 0
+    pruned: dict[int, Pruned] = {}
     for trial in recorded.trials:
         if parted := _proposed_otherwise(search, trial, rtol):
-            return Replay(len(recorded.trials), proposals, reports, decisions, parted)
+            return Replay(len(recorded.trials), proposals, reports, decisions, parted, pruned)
         proposals += 1
         for epoch, value in sorted(trial.reports.items()):
             if parted := _decided_otherwise(search, trial, epoch, value):
-                return Replay(len(recorded.trials), proposals, reports, decisions, parted)
+                return Replay(len(recorded.trials), proposals, reports, decisions, parted, pruned)
             decisions += 1
+        if trial.reports and trial.outcome == "pruned":
+            pruned[trial.number] = why(
+                config.pruner, objective_names(config)[0], search.trials[trial.number], search.rivals(trial.number)
+            )
         if trial.outcome is not None:
             search.end(trial.number, trial.state, trial.values)
-    return Replay(len(recorded.trials), proposals, reports, decisions)
+    return Replay(len(recorded.trials), proposals, reports, decisions, pruned=pruned)
 
 
 def _proposed_otherwise(search: Search, trial: Ended, rtol: float) -> str:

@@ -8,6 +8,7 @@ from pipeline.config.digests import plain_digest
 from pipeline.config.errors import ConfigError, RecordError
 from pipeline.search import replay
 from pipeline.search.coordinator import run_name
+from pipeline.search.pruning import Pruned
 from pipeline.search.widening import Copy
 from pipeline.tracking.archive import Archive
 from pipeline.tracking.found import Found
@@ -121,6 +122,25 @@ def _measured(config: Mapping[str, Any]) -> tuple[str, int]:
     given = config["study"]["objective"]
     names = given if isinstance(given, list) else [given]
     return next((name, place) for place, name in enumerate(names) if name != "parameters")
+
+
+def _pruned_otherwise(archive: Archive, number: int, why: Pruned, runs: Mapping[str, Found]) -> list[str]:
+    """Return how the record of a pruned trial explains that otherwise; older records do not explain it."""
+    name = run_name(number)
+    if name not in runs:
+        return []
+    try:
+        recorded = archive.read_json(runs[name], RECORD).get("pruned")
+    except RecordError as error:
+        return [f"The record of {name} cannot be read: {str(error).rstrip('.')}"]
+    if not recorded or recorded == why.as_dict():
+        return []
+    same_numbers = all(recorded.get(key) == getattr(why, key) for key in ("measure", "epoch", "value", "limit"))
+    by_this_code = archive.read_json(runs[name], ENVIRONMENT).get("code", {}).get("digest") == code_digest(PACKAGE)
+    if same_numbers and not by_this_code:  # whose words may differ
+        return []
+    there = brief(recorded.get("sentence"))
+    return [f"{name} was pruned for '{there}' by its record, but for '{why.sentence}' by the history"]
 
 
 def _missing(numbers: Sequence[int], trials: int) -> str:

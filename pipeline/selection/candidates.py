@@ -9,6 +9,7 @@ from pipeline.config.errors import ConfigError, DataError, RecordError
 from pipeline.config.trial import TrialConfig
 from pipeline.config.validation import parse
 from pipeline.data.changes import what_changed
+from pipeline.data.divisions import is_fixed
 from pipeline.data.prepare import PreparedData, prepare
 from pipeline.selection.recommendation import Recommendation
 from pipeline.tracking.archive import CONCLUSION, Archive
@@ -94,6 +95,14 @@ def prepare_data(archive: Archive, candidates: Sequence[Candidate], store: Path,
         if changed is not None:
             raise DataError(f"The data are not those that {candidate.run.handle} was trained on: {changed}.")
     return prepared
+
+
+def shared_rows(candidate: Candidate) -> float:
+    """Return the ratio of dev to training rows, which measures how much divisions overlap; 0 with one division."""
+    if is_fixed(candidate.config.data):
+        return 0.0
+    examples = candidate.record.data["examples"]
+    return float(examples["dev"]) / float(examples["train"])
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Compares configurations by repeated trainings: means with intervals, ranks, and whether the differences are luck."""
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,9 +10,13 @@ import numpy as np
 
 from pipeline.config.text import markdown_table
 from pipeline.selection.statistics import LEVEL, Mean, compare_all, mean_interval, paired_test
+from pipeline.tracking.files import sha256
 from pipeline.tracking.found import Found
+from pipeline.tracking.notes import NOTE
 
 ALPHA = 1 - LEVEL
+CONFIRMATION = "confirm.json"
+"""File of a confirmation's run that holds its numbers."""
 
 
 @dataclass(frozen=True)
@@ -167,6 +172,33 @@ class Confirmation:
             for row in self.rows
         ]
         return {"study": self.study, "measure": self.measure, "seeds": list(self.seeds), "rows": rows}
+
+    def metrics(self) -> dict[str, float]:
+        """Return the means of the first configuration with the half-widths of their intervals, if finite."""
+        found = {
+            "mean_dev_cost": self.first.cost.mean,
+            "mean_dev_cost_half_width": self.first.cost.half_width,
+            "mean_dev_error": self.first.error.mean,
+            "mean_dev_error_half_width": self.first.error.half_width,
+        }
+        return {name: value for name, value in found.items() if math.isfinite(value)}
+
+    def tags(self) -> dict[str, Any]:
+        """Return who won, which were repeated, the verdict, and the description."""
+        return {
+            "winner": "" if self.first.broken else self.first.trial,
+            "winner_run_id": "" if self.first.broken else self.first.run_id,
+            "verdict": self.verdict,
+            "repeated": ", ".join(row.trial for row in self.rows),
+            "revision": self.looks,
+            "result_sha256": self.digest,
+            NOTE: self.markdown(),
+        }
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the numbers."""
+        return sha256(json.dumps(self.as_dict()).encode())
 
 
 def conclude(

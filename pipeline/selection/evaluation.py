@@ -13,6 +13,8 @@ from pipeline.selection.statistics import LEVEL, Proportion, gap, proportion
 from pipeline.selection.unequal import Measure, balanced_error, rankings
 
 MOST_CONFUSED = 3
+FINAL = "final.json"
+"""File of an opening's run that holds its result."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,17 @@ class Evaluation:
         values |= {f"test_{name}_low": each.low for name, each in measured.items()}
         return values | {f"test_{name}_high": each.high for name, each in measured.items()}
 
+    def beside(self, dev_cost: float, dev_error: float) -> dict[str, float]:
+        """Return every tracked metric, those of the dev part included."""
+        return {
+            **self.metrics(),
+            "test_accuracy": 1 - self.error.value,
+            "test_cost": self.cost,
+            "best_dev_error": dev_error,
+            "best_dev_cost": dev_cost,
+            "dev_test_gap": self.error.value - dev_error,
+        }
+
     def class_table(self) -> tuple[list[str], list[list[str]]]:
         """Column names and rows of text."""
         rows = [
@@ -105,31 +118,51 @@ def evaluate(
     classifier: Classifier, X: NDArray[Any], y: NDArray[np.int64], *, unseen: Mapping[str, int] | None = None
 ) -> Evaluation:
     """Compare the predictions for raw rows X (m, n_x) with their class numbers y (m,)."""
-    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+    from sklearn.metrics import confusion_matrix
 
     answers, P = classifier.classify(X)
-    numbers = np.arange(len(classifier.classes))
+    return counted(
+        classifier.classes,
+        confusion_matrix(y, answers, labels=np.arange(len(classifier.classes))),
+        cost=classifier.cost(X, y),
+        rankings=rankings(P[:, 1], y == 1) if P.shape[1] == 2 else {},
+        unseen=dict(unseen or {}),
+    )
+
+
+def counted(
+    classes: list[str],
+    confusion: NDArray[np.int64],
+    *,
+    cost: float,
+    rankings: dict[str, Estimate],
+    unseen: dict[str, int],
+) -> Evaluation:
+    """Return everything that follows from counts: confusion (C, C), row the true class, column the predicted one."""
+    from sklearn.metrics import precision_recall_fscore_support
+
+    numbers = np.arange(len(classes))
+    y, answers = np.divmod(np.repeat(np.arange(confusion.size), confusion.ravel()), len(classes))
     measured = precision_recall_fscore_support(y, answers, labels=numbers, zero_division=np.nan)
     names = ("precision", "recall", "f1")
-    counted = confusion_matrix(y, answers, labels=numbers)
     per_class = [
         {
             **{name: float(values[k]) for name, values in zip(names, measured, strict=False)},
-            **_limits("precision", counted[k, k], counted[:, k].sum()),
-            **_limits("recall", counted[k, k], counted[k].sum()),
+            **_limits("precision", confusion[k, k], confusion[:, k].sum()),
+            **_limits("recall", confusion[k, k], confusion[k].sum()),
             "examples": int(measured[3][k]),
         }
         for k in numbers
     ]
     return Evaluation(
-        classes=classifier.classes,
-        cost=classifier.cost(X, y),
+        classes=classes,
+        cost=cost,
         error=proportion(int(np.count_nonzero(answers != y)), len(y)),
-        confusion=counted,
+        confusion=confusion,
         per_class=per_class,
         balanced_error=balanced_error(_errors_by_class(y, answers)),
-        rankings=rankings(P[:, 1], y == 1) if P.shape[1] == 2 else {},
-        unseen=dict(unseen or {}),
+        rankings=rankings,
+        unseen=unseen,
     )
 
 

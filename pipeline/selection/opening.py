@@ -18,12 +18,13 @@ from pipeline.data.prepare import PreparedData
 from pipeline.data.recognition import PresentRows, present_rows
 from pipeline.search.lock import Check, hold
 from pipeline.selection.candidates import Candidate, Choice
-from pipeline.selection.evaluation import Evaluation, gap_sentence
+from pipeline.selection.evaluation import FINAL, Evaluation, gap_sentence
 from pipeline.selection.pictures import draw_confusion
 from pipeline.selection.statistics import LEVEL
 from pipeline.selection.test_set import evaluate_on_test
 from pipeline.selection.winner import Winner
 from pipeline.tracking.archive import Archive
+from pipeline.tracking.notes import NOTE
 from pipeline.tracking.openings import (
     ROWS,
     History,
@@ -34,7 +35,7 @@ from pipeline.tracking.openings import (
     whose,
     write_rows,
 )
-from pipeline.tracking.recorder import NOTE, Recorder
+from pipeline.tracking.recorder import Recorder
 
 
 @dataclass(frozen=True)
@@ -210,7 +211,7 @@ def _announce(finalist: Finalist, archive: Archive, recorder: Recorder) -> str:
         "opened_from": whose(recorder.store),
     }
     name = "final" if number == 1 else f"final-{number}"
-    return recorder.open_run("final", name, tags, asdict(candidate.config), parent=parent)
+    return recorder.open_run("final", name, tags, asdict(candidate.config), parent=parent, noted=True)
 
 
 def _in_turn(run_id: str, finalist: Finalist, recorder: Recorder, permission: Permission) -> History:
@@ -234,18 +235,11 @@ def _in_turn(run_id: str, finalist: Finalist, recorder: Recorder, permission: Pe
 
 def _record(opened: Opened, recorder: Recorder) -> None:
     result, dev = opened.result, opened.finalist.winner.dev_error
-    metrics = {
-        **result.metrics(),
-        "test_accuracy": 1 - result.error.value,
-        "test_cost": result.cost,
-        "best_dev_error": dev.value,
-        "best_dev_cost": opened.finalist.winner.dev_cost,
-        "dev_test_gap": result.error.value - dev.value,
-    }
+    metrics = result.beside(opened.finalist.winner.dev_cost, dev.value)
     recorder.annotate(opened.run_id, {NOTE: opened.markdown()}, metrics)
     known = {"trial": opened.finalist.candidate.run.handle, "dev_error": dev.value, "dev_examples": dev.n}
     before = [asdict(opening) for opening in opened.earlier]
-    recorder.write_json(opened.run_id, "final.json", known | result.as_dict() | {"earlier_openings": before})
+    recorder.write_json(opened.run_id, FINAL, known | result.as_dict() | {"earlier_openings": before})
     with tempfile.TemporaryDirectory() as folder:
         picture = Path(folder) / "confusion_matrix.png"
         draw_confusion(result, picture)

@@ -101,7 +101,10 @@ def find(config: RerunConfig) -> list[Wanted]:
         return [Wanted(name, lambda: Original(name, "", read_folder(folder), foreign=True))]
     archive = Archive(config.tracking)
     if config.run == "all":
-        found = [run for run in archive.children(config.study or archive.latest_study()) if run.outcome]
+        children = archive.children(config.study or archive.latest_study())
+        confirmations = [run for run in children if run.kind == "confirm" and not run.outcome]
+        found = [*children, *(run for each in confirmations for run in archive.below(each.run_id))]
+        found = [run for run in found if run.outcome]
     else:
         found = [archive.find(config.run, config.study)]
     if not found:

@@ -3,7 +3,6 @@
 A metric or a param can be changed in the store; a rerun alone would not notice, since it repeats the record.
 """
 
-import hashlib
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.config.text import brief, printable
 from pipeline.tracking import facts
-from pipeline.tracking.files import CHECKS, CHECKS_TEXT, checks_text
+from pipeline.tracking.files import CHECKS, CHECKS_TEXT, checks_text, sha256
+from pipeline.tracking.notes import NOTE, Note
 from pipeline.trials.environment import PACKAGE, code_digest
 from pipeline.trials.record import TrialRecord
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 SHOWN = "shown"
 """Entry of `record.json`: the shown values that cannot be derived from the record."""
 
+_REWRITTEN = "the description in the tracking store does not begin with the one that was written"
 _LARGEST = sys.float_info.max
 """MLflow's databases store this for an infinity."""
 
@@ -63,7 +64,8 @@ def shown(
 ) -> dict[str, Any]:
     """Return what `record.json` notes of a page: its times, the digest of its description, and where it belongs."""
     times = {"started_ms": started_ms, "ended_ms": ended_ms}
-    return {**times, "description_sha256": _sha256(note), "tags": dict(tags), "tag_names": sorted(names)}
+    text = {"description_sha256": sha256(note.encode()), "description_length": len(note)}
+    return {**times, **text, "tags": dict(tags), "tag_names": sorted(names)}
 
 
 def disagreements(page: Page, record: TrialRecord, meta: Mapping[str, Any]) -> list[str]:
@@ -94,6 +96,37 @@ def disagreements(page: Page, record: TrialRecord, meta: Mapping[str, Any]) -> l
     ]
     pairs = (("the status", page.status, status), ("the name", page.name, name))
     return [_sentence(what, here, there) for what, here, there in pairs if here != there] + found
+
+
+def changes(page: Page, note: Note) -> list[str]:
+    """Return a sentence for each difference between the store and what was noted of a run without a record.
+
+    Tags that were not noted, such as a person's own, are left alone, and so is what follows the description. While the
+    run goes on, only its params are compared; of one that was killed, its times and its status are not.
+    """
+    found = list(_texts("param", page.params, note.params, missing=True, more=True))
+    if page.status == note.status == "RUNNING":
+        return found
+    found += _texts("tag", page.tags, {k: v for k, v in note.tags.items() if k != NOTE}, missing=True)
+    if not page.tags.get(NOTE, "").startswith(note.tags.get(NOTE, "")):
+        found.append(_REWRITTEN)
+    found += [*_points(page.points, _stored_or_last(page, note), ()), *_latest(page)]
+    pairs: list[tuple[str, Any, Any]] = [("the name", page.name, note.name)]
+    pairs.append(("the time at which it started, in ms,", page.started_ms, note.started_ms))
+    if note.status != "RUNNING":
+        pairs.append(("the status", page.status, note.status))
+        pairs.append(("the time at which it ended, in ms,", page.ended_ms, note.ended_ms))
+        found += _times(page)
+    return [_sentence(what, here, there) for what, here, there in pairs if here != there] + found
+
+
+def _stored_or_last(page: Page, note: Note) -> dict[str, dict[int, float]]:
+    """Return the noted points without earlier ones that the store lacks: a crash came between note and store."""
+    steps = {name: {step for step, *_ in points} for name, points in page.points.items()}
+    return {
+        name: {step: value for step, value in of.items() if step in steps.get(name, ()) or step == max(of)}
+        for name, of in note.points.items()
+    }
 
 
 def _redefined(record: TrialRecord) -> tuple[str, ...]:
@@ -170,8 +203,16 @@ def _page(page: Page, noted: Any) -> Iterator[str]:
     for what, ms in (("started", page.started_ms), ("ended", page.ended_ms)):
         if noted.get(f"{what}_ms") != ms:
             yield _sentence(f"the time at which it {what}, in ms,", ms, noted.get(f"{what}_ms"))
-    if noted.get("description_sha256") != _sha256(page.tags.get("mlflow.note.content", "")):
-        yield "the description in the tracking store is not the one that was written"
+    text = page.tags.get(NOTE, "")
+    length = noted.get("description_length")
+    written = text[:length] if isinstance(length, int) else text
+    if noted.get("description_sha256") != sha256(written.encode()):
+        yield _REWRITTEN
+    yield from _times(page)
+
+
+def _times(page: Page) -> Iterator[str]:
+    """One difference for each metric whose times are not in order, or not within the run."""
     for name, points in page.points.items():
         times = [time for _, _, time in sorted(points)]
         if times != sorted(times) or (times and not page.started_ms <= times[0] <= times[-1] <= page.ended_ms):
@@ -188,16 +229,12 @@ def _words(page: Page, record: TrialRecord, meta: Mapping[str, Any], study: str)
         return
     kind, name = str(meta.get("kind")), str(meta.get("name"))
     note = facts.description(record, kind, name, facts.handle(kind, study, name, page.run_id))
-    if page.tags.get("mlflow.note.content") != note:
+    if not page.tags.get(NOTE, "").startswith(note):
         yield "the description in the tracking store is not what follows from the record"
-    if _mapping(meta.get("files_sha256")).get(CHECKS_TEXT) != _sha256(checks_text(record.gradient_checks)):
+    if _mapping(meta.get("files_sha256")).get(CHECKS_TEXT) != sha256(checks_text(record.gradient_checks).encode()):
         yield f"{CHECKS_TEXT} is not what follows from {CHECKS}"
 
 
 def _sentence(what: str, shown: Any, recorded: Any) -> str:
     texts = ["missing" if value is None else brief(value, 60) for value in (shown, recorded)]
     return f"{printable(what)} is {texts[0]} in the tracking store, but {texts[1]} in the record"
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

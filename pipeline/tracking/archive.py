@@ -2,12 +2,12 @@
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pipeline.config.errors import RecordError
-from pipeline.tracking import files
-from pipeline.tracking.agreement import Page, disagreements
+from pipeline.tracking import files, notes
+from pipeline.tracking.agreement import Page, changes, disagreements
 from pipeline.tracking.connection import BY_NAME, NEWEST_FIRST, PARENT, every_run, explain, pages, quoted
 from pipeline.tracking.found import Found, found_of, objective
 from pipeline.tracking.run_files import RunFiles
@@ -27,8 +27,35 @@ class Archive(RunFiles):
 
     def disagreements(self, run: Found, record: TrialRecord) -> list[str]:
         """Return a sentence for each difference between the store and a run's record: params, metrics, tags, times."""
-        page = Page.of(self._guarded(self._client.get_run, run.run_id), self._points(run))
-        return disagreements(page, record, self._meta(run))
+        return disagreements(self._page(run), record, self._meta(run))
+
+    def note(self, run: Found) -> notes.Note:
+        """Return what was noted of a run without a record.
+
+        Raises
+        ------
+        RecordError
+            There is no note, or it is none.
+        """
+        return notes.read(self.read_json(run, notes.FILE))
+
+    def changes(self, run: Found, note: notes.Note) -> list[str]:
+        """Return a sentence for each difference between the note of a run and what the store shows, files included."""
+        found = changes(self._page(run), note)
+        return found if run.status == "RUNNING" else [*found, *self._changed_files(run, note)]
+
+    def _changed_files(self, run: Found, note: notes.Note) -> Iterator[str]:
+        for name, digest in note.files_sha256.items():
+            try:
+                content = self.read_file(run, name)
+            except RecordError as error:
+                yield str(error).rstrip(".")
+            else:
+                if files.sha256(content) != digest:
+                    yield f"the file {name} is not the one that was written"
+
+    def _page(self, run: Found) -> Page:
+        return Page.of(self._guarded(self._client.get_run, run.run_id), self._points(run))
 
     def _points(self, run: Found) -> dict[str, list[tuple[int, float, int]]]:
         """Return every stored point of every metric of a run."""
@@ -183,4 +210,4 @@ class Archive(RunFiles):
         return str(run_id)
 
     def _search(self, condition: str) -> list[Found]:
-        return [found_of(run) for run in self._guarded(every_run, self._client, self.experiment_id, condition)]
+        return self._guarded(lambda: list(map(found_of, every_run(self._client, self.experiment_id, condition))))

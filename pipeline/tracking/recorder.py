@@ -21,6 +21,7 @@ from pipeline.config.errors import TrackingError
 from pipeline.tracking import facts, files, views
 from pipeline.tracking.agreement import SHOWN, shown
 from pipeline.tracking.connection import OLDEST_FIRST, PARENT, Connected, P, T, every_run, pages, quoted
+from pipeline.tracking.notes import NOTE, Notes
 from pipeline.tracking.places import files_folder
 from pipeline.tracking.points import Curves, Points, Span
 from pipeline.trials.record import TrialRecord
@@ -28,7 +29,6 @@ from pipeline.trials.record import TrialRecord
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-NOTE = "mlflow.note.content"
 ENDED = ("FINISHED", "FAILED")
 """Status of a run whose record is stored completely; a KILLED run was interrupted."""
 
@@ -51,6 +51,7 @@ class Recorder(Connected):
         self._new: set[str] = set()  # sweeps all of whose runs are known here
         self._points = Points(self._client)
         self._experiment_id, self._files = self._guarded(self._open_experiment, tracking.experiment)
+        self._notes = Notes(self._client, self._files, self._write_text)
 
     def _open_experiment(self, name: str) -> tuple[str, Path | None]:
         """Return the experiment's id, and the folder of its runs' files if it is on this machine."""
@@ -101,7 +102,9 @@ class Recorder(Connected):
         run_id = str(run.info.run_id)
         params = facts.params(config)
         there = {*run.data.params, *views.searched(params)}  # searched values are params of the trials
-        self._log(run_id, params={key: value for key, value in params.items() if key not in there}, tags=words)
+        new = {key: value for key, value in params.items() if key not in there}
+        self._notes.open(run_id, words, new)
+        self._log(run_id, params=new, tags=words)
         self.write_json(run_id, "sweep.json", config)
         return run_id
 
@@ -140,9 +143,17 @@ class Recorder(Connected):
         params: Mapping[str, Any] | None = None,
         parent: str | None = None,
         started_at: float | None = None,
+        *,
+        noted: bool = False,
     ) -> str:
-        """Set the child `name` of `parent` to running, or create a run, by default started now; return its id."""
-        return self._guarded(self._open, kind, name, tags or {}, params or {}, parent, started_at or time.time())
+        """Set the child `name` of `parent` to running, or create a run, by default started now; return its id.
+
+        Parameters
+        ----------
+        noted : whether the run keeps a note of what is written to it, because it will have no record.
+        """
+        started_at = started_at or time.time()
+        return self._guarded(self._open, kind, name, tags or {}, params or {}, parent, started_at, noted)
 
     def _open(
         self,
@@ -152,9 +163,13 @@ class Recorder(Connected):
         params: Mapping[str, Any],
         parent: str | None,
         started_at: float,
+        noted: bool,
     ) -> str:
         run = self._open_run(kind, name, tags, self._child(parent, name) if parent else None, parent, started_at)
-        self._log(run.run_id, params=facts.params(params))
+        flat = facts.params(params)
+        if noted:
+            self._notes.open(run.run_id, {"kind": kind, "mlflow.source.name": f"pipeline {kind}", **tags}, flat)
+        self._log(run.run_id, params=flat)
         return run.run_id
 
     def _open_run(
@@ -238,7 +253,9 @@ class Recorder(Connected):
 
     def close(self, run_id: str, status: str = "FINISHED") -> None:
         """End a run with `status` FINISHED, FAILED or KILLED."""
-        self._guarded(self._client.set_terminated, run_id, status)
+        ended_ms = round(1000 * time.time())
+        self._guarded(self._notes.add, run_id, status=status, ended_ms=ended_ms)
+        self._guarded(self._client.set_terminated, run_id, status, ended_ms)
 
     def end_cut_off(self, parent: str) -> None:
         """Mark every running child of a sweep as KILLED; writing its record later continues it."""
@@ -256,6 +273,7 @@ class Recorder(Connected):
     ) -> None:
         """Set tags, and metrics at `step`, of an existing run."""
         points = {name: {step: value} for name, value in (metrics or {}).items()}
+        self._guarded(self._notes.add, run_id, tags=tags, points=points)
         now = time.time()
         self._guarded(self._write_points, run_id, points, Span(now, now, step), tags or {})
 
@@ -266,11 +284,14 @@ class Recorder(Connected):
 
     def write_file(self, run_id: str, path: Path, folder: str = "") -> None:
         """Store a copy of a local file, such as a picture, with a run."""
+        self._guarded(self._notes.add, run_id, files={f"{folder}/{path.name}".lstrip("/"): path.read_bytes()})
         self._guarded(self._write_copy, run_id, path, folder)
 
     def write_json(self, run_id: str, name: str, value: Any) -> None:
         """Store plain values as a JSON file with a run."""
-        self._guarded(self._write_text, run_id, name, json.dumps(files.masked(value), indent=1, ensure_ascii=False))
+        text = json.dumps(files.masked(value), indent=1, ensure_ascii=False)
+        self._guarded(self._notes.add, run_id, files={name: text.encode()})
+        self._guarded(self._write_text, run_id, name, text)
 
     def save_view(self, key: str, value: str) -> None:
         """Save a view of the run list for the UI; `pipeline.tracking.views` makes the value."""
@@ -330,7 +351,7 @@ class Recorder(Connected):
             self._client.log_inputs(run_id, [DatasetInput(Dataset(source_type="local", **named), tags)])
 
     def _search(self, condition: str) -> list["Run"]:
-        return every_run(self._client, self._experiment_id, condition)
+        return list(every_run(self._client, self._experiment_id, condition))
 
     def _guarded(self, call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
         """Call MLflow; after a failure clear the caches, because the write may or may not have arrived."""

@@ -1,5 +1,6 @@
 """Reads the files of recorded runs from the tracking store alone, and trusts none of what it reads."""
 
+import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,12 +9,15 @@ from typing import Any
 from pipeline.config.addresses import mask
 from pipeline.config.commands import TrackingConfig
 from pipeline.config.errors import RecordError, TrackingError
+from pipeline.config.text import brief
 from pipeline.tracking import files, reading, untrusted
 from pipeline.tracking.connection import Connected
 from pipeline.tracking.found import Found
 from pipeline.tracking.places import MOVED_AT, UPLOADED
 from pipeline.tracking.store import as_folder
 from pipeline.trials.record import TrialRecord
+
+_OURS = re.compile(r"(pictures/)?[A-Za-z0-9_-]+\.[a-z]+")
 
 
 class RunFiles(Connected):
@@ -57,6 +61,23 @@ class RunFiles(Connected):
             self._download(run, Path(staging), (name,))
             return untrusted.read_json(Path(staging) / name)
 
+    def read_file(self, run: Found, name: str) -> bytes:
+        """Read a file that a note names, such as `pictures/history.png`.
+
+        Raises
+        ------
+        RecordError
+            The file is missing or too large, or no file of ours has such a name.
+        """
+        if not _OURS.fullmatch(name):
+            raise RecordError(f"No file of a run is called {brief(name)!r}.")
+        limit = untrusted.MAX_ARRAY_BYTES if name.endswith(".npz") else untrusted.MAX_TEXT_BYTES
+        if folder := self._local_folder(run):
+            return untrusted.read_bytes(folder / name, limit)
+        with tempfile.TemporaryDirectory() as staging:
+            self._download(run, Path(staging), (name,))
+            return untrusted.read_bytes(Path(staging) / name, limit)
+
     def is_foreign(self, run: Found) -> bool:
         """Return whether a run was recorded elsewhere: on a server, or in a store that was moved here since."""
         path, base = as_folder(run.artifact_uri), as_folder(self.store.artifacts or "")
@@ -91,7 +112,12 @@ class RunFiles(Connected):
 
     def _download(self, run: Found, staging: Path, names: Sequence[str]) -> None:
         """Download files of a run by their known names, after checking each one's size."""
-        listed = {item.path: item for item in self._guarded(self._client.list_artifacts, run.run_id)}
+        folders = {name.rpartition("/")[0] or None for name in names}
+        listed = {
+            item.path: item
+            for folder in folders
+            for item in self._guarded(self._client.list_artifacts, run.run_id, folder)
+        }
         for name in names:
             item = listed.get(name)
             if item is None:

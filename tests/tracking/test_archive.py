@@ -256,7 +256,7 @@ class Server:
     def __init__(self, answer: dict[str, object], place: str = "") -> None:
         self.answer, self.place = answer, place
 
-    def list_artifacts(self, run_id: str) -> list[SimpleNamespace]:
+    def list_artifacts(self, run_id: str, folder: str | None) -> list[SimpleNamespace]:
         names = files.REQUIRED + files.OPTIONAL
         return [SimpleNamespace(**{"path": name, "is_dir": False, "file_size": 9, **self.answer}) for name in names]
 
