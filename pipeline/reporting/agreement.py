@@ -33,28 +33,34 @@ class Compared:
 
 def compare_sweep(archive: Archive, study: str) -> Compared:
     """Compare a sweep's own run with what was noted when it was written, and that with what follows from records."""
-    parent = archive.parent(study)
+    differences: list[str] = []
+    remarks: list[str] = []
     try:
-        note = archive.note(parent)
-        differences = archive.changes(parent, note)
-        if parent.status != "FINISHED":  # its last words are not written yet
-            left = (
-                f"The run of {study} is {parent.status}, not FINISHED: its trials are compared, but not its "
-                "conclusion, description and pictures."
-            )
-            return Compared(tuple(f"{study}: {sentence}" for sentence in differences), (left,))
-        recorded = replay.read(archive.read_json(parent, replay.FILE))
-        sweep = gather(archive, study)
-        differences += [
-            *different("the param", note.params, _searched_left_out(note, params(recorded.config))),
-            *_conclusion(archive, parent, recorded, note),
-            *_numbers(sweep, recorded, note),
-            *_words(sweep, note),
-        ]
-        other, remarks = _pictures(archive, sweep, note)
-        return Compared(tuple(f"{study}: {sentence}" for sentence in [*differences, *other]), tuple(remarks))
+        for sentence in _differences(archive, study, remarks):
+            differences.append(f"{study}: {sentence}")
     except RecordError as error:
-        return Compared((f"What the run of {study} shows could not be compared: {str(error).rstrip('.')}",))
+        differences.append(f"What the run of {study} shows could not be compared: {str(error).rstrip('.')}")
+    return Compared(tuple(differences), tuple(remarks))
+
+
+def _differences(archive: Archive, study: str, remarks: list[str]) -> Iterator[str]:
+    """Yield what differs, and add to `remarks` what is not compared."""
+    parent = archive.parent(study)
+    note = archive.note(parent)
+    yield from archive.changes(parent, note)
+    if parent.status != "FINISHED":  # its last words are not written yet
+        remarks.append(
+            f"The run of {study} is {parent.status}, not FINISHED: its trials are compared, but not its conclusion, "
+            "description and pictures."
+        )
+        return
+    recorded = replay.read(archive.read_json(parent, replay.FILE))
+    sweep = gather(archive, study)
+    yield from different("the param", note.params, _searched_left_out(note, params(recorded.config)))
+    yield from _conclusion(archive, parent, recorded, note)
+    yield from _numbers(sweep, recorded, note)
+    yield from _words(sweep, note)
+    yield from _pictures(archive, sweep, note, remarks)
 
 
 def _searched_left_out(note: Note, given: Mapping[str, str]) -> dict[str, str]:
@@ -99,13 +105,14 @@ def _standing(sweep: Sweep, recorded: replay.History) -> dict[str, float]:
     return {**best, "trials": float(len(recorded.trials))}
 
 
-def _pictures(archive: Archive, sweep: Sweep, note: Note) -> tuple[list[str], list[str]]:
-    """Draw the pictures again if this code drew them; return differences and what is not compared."""
+def _pictures(archive: Archive, sweep: Sweep, note: Note, remarks: list[str]) -> Iterator[str]:
+    """Draw the pictures again, if this code and this Matplotlib drew them, and compare every pixel."""
     if not any(name.startswith(f"{PICTURES}/") for name in note.files_sha256):
-        return [], []
+        return
     if not note.by_this_code:
-        return [], ["The sweep's pictures were drawn by other code, so they are not drawn again to be compared."]
-    differences, other = [], False
+        remarks.append("Other code drew the sweep's pictures, so they are not drawn again to be compared.")
+        return
+    others = []
     with tempfile.TemporaryDirectory() as folder:
         for name, path in draw_all(sweep, Path(folder)).items():
             try:
@@ -113,11 +120,14 @@ def _pictures(archive: Archive, sweep: Sweep, note: Note) -> tuple[list[str], li
             except RecordError:  # told as a changed file
                 continue
             same = there == path.read_bytes() or _same_picture(there, path)
-            other |= same is None
-            if same is False:
-                differences.append(f"the picture {name} is not what the records give")
-    remark = "The sweep's pictures were drawn by another Matplotlib, so they are not compared with new ones."
-    return differences, [remark] if other else []
+            if same is None:
+                others.append(name)
+            elif not same:
+                yield f"the picture {name} is not what the records give"
+    if others:
+        remarks.append(
+            f"Another Matplotlib drew {', '.join(others)}, so these pictures are not compared with new ones."
+        )
 
 
 def _same_picture(there: bytes, drawn: Path) -> bool | None:

@@ -14,7 +14,7 @@ import numpy as np
 from pipeline.config.errors import RecordError
 from pipeline.config.text import brief, printable
 from pipeline.selection.candidates import load, shared_rows
-from pipeline.selection.confirmation import CONFIRMATION, Confirmation, conclude
+from pipeline.selection.confirmation import CONFIRMATION, conclude
 from pipeline.selection.evaluation import FINAL, Evaluation, counted
 from pipeline.selection.unequal import Estimate
 from pipeline.tracking.archive import Archive
@@ -39,13 +39,14 @@ def claim_differences(archive: Archive, study: str) -> list[str]:
     return found
 
 
-def _run_differences(archive: Archive, children: list[Found], run: Found) -> list[str]:
+def _run_differences(archive: Archive, children: list[Found], run: Found) -> Iterator[str]:
     try:
         note = archive.note(run)
-        again = _AGAIN[run.kind](archive, children, run, note) if run.status == "FINISHED" else ()
-        return [*archive.changes(run, note), *again]
+        yield from archive.changes(run, note)
+        if run.status == "FINISHED":
+            yield from _AGAIN[run.kind](archive, children, run, note)
     except RecordError as error:
-        return [f"what it shows could not be compared: {str(error).rstrip('.')}"]
+        yield f"what it shows could not be compared: {str(error).rstrip('.')}"
 
 
 def _confirmation(archive: Archive, children: list[Found], run: Found, note: Note) -> Iterator[str]:
@@ -60,17 +61,13 @@ def _confirmation(archive: Archive, children: list[Found], run: Found, note: Not
         repeated = {each.name: each for each in archive.below(run.run_id)}
         result = conclude(run.study, str(claimed["measure"]), seeds, runs, repeated, overlap=overlap)
         result = replace(result, looks=int(note.tags.get("revision", 1)))
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise RecordError(f"{CONFIRMATION} does not fit the runs that are there: {brief(error)}") from None
-    yield from _apart_from(CONFIRMATION, claimed, _written(result, note))
-    yield from different("the metric", note.latest, result.metrics())
+    except (KeyError, IndexError, TypeError, ValueError):
+        raise RecordError(f"{CONFIRMATION} does not fit the runs that are there") from None
     words = result.tags() if note.by_this_code else {}
+    written = {**result.as_dict(), "verdict": words.get("verdict", claimed.get("verdict"))}
+    yield from _apart_from(CONFIRMATION, claimed, written)
+    yield from different("the metric", note.latest, result.metrics())
     yield from different("the tag", note.tags, {name: tag(value) for name, value in words.items()})
-
-
-def _written(result: Confirmation, note: Note) -> dict[str, Any]:
-    verdict = result.verdict if note.by_this_code else note.tags.get("verdict")
-    return result.as_dict() | {"verdict": verdict}
 
 
 def _opening(archive: Archive, children: list[Found], run: Found, note: Note) -> Iterator[str]:
@@ -84,8 +81,8 @@ def _opening(archive: Archive, children: list[Found], run: Found, note: Note) ->
     dev_cost, dev_error = float(of_network["best_dev_cost"]), float(of_network["best_dev_error"])
     try:
         result = _evaluated(claimed, record.data)
-    except (KeyError, TypeError, ValueError) as error:
-        raise RecordError(f"{FINAL} does not hold a result: {brief(error)}") from None
+    except (KeyError, TypeError, ValueError):
+        raise RecordError(f"{FINAL} does not hold a result") from None
     wanted = json.loads(json.dumps(result.as_dict() | {"trial": tested.handle, "dev_error": dev_error}))
     yield from _apart_from(FINAL, {name: claimed.get(name) for name in wanted}, wanted)
     yield from different("the metric", note.latest, result.beside(dev_cost, dev_error))

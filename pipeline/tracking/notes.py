@@ -117,7 +117,7 @@ class Notes:
 
     def open(self, run_id: str, tags: Mapping[str, str], params: Mapping[str, str]) -> None:
         """Begin the note of a new run, or continue that of an earlier process; a run from before 0.3 has none."""
-        if run_id not in self._notes and (note := self._begun(run_id)):
+        if note := self._begun(run_id):
             self._notes[run_id] = note
         self.add(run_id, tags=tags, params=params, status="RUNNING")
 

@@ -76,7 +76,7 @@ class RunFiles(Connected):
             return untrusted.read_bytes(folder / name, limit)
         with tempfile.TemporaryDirectory() as staging:
             self._download(run, Path(staging), (name,))
-            return untrusted.read_bytes(Path(staging) / name, limit)
+            return untrusted.read_bytes(Path(staging) / Path(name).name, limit)
 
     def is_foreign(self, run: Found) -> bool:
         """Return whether a run was recorded elsewhere: on a server, or in a store that was moved here since."""
@@ -126,7 +126,8 @@ class RunFiles(Connected):
             if item.is_dir or item.file_size is None or not 0 <= item.file_size <= limit:
                 raise RecordError(f"{name} of run {run.run_id} must be a file of at most {limit:,} bytes.")
             place = Path(self._guarded(self._client.download_artifacts, run.run_id, name, str(staging)))
-            if place.resolve() != (staging / name).resolve():
+            wanted = staging / Path(name).name  # MLflow leaves out the folder
+            if place.resolve() != wanted.resolve():
                 raise RecordError(f"{name} of run {run.run_id} was sent to another place than it was asked for.")
 
 

@@ -14,7 +14,7 @@ from pipeline.config.errors import RecordError
 from pipeline.config.validation import parse
 from pipeline.search import coordinator as module
 from pipeline.search import replay
-from pipeline.search.coordinator import Coordinator, Plan
+from pipeline.search.coordinator import Coordinator, Plan, run_name
 from pipeline.search.identity import identity
 from pipeline.search.making import make_search
 from pipeline.search.outbox import Outbox
@@ -93,6 +93,17 @@ def test_a_history_that_has_just_been_made_is_replayed_whole(of_tpe: dict[str, A
     assert found.parted == ""
     assert found.sentence == f"18 of 18 proposals and {found.reports} of {found.reports} decisions as recorded"
     assert found.reports > 18
+
+
+@pytest.mark.parametrize("name", ["tpe", "random", "grid", "qmc"])
+def test_why_a_trial_was_pruned_follows_from_the_history(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With each pruner: median, threshold, successive halving, hyperband."""
+    found = replay.replay(replay.read(recorded(name, tmp_path, monkeypatch)))
+    records = {number: Outbox(tmp_path).load(run_name(number)) for number in range(18)}
+    told = {number: each.pruned for number, each in records.items() if each is not None and each.pruned}
+    assert {number: why.as_dict() for number, why in found.pruned.items()} == told != {}
 
 
 def test_an_edited_parameter_is_found_at_its_trial(of_tpe: dict[str, Any]) -> None:
