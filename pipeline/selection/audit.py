@@ -6,13 +6,16 @@ from typing import Any
 
 from pipeline.config.digests import plain_digest
 from pipeline.config.errors import ConfigError, RecordError
+from pipeline.config.text import brief
 from pipeline.search import replay
 from pipeline.search.coordinator import run_name
 from pipeline.search.pruning import Pruned
 from pipeline.search.widening import Copy
 from pipeline.tracking.archive import Archive
+from pipeline.tracking.files import ENVIRONMENT, RECORD
 from pipeline.tracking.found import Found
 from pipeline.trials import kernels
+from pipeline.trials.environment import PACKAGE, code_digest
 
 SHOWN = 5
 

@@ -16,7 +16,7 @@ from pipeline.config.text import brief, printable
 from pipeline.selection.candidates import load, shared_rows
 from pipeline.selection.confirmation import CONFIRMATION, conclude
 from pipeline.selection.evaluation import FINAL, Evaluation, counted
-from pipeline.selection.unequal import Estimate
+from pipeline.selection.unequal import Measure
 from pipeline.tracking.archive import Archive
 from pipeline.tracking.facts import tag
 from pipeline.tracking.found import Found
@@ -104,7 +104,7 @@ def _evaluated(claimed: Mapping[str, Any], data: Mapping[str, Any]) -> Evaluatio
         )
     names = [name for name in ("roc_auc", "average_precision") if f"test_{name}" in claimed]
     rankings = {
-        name: Estimate(*(float(claimed[f"test_{name}{end}"]) for end in ("", "_low", "_high"))) for name in names
+        name: Measure(*(float(claimed[f"test_{name}{end}"]) for end in ("", "_low", "_high"))) for name in names
     }
     unseen = {str(name): int(count) for name, count in claimed["unseen_categories"].items()}
     return counted(classes, counts, cost=float(claimed["test_cost"]), rankings=rankings, unseen=unseen)

@@ -135,7 +135,7 @@ def counted(
     confusion: NDArray[np.int64],
     *,
     cost: float,
-    rankings: dict[str, Estimate],
+    rankings: dict[str, Measure],
     unseen: dict[str, int],
 ) -> Evaluation:
     """Return everything that follows from counts: confusion (C, C), row the true class, column the predicted one."""
