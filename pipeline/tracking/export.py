@@ -94,7 +94,7 @@ def report(record: TrialRecord, folder: Path, *, kind: str, name: str, run_id: s
     lines = [
         f"# {kind} {name}".rstrip(),
         "",
-        facts.description(record, kind, name, folder.name),
+        facts.description(record, kind, name, ""),
         "",
         *_how_to_repeat(record, folder),
         "## Data",

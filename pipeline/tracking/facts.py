@@ -138,7 +138,7 @@ def handle(kind: str, study: str, name: str, run_id: str) -> str:
 
 
 def description(record: TrialRecord, kind: str, name: str, handle: str) -> str:
-    """Return a short Markdown summary: configuration, result, advice, and how to repeat it by its `handle`."""
+    """Return a short Markdown summary: configuration, result, advice, and how to repeat it by its `handle`, if any."""
     checks = [f"{moment} {report.get('verdict')}" for moment, report in record.gradient_checks.items() if report]
     paragraphs = [
         f"**{markdown(f'{kind} {name}')}**: {_what(record.config)}",
@@ -148,7 +148,7 @@ def description(record: TrialRecord, kind: str, name: str, handle: str) -> str:
         markdown(sentence(record.data)),
         _diagnosis(record.diagnosis),
         f"**Gradient check:** {markdown(', '.join(checks))} (the numbers are in `gradcheck.txt`)" if checks else "",
-        f"Repeat it, and compare every bit: `make rerun RUN={handle}`",
+        f"Repeat it, and compare every bit: `make rerun RUN={handle}`" if handle else "",
     ]
     return tag("\n\n".join(paragraph for paragraph in paragraphs if paragraph))
 
