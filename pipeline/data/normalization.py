@@ -54,9 +54,10 @@ def statistics(
     fill_missing
         Compute each feature's median, even if nothing is missing; otherwise `fill` is 0 and unused.
     """
-    fill = _medians(X, train) if fill_missing else np.zeros(X.shape[1])
-    mean, largest, smallest = _means_and_range(X, train, fill)
-    variance = _mean_square(X, train, fill, mean)
+    medians = _medians(X, train) if fill_missing else None
+    mean, largest, smallest = _means_and_range(X, train, medians)
+    variance = _mean_square(X, train, medians, mean)
+    fill = np.zeros(X.shape[1]) if medians is None else medians
     if standardize == "pixels":
         mean, variance = _pooled(mean, variance, channels)
         return Normalization(fill, mean, _inverse(variance, variance == 0))
@@ -93,27 +94,29 @@ def _medians(X: npt.NDArray[np.generic], train: Index) -> Vector:
     return fill
 
 
-def _filled(rows: npt.NDArray[np.generic], fill: Vector) -> Vector:
-    values = rows.astype(np.float64)
-    missing = np.isnan(values)
-    if missing.any():
-        np.copyto(values, fill, where=missing)
+def _gathered(X: npt.NDArray[np.generic], rows: Index, fill: Vector | None) -> Vector:
+    """Return a copy of some rows as float64, with missing values filled if there may be any."""
+    values = X[rows].astype(np.float64, copy=False)
+    if fill is not None:
+        np.copyto(values, fill, where=np.isnan(values))
     return values
 
 
-def _means_and_range(X: npt.NDArray[np.generic], train: Index, fill: Vector) -> tuple[Vector, Vector, Vector]:
+def _means_and_range(X: npt.NDArray[np.generic], train: Index, fill: Vector | None) -> tuple[Vector, Vector, Vector]:
     total = np.zeros(X.shape[1])
     largest, smallest = np.full(X.shape[1], -np.inf), np.full(X.shape[1], np.inf)
     for rows in row_blocks(len(train), X.shape[1]):
-        values = _filled(X[train[rows]], fill)
+        values = _gathered(X, train[rows], fill)
         total += values.sum(axis=0)
         np.maximum(largest, values.max(axis=0), out=largest)
         np.minimum(smallest, values.min(axis=0), out=smallest)
     return total / len(train), largest, smallest
 
 
-def _mean_square(X: npt.NDArray[np.generic], train: Index, fill: Vector, mean: Vector) -> Vector:
+def _mean_square(X: npt.NDArray[np.generic], train: Index, fill: Vector | None, mean: Vector) -> Vector:
     total = np.zeros(X.shape[1])
     for rows in row_blocks(len(train), X.shape[1]):
-        total += np.square(_filled(X[train[rows]], fill) - mean).sum(axis=0)
+        values = _gathered(X, train[rows], fill)
+        values -= mean
+        total += np.square(values, out=values).sum(axis=0)
     return total / len(train)
