@@ -34,11 +34,11 @@ def test_what_is_not_known_is_left_out_and_without_truncation_there_is_no_slope(
     assert np.isnan(fitted_slope(EPSILONS, 1e-9 / EPSILONS))
 
 
-def sweep(activation):
-    architecture = Architecture((5, 8, 6, 3), (activation,) * 2, "softmax")
+def sweep(activation, sizes=(5, 8, 6, 3)):
+    architecture = Architecture(sizes, (activation,) * (len(sizes) - 2), "sigmoid" if sizes[-1] == 1 else "softmax")
     network = Network(architecture, Regularization(m=90, lambd=1.0), max_batch=40)
     rng = np.random.default_rng(0)
-    X, y = rng.standard_normal((5, 40)), rng.integers(0, 3, 40)
+    X, y = rng.standard_normal((sizes[0], 40)), rng.integers(0, architecture.num_classes, 40)
     return sweep_epsilon(Problem.of(network, initialize(architecture, rng=rng), X, y), rng=rng)
 
 
@@ -56,3 +56,8 @@ def test_coordinates_at_kinks_are_left_out_of_the_errors():
     assert found.kink_shares["two_sided"][-1] > found.kink_shares["two_sided"][0] == 0
     assert not found.kink_shares["complex_step"].any()
     assert found.slopes["two_sided"] == pytest.approx(2, abs=0.1)
+
+
+@pytest.mark.parametrize(("sizes", "known"), [((9, 1), True), ((8, 1), False)])
+def test_ten_coordinates_are_enough_for_an_error(sizes, known):
+    assert np.isfinite(sweep("tanh", sizes).errors["two_sided"]).all() == known

@@ -69,9 +69,10 @@ def test_any_depth_and_width_restarts(sizes):
     assert relative_error(all_quotients(problem).values, plain_loop(problem)) <= 1e-9
 
 
-def test_cutting_the_batch_into_small_blocks_changes_nothing(monkeypatch):
+@pytest.mark.parametrize("elements", [20, 200])  # less than one coordinate takes, and a few coordinates
+def test_cutting_the_batch_into_small_blocks_changes_nothing(monkeypatch, elements):
     whole = all_quotients(make_problem(activation="relu", masked=True)).values
-    monkeypatch.setattr("pipeline.gradcheck.restart.BLOCK_ELEMENTS", 200)
+    monkeypatch.setattr("pipeline.gradcheck.restart.BLOCK_ELEMENTS", elements)
     np.testing.assert_allclose(all_quotients(make_problem(activation="relu", masked=True)).values, whole, atol=1e-12)
 
 

@@ -50,6 +50,7 @@ def test_a_correct_network_passes_every_check(classes, activation):
     assert {row.check: row.detail for row in report.rows if not row.passed} == {}
     assert report.passed
     assert len(report.gradients) == 8
+    assert f"at rate {module.DESCENT_RATES[0]:g}," in report.rows[8].detail  # smaller ones are for a cost that rises
 
 
 def test_logistic_regression_passes_too():

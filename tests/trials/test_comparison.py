@@ -225,6 +225,7 @@ def test_differences_are_found_at_every_depth() -> None:
 def test_lists_of_more_than_three_names_are_told_by_what_came_and_went() -> None:
     assert differences(["a", "b", "c"], ["a", "b", "d"], "x") == ['x: ["a", "b", "c"] then, ["a", "b", "d"] now']
     assert differences(["a", "b", "c", "e"], ["a", "b", "d", "e"], "x") == ["x: c only then, d only now"]
+    assert differences(["a", "b", "c", "e"], None, "x") == ['x: ["a", "b", "c", "e"] then, null now']
 
 
 def test_a_failure_that_is_repeated_is_said_to_be_one() -> None:

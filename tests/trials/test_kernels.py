@@ -33,6 +33,12 @@ def has_it(wanted: Arithmetic = PORTABLE) -> bool:
 needs_portable = pytest.mark.skipif(not has_it(), reason="needs OpenBLAS on an x86-64 processor with AVX2")
 
 
+def test_a_worker_begins_only_under_the_arithmetic_that_is_wanted() -> None:
+    kernels.prepare_worker(kernels.current())
+    with pytest.raises(OtherArithmetic, match=r"this process computes with .*, but .* is wanted"):
+        kernels.prepare_worker(Arithmetic("another", "avx2"))
+
+
 @pytest.mark.parametrize(
     ("version", "names"),
     [
@@ -91,6 +97,7 @@ def test_what_a_record_may_claim_never_becomes_a_variable(hostile: dict[str, Any
         (Arithmetic("SkylakeX", "avx512_icl"), SERVER, "AVX-512 as in Ice Lake"),
         (Arithmetic("SkylakeX", "avx2"), HASWELL, "needs a processor for OpenBLAS's SkylakeX kernel"),
         (Arithmetic("SkylakeX", "avx512_skx"), SERVER, ""),
+        (Arithmetic("Nehalem", "sse"), frozenset({"sse4_2"}), ""),
     ],
 )
 def test_missing_processor_features_are_named(

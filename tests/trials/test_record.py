@@ -22,6 +22,10 @@ def test_a_record_comes_back_as_it_was_written(tmp_path: Path) -> None:
     np.testing.assert_array_equal(again.parameters["W1"], np.ones((2, 3)))
 
 
+def test_a_record_from_before_there_were_repeats_has_one_value() -> None:
+    assert TrialRecord(config={}, summary={"best_dev_cost": 0.5}).values("dev_cost") == {0: 0.5}
+
+
 @pytest.mark.parametrize("damage", ["empty", "torn", "text", "another archive", "an array"])
 def test_an_incomplete_record_is_a_value_error(damage: str, tmp_path: Path) -> None:
     path = tmp_path / "trial.npz"

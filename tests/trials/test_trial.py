@@ -230,8 +230,11 @@ def test_a_wrong_gradient_is_refused_before_training_unless_allowed(
 def test_dropout_is_checked_with_its_masks_frozen_also_when_the_batches_are_smaller_than_the_check(
     arrays: TrialArrays,
 ) -> None:
-    reports = run_trial(config(batch_size=2, num_epochs=1), arrays).gradient_checks
+    settings = config(batch_size=2, num_epochs=1)
+    reports = run_trial(settings, arrays).gradient_checks
     assert {report["dropout"] for report in reports.values()} == {"masks frozen"}
+    settings.regularization.keep_prob = 1.0
+    assert {report["dropout"] for report in run_trial(settings, arrays).gradient_checks.values()} == {"off"}
 
 
 def test_a_training_part_smaller_than_a_batch_is_one_batch(arrays: TrialArrays) -> None:
