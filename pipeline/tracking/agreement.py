@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 SHOWN = "shown"
 """Entry of `record.json`: the shown values that cannot be derived from the record."""
 
+CUT_OFF = ("RUNNING", "KILLED")
+"""Status of a run that was not written to its end."""
+
 _REWRITTEN = "the description in the tracking store does not begin with the one that was written"
 _LARGEST = sys.float_info.max
 """MLflow's databases store this for an infinity."""
@@ -94,7 +97,11 @@ def disagreements(page: Page, record: TrialRecord, meta: Mapping[str, Any]) -> l
         *_page(page, meta.get(SHOWN)),
         *_words(page, record, meta, belongs.get("study", "")),
     ]
-    pairs = (("the status", page.status, status), ("the name", page.name, name))
+    pairs: list[tuple[str, Any, Any]] = [("the name", page.name, name)]
+    if page.status in CUT_OFF:
+        found.append(f"its run is {page.status}: it was cut off while it was written, which its command would complete")
+    else:
+        pairs.append(("the status", page.status, status))
     return [_sentence(what, here, there) for what, here, there in pairs if here != there] + found
 
 
@@ -200,7 +207,8 @@ def _page(page: Page, noted: Any) -> Iterator[str]:
     """Return differences of times and description; records before 0.3 lack these."""
     if not isinstance(noted, Mapping):
         return
-    for what, ms in (("started", page.started_ms), ("ended", page.ended_ms)):
+    times = {"started": page.started_ms} | ({} if page.status in CUT_OFF else {"ended": page.ended_ms})
+    for what, ms in times.items():
         if noted.get(f"{what}_ms") != ms:
             yield _sentence(f"the time at which it {what}, in ms,", ms, noted.get(f"{what}_ms"))
     text = page.tags.get(NOTE, "")
@@ -208,7 +216,8 @@ def _page(page: Page, noted: Any) -> Iterator[str]:
     written = text[:length] if isinstance(length, int) else text
     if noted.get("description_sha256") != sha256(written.encode()):
         yield _REWRITTEN
-    yield from _times(page)
+    if page.status not in CUT_OFF:
+        yield from _times(page)
 
 
 def _times(page: Page) -> Iterator[str]:
