@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from _typeshed import TraceFunction
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = ("nn", "training", "search", "selection", "tracking")
+ROOMS = ("nn", "training", "gradcheck", "trials", "search", "selection", "tracking")
 QUICK = "not slow and not oracle and not browser and not postgresql"
 FORKS = multiprocessing.get_context("forkserver")
 LIBRARIES = [
