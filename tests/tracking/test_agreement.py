@@ -110,6 +110,16 @@ def test_the_times_of_a_metric_lie_within_the_run_s_and_do_not_run_backwards(
     assert disagreements(page, record, meta) == [sentence] * told
 
 
+@pytest.mark.parametrize("status", ["RUNNING", "KILLED"])
+def test_of_a_run_whose_writing_was_cut_off_one_sentence_says_so(make_record: MakeRecord, status: str) -> None:
+    """After its files were written and before it was ended, so that all but the end is there."""
+    record = make_record()
+    page, meta = a_page(record)
+    assert disagreements(replace(page, status=status, ended_ms=0), record, meta) == [
+        f"its run is {status}: it was cut off while it was written, which its command would complete"
+    ]
+
+
 def test_facts_that_older_records_derived_differently_are_not_compared(make_record: MakeRecord) -> None:
     record = make_record()
     folds = replace(record, format=1, fit_curves=[record.curves] * 3)
