@@ -4,10 +4,10 @@ import gc
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import asdict, replace
-from functools import partial
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -87,91 +87,169 @@ def sweep(config: SweepConfig) -> int:
         with claim(study, config.study.storage, take_over=config.study.take_over):
             if taken is not None:
                 widening.keep(study, taken)
-            return carry_out(config, study, space, prepared, still_held)
+            sender = make_sender(config, study, prepared)
+            return HeldSweep(config, study, space, prepared, sender, still_held).carry_out()
 
 
-def carry_out(config: SweepConfig, study: optuna.Study, space: Space, prepared: PreparedData, still_held: Check) -> int:
-    """Run and track the missing trials of a held study, and print how it ended; return the exit code."""
-    name, sender = study.study_name, make_sender(config, study, prepared)
-    try:
-        with open_executor(config.workers, [prepared.path.resolve()]) as executor:
-            sender.start()  # after the workers, so that a wrong address leaves no run behind
-            announce(config, study, prepared)
-            coordinator = train(config, study, space, prepared, sender, executor, still_held)
-            conclusion = None if coordinator.stopped else race_leaders(config, study, space, prepared, sender, executor)
-    except KeyboardInterrupt:
-        instead = f" with study.name={name} for study.fresh=true" if config.study.fresh else ""
-        console.print(f"\nInterrupted. Study {name}: {standing(study, config)}; the same command{instead} continues.")
-        leave(config, sender, study, "KILLED")
-        return 130
-    except BaseException:
-        if sender.parent is not None:
-            leave(config, sender, study, "FAILED")
-        raise
-    left = leave(config, sender, study, "FINISHED", conclusion)
-    exhausted = len(asked(study)) >= trials_possible(config, space)
-    exit_code = print_end(
-        config,
-        name,
-        study,
-        run_id=lambda number: "" if left else run_id(sender, number),
-        test_set=test_set(sender, prepared),
-        stopped=coordinator.stopped,
-        gave_up=coordinator.gave_up,
-        left=left,
-        exhausted=exhausted,
-        conclusion=conclusion,
-        beside=sentence(prepared.description, objective_names(config)[0]),
-    )
-    if not left:
-        illustrate(config, sender, study, conclusion)  # last, since nobody should wait for pictures to read the result
-    return exit_code
+@dataclass(frozen=True)
+class HeldSweep:
+    """A sweep whose study this command holds, with its data and the writer of its runs."""
 
+    config: SweepConfig
+    study: optuna.Study
+    space: Space
+    prepared: PreparedData
+    sender: Sender
+    still_held: Check
 
-def announce(config: SweepConfig, study: optuna.Study, prepared: PreparedData) -> None:
-    """Print what is known before the first trial: the data, the study's standing, and what is unusual about it."""
-    say_data(config, prepared)
-    console.print(f"Study {study.study_name}: {standing(study, config)}")
-    if (taken := widening.kept(study)) is not None:
-        console.print(taken.sentence)
-    if restarted():
-        console.print(f"Computing with {current()}, as the study began.")
-    if config.study.lag is None:
-        console.print("study.lag=null: the search runs free, so the same command may find another result.")
-
-
-def train(
-    config: SweepConfig,
-    study: optuna.Study,
-    space: Space,
-    prepared: PreparedData,
-    sender: Sender,
-    executor: Executor,
-    still_held: Check,
-) -> Coordinator:
-    """Run the missing trials while MLflow is imported and the store opened; an unusable store ends the sweep."""
-    code = code_version(diff=config.tracking.code_diff)
-    with SweepProgress(config.study.trials) as progress:
-
-        def show(standing: Progress) -> None:
-            sender.check()
-            progress.update(standing)
-
-        coordinator = Coordinator(
+    def carry_out(self) -> int:
+        """Run and track the missing trials, and print how it ended; return the exit code."""
+        config, study, name = self.config, self.study, self.study.study_name
+        try:
+            with open_executor(config.workers, [self.arrays]) as executor:
+                self.sender.start()  # after the workers, so that a wrong address leaves no run behind
+                self.announce()
+                coordinator = self.train(executor)
+                conclusion = None if coordinator.stopped else self.race_leaders(executor)
+        except KeyboardInterrupt:
+            instead = f" with study.name={name} for study.fresh=true" if config.study.fresh else ""
+            console.print(
+                f"\nInterrupted. Study {name}: {standing(study, config)}; the same command{instead} continues."
+            )
+            self.leave("KILLED")
+            return 130
+        except BaseException:
+            if self.sender.parent is not None:
+                self.leave("FAILED")
+            raise
+        left = self.leave("FINISHED", conclusion)
+        exit_code = print_end(
+            config,
+            name,
             study,
-            make_search(config, space, widening.before(study, space)),
-            make_plan(config, space),
-            executor=executor,
-            outbox=Outbox(sender.outbox),
-            tracker=sender,
-            arrays=prepared.path.resolve(),
-            describe=partial(TrialRecord.add_origin, prepared=prepared, code=code),
-            on_progress=show,
-            still_held=still_held,
+            run_id=lambda number: "" if left else run_id(self.sender, number),
+            test_set=test_set(self.sender, self.prepared),
+            stopped=coordinator.stopped,
+            gave_up=coordinator.gave_up,
+            left=left,
+            exhausted=len(asked(study)) >= trials_possible(config, self.space),
+            conclusion=conclusion,
+            beside=sentence(self.prepared.description, objective_names(config)[0]),
         )
-        coordinator.run(baseline(config) if config.study.baseline else None)
-    sender.opened()
-    return coordinator
+        if not left:
+            self.illustrate(conclusion)  # last, since nobody should wait for pictures to read the result
+        return exit_code
+
+    @property
+    def arrays(self) -> Path:
+        """The absolute path of the arrays."""
+        return self.prepared.path.resolve()
+
+    @cached_property
+    def describe(self) -> Callable[[TrialRecord], None]:
+        """Adds to a record what its trial does not know: the data's description and the code's version."""
+        code = code_version(diff=self.config.tracking.code_diff)
+        return partial(TrialRecord.add_origin, prepared=self.prepared, code=code)
+
+    @property
+    def baseline(self) -> TrialConfig | None:
+        """The configuration without regularisation, if it is to be trained."""
+        return baseline(self.config) if self.config.study.baseline else None
+
+    def announce(self) -> None:
+        """Print what is known before the first trial: the data, the study's standing, and what is unusual about it."""
+        say_data(self.config, self.prepared)
+        console.print(f"Study {self.study.study_name}: {standing(self.study, self.config)}")
+        if (taken := widening.kept(self.study)) is not None:
+            console.print(taken.sentence)
+        if restarted():
+            console.print(f"Computing with {current()}, as the study began.")
+        if self.config.study.lag is None:
+            console.print("study.lag=null: the search runs free, so the same command may find another result.")
+
+    def train(self, executor: Executor) -> Coordinator:
+        """Run the missing trials while MLflow is imported and the store opened; an unusable store ends the sweep."""
+        with SweepProgress(self.config.study.trials) as progress:
+
+            def show(standing: Progress) -> None:
+                self.sender.check()
+                progress.update(standing)
+
+            coordinator = Coordinator(
+                self.study,
+                make_search(self.config, self.space, widening.before(self.study, self.space)),
+                make_plan(self.config, self.space),
+                executor=executor,
+                outbox=Outbox(self.sender.outbox),
+                tracker=self.sender,
+                arrays=self.arrays,
+                describe=self.describe,
+                on_progress=show,
+                still_held=self.still_held,
+            )
+            coordinator.run(self.baseline)
+        self.sender.opened()
+        return coordinator
+
+    def race_leaders(self, executor: Executor) -> Recommendation | None:
+        """Race the leaders over further repeats; None without a race, or if no trial was trained to its end."""
+        if not races(self.config):
+            return None
+        with counting() as shown:
+            task = shown.add_task("further repeats", total=None)
+            return Racing(
+                self.study,
+                self.space,
+                self.config,
+                self.baseline,
+                executor,
+                slots=self.config.workers.slots,
+                outbox=Outbox(self.sender.outbox),
+                arrays=self.arrays,
+                divide=lambda numbers: ensure(self.prepared, self.config.data, numbers),
+                describe=self.describe,
+                sent=self.sender.submit,
+                on_progress=lambda done, wanted: shown.update(task, completed=done, total=wanted),
+            ).run()
+
+    def leave(self, status: str, conclusion: Recommendation | None = None) -> str:
+        """Send what is left and end the parent run; return a sentence on what could not be sent."""
+        sender, study = self.sender, self.study
+        opening = sender.parent is None and not sender.trouble
+        left = sender.close(IMPATIENT_S if status == "KILLED" and not opening else PATIENT_S)
+        if sender.parent is not None and sender.recorder is not None and not sender.trouble:
+            if status != "FAILED":  # the study may be what failed
+                sender.recorder.annotate(sender.parent, **standing_metrics(study, objective_names(self.config)[0]))
+                if conclusion is not None:
+                    write_conclusion(sender.recorder, sender.parent, conclusion)
+                sender.recorder.write_json(sender.parent, replay.FILE, replay.history(study, self.config))
+            sender.recorder.close(sender.parent, status)
+        if left.names:
+            return f"{len(left.names)} finished runs wait in {sender.outbox} for the tracking store: {left.reason}"
+        return f"The sweep's run could not be ended in the tracking store: {left.reason}" if left.reason else ""
+
+    def illustrate(self, conclusion: Recommendation | None) -> None:
+        """Give the parent run its pictures and its description, unless it has those of the study as it now stands.
+
+        If that fails, the finished sweep does not.
+        """
+        from pipeline.reporting.conclusion import present
+
+        config, sender = self.config, self.sender
+        if sender.recorder is None or sender.parent is None:
+            return
+        found = None if conclusion is None else conclusion.as_dict()
+        text = json.dumps([standing(self.study, config), config.tracking.pictures, found])
+        stands = hashlib.sha256(text.encode()).hexdigest()[:16]
+        try:
+            if sender.recorder.tag(sender.parent, ILLUSTRATED) != stands:
+                present(config.tracking, sender.recorder, sender.study)
+                sender.recorder.annotate(sender.parent, {ILLUSTRATED: stands})
+                sender.recorder.close(sender.parent)  # again, so that its end comes after everything written to it
+        except Exception as error:
+            console.print(
+                f"The sweep's pictures could not be made ({error}); make report STUDY={sender.study} tries again."
+            )
 
 
 def run_id(sender: Sender, number: int) -> str:
@@ -212,17 +290,21 @@ def baseline(config: SweepConfig) -> TrialConfig:
 
 def make_plan(config: SweepConfig, space: Space) -> Plan:
     """Return the plan: how many trials, when they report, and when to stop."""
-    workers = config.workers
     return Plan(
         trials=config.study.trials,
         rungs=rungs(config.pruner, space.most_epochs),
         objectives=tuple(objective_names(config)),
         pruner=config.pruner,
-        slots=workers.count * (1 + workers.queued),
+        slots=config.workers.slots,
         minutes=config.study.minutes,
         max_failures=config.study.max_failures,
         stall=config.study.stall,
     )
+
+
+def races(config: SweepConfig) -> bool:
+    """Return whether the leaders race at the end."""
+    return config.study.race and len(objective_names(config)) == 1
 
 
 def make_sender(config: SweepConfig, study: optuna.Study, prepared: PreparedData) -> Sender:
@@ -251,53 +333,9 @@ def make_sender(config: SweepConfig, study: optuna.Study, prepared: PreparedData
 
 def import_for_the_end(config: SweepConfig) -> None:
     """Import what the race and the pictures need; in the sender's thread, while the workers train."""
-    races = config.study.race and len(objective_names(config)) == 1
-    for name in (FOR_THE_RACE if races else ()) + (FOR_PICTURES if config.tracking.pictures else ()):
+    for name in (FOR_THE_RACE if races(config) else ()) + (FOR_PICTURES if config.tracking.pictures else ()):
         import_module(name)
     gc.freeze()  # otherwise Python's cyclic collector goes through all imported objects again and again
-
-
-def race_leaders(
-    config: SweepConfig, study: optuna.Study, space: Space, prepared: PreparedData, sender: Sender, executor: Executor
-) -> Recommendation | None:
-    """Race the leaders over further repeats; None without a race, or without a trial that was trained to its end."""
-    if not config.study.race or len(objective_names(config)) > 1:
-        return None
-    code = code_version(diff=config.tracking.code_diff)
-    with counting() as shown:
-        task = shown.add_task("further repeats", total=None)
-        return Racing(
-            study,
-            space,
-            config,
-            baseline(config) if config.study.baseline else None,
-            executor,
-            slots=config.workers.count * (1 + config.workers.queued),
-            outbox=Outbox(sender.outbox),
-            arrays=prepared.path.resolve(),
-            divide=lambda numbers: ensure(prepared, config.data, numbers),
-            describe=partial(TrialRecord.add_origin, prepared=prepared, code=code),
-            sent=sender.submit,
-            on_progress=lambda done, wanted: shown.update(task, completed=done, total=wanted),
-        ).run()
-
-
-def leave(
-    config: SweepConfig, sender: Sender, study: optuna.Study, status: str, conclusion: Recommendation | None = None
-) -> str:
-    """Send what is left and end the parent run; return a sentence on what could not be sent."""
-    opening = sender.parent is None and not sender.trouble
-    left = sender.close(IMPATIENT_S if status == "KILLED" and not opening else PATIENT_S)
-    if sender.parent is not None and sender.recorder is not None and not sender.trouble:
-        if status != "FAILED":  # the study may be what failed
-            sender.recorder.annotate(sender.parent, **standing_metrics(study, objective_names(config)[0]))
-            if conclusion is not None:
-                write_conclusion(sender.recorder, sender.parent, conclusion)
-            sender.recorder.write_json(sender.parent, replay.FILE, replay.history(study, config))
-        sender.recorder.close(sender.parent, status)
-    if left.names:
-        return f"{len(left.names)} finished runs wait in {sender.outbox} for the tracking store: {left.reason}"
-    return f"The sweep's run could not be ended in the tracking store: {left.reason}" if left.reason else ""
 
 
 def write_conclusion(recorder: Recorder, run_id: str, conclusion: Recommendation) -> None:
@@ -314,26 +352,3 @@ def standing_metrics(study: optuna.Study, objective: str) -> dict[str, Any]:
     values = [trial.values[0] for trial in trials if trial.state == TrialState.COMPLETE]
     best = {f"best_{objective}": min(values)} if values else {}
     return {"metrics": best | {"trials": float(len(trials))}, "step": len(trials)}
-
-
-def illustrate(config: SweepConfig, sender: Sender, study: optuna.Study, conclusion: Recommendation | None) -> None:
-    """Give the parent run its pictures and its description, unless it has those of the study as it now stands.
-
-    If that fails, the finished sweep does not.
-    """
-    from pipeline.reporting.conclusion import present
-
-    if sender.recorder is None or sender.parent is None:
-        return
-    found = None if conclusion is None else conclusion.as_dict()
-    text = json.dumps([standing(study, config), config.tracking.pictures, found])
-    stands = hashlib.sha256(text.encode()).hexdigest()[:16]
-    try:
-        if sender.recorder.tag(sender.parent, ILLUSTRATED) != stands:
-            present(config.tracking, sender.recorder, sender.study)
-            sender.recorder.annotate(sender.parent, {ILLUSTRATED: stands})
-            sender.recorder.close(sender.parent)  # again, so that its end comes after everything written to it
-    except Exception as error:
-        console.print(
-            f"The sweep's pictures could not be made ({error}); make report STUDY={sender.study} tries again."
-        )

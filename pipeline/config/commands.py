@@ -85,6 +85,11 @@ class WorkersConfig(Strict):
     patience: Positive = 60.0  # seconds of silence after which a worker is replaced
     queued: Annotated[int, Ge(0)] = 1  # trials queued at each worker, so that it does not wait for the coordinator
 
+    @property
+    def slots(self) -> int:
+        """How many trials are under way at once."""
+        return self.count * (1 + self.queued)
+
 
 @dataclass
 class TrainConfig(TrialConfig):

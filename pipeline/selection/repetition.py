@@ -153,11 +153,10 @@ def _round(
     config: RerunConfig, jobs: "_Jobs", waiting: deque[Wanted], first: _Job, executor: Executor
 ) -> Iterator[Repetition]:
     """Repeat the waiting runs that belong to the round of `first`; leave the others."""
-    slots = config.workers.count * (1 + config.workers.queued)
     others, flights = deque[Wanted](), dict[Future[TrialRecord], _Job]()
     made: _Job | Repetition | None = first
     while waiting or flights:
-        while waiting and len(flights) < slots:
+        while waiting and len(flights) < config.workers.slots:
             one = waiting.popleft()
             job, made = made or jobs.make(one), None
             if isinstance(job, Repetition):

@@ -98,6 +98,8 @@ class Stored:
 def stored(store: Path, uri: str | None = None) -> Stored:
     client = MlflowClient(uri or f"sqlite:///{store}/mlflow.db")
     experiment = client.get_experiment_by_name("pipeline")
+    if experiment is None:  # a store that has just been made
+        return Stored(client, [])
     return Stored(client, client.search_runs([experiment.experiment_id], max_results=5000))
 
 
