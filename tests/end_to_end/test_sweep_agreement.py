@@ -1,6 +1,7 @@
 """What the sweep's own run shows follows from its trials; RUN=all finds and names what was edited there."""
 
 import json
+import re
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -9,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
+from matplotlib.image import imread, imsave
 
 from pipeline.config.commands import TrackingConfig
 from pipeline.reporting.agreement import Compared, compare_sweep
@@ -80,11 +80,10 @@ def in_note(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None
 def painted(store: Path, software: str | None = None) -> None:
     """A point more in a picture, whose digest is made to fit, and perhaps the program that drew it."""
     path = file_of(store, "pictures/history.png")
-    with Image.open(path) as picture:
-        about = PngInfo()
-        about.add_text("Software", software or picture.info["Software"])
-        picture.putpixel((100, 100), (200, 0, 0))
-        picture.save(path, pnginfo=about)
+    [drawn_by] = re.findall(rb"Software\0(Matplotlib version[0-9.]+)", path.read_bytes())
+    picture = imread(path)
+    picture[100, 100] = (0.8, 0, 0, 1)
+    imsave(path, picture, metadata={"Software": software or drawn_by.decode()})
     digest = sha256(path.read_bytes())
     in_note(lambda note: note["files_sha256"].update({"pictures/history.png": digest}))(store)
 
