@@ -118,7 +118,8 @@ class Confirmation:
             return (
                 f"Means with {LEVEL:.0%} intervals over {len(self.seeds)} repeats that no choice had used, the same "
                 "for every configuration; p is of the paired t-test against the first, adjusted for all pairs (Holm). "
-                "Intervals and tests are corrected for the training rows that repeats share (Nadeau & Bengio 2003)."
+                "Intervals and tests are corrected for the training rows that repeats share (Nadeau & Bengio 2003). "
+                "Each network keeps the epoch that was best on its dev rows, so new rows cost a little more than this."
             )
         return (
             f"Means with {LEVEL:.0%} intervals over {len(self.seeds)} seeds, the same for every configuration; p is of "
