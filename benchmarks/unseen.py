@@ -41,8 +41,10 @@ from pipeline.config.validation import parse
 from pipeline.data.divisions import ensure
 from pipeline.data.encoding import encode
 from pipeline.models.inference import Classifier
+from pipeline.selection.confirmation import at_epochs_of_others
 from pipeline.selection.statistics import Mean, mean_interval
 from pipeline.trials.parts import architecture_of
+from pipeline.trials.record import TrialRecord
 from pipeline.trials.trial import run_trial
 
 Rows = tuple[pd.DataFrame, "pd.Series[str]"]
@@ -85,14 +87,13 @@ def network(study: Study, config: TrialConfig) -> Classifier:
     return trained(study, config, 0)[0]
 
 
-def trained(study: Study, config: TrialConfig, repeat: int) -> tuple[Classifier, float]:
-    """The network of one repeat of a configuration, and its dev cost."""
+def trained(study: Study, config: TrialConfig, repeat: int) -> tuple[Classifier, TrialRecord]:
+    """The network of one repeat of a configuration, and its record."""
     ensure(study.prepared, config.data, [repeat])
     record = run_trial(replace(config, repeats=1, first_repeat=repeat), study.arrays)
     normalization = study.arrays.division(repeat)[0].normalization
     architecture = architecture_of(config, study.arrays)
-    model = Classifier(study.prepared.recipe, normalization, architecture, record.parameters)
-    return model, record.values("dev_cost")[repeat]
+    return Classifier(study.prepared.recipe, normalization, architecture, record.parameters), record
 
 
 @dataclass(frozen=True)
@@ -119,13 +120,14 @@ class Confirmed:
 def confirmed(study: Study, config: TrialConfig, repeats: int, unseen: Rows) -> Confirmed:
     """Train a configuration on repeats that no choice has used, as `make confirm` does."""
     X, labels = unseen
-    models, costs = zip(*(trained(study, config, FRESH + number) for number in range(repeats)), strict=True)
+    models, records = zip(*(trained(study, config, FRESH + number) for number in range(repeats)), strict=True)
     numbers = labels.map({name: number for number, name in enumerate(models[0].classes)}).to_numpy()
     X = encode(study.prepared.recipe, X)
     losses = [-np.log(model.classify(X)[1][np.arange(len(numbers)), numbers]) for model in models]
     by_row = np.mean(losses, axis=0)
     fold = study.arrays.division(0)[0]
-    claimed = mean_interval(costs, overlap=len(fold.dev) / len(fold.train))
+    curves, best = [each.curves["dev_cost"] for each in records], [int(each.summary["best_epoch"]) for each in records]
+    claimed = mean_interval(at_epochs_of_others(curves, best), overlap=len(fold.dev) / len(fold.train))
     return Confirmed(claimed, float(by_row.mean()), float(by_row.std(ddof=1) / math.sqrt(len(by_row))))
 
 

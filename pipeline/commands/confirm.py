@@ -1,6 +1,6 @@
 """`make confirm`: train a study's best configurations again on new seeds, so that luck does not decide."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from pipeline.data.prepare import PreparedData
 from pipeline.search.executors import open_executor
 from pipeline.search.lock import hold
 from pipeline.selection.candidates import FINISHED, Candidate, load, prepare_data, ranked, shared_rows
-from pipeline.selection.confirmation import CONFIRMATION, Confirmation, conclude
+from pipeline.selection.confirmation import CONFIRMATION, Confirmation, conclude_from
 from pipeline.selection.repeats import Repeat, first_unused, further_repeats, new_seeds, repeats
 from pipeline.selection.training import train_all
 from pipeline.tracking.archive import Archive
@@ -44,7 +44,7 @@ def confirm(config: ConfirmConfig) -> int:
             todo = _missing(archive, run_id, plan.wanted)
             console.print(f"{plan.sentence}; {len(todo)} of {len(plan.wanted)} trainings to do")
             _train(config, plan, run_id, recorder, todo)
-            result = plan.compare({run.name: run for run in archive.below(run_id)})
+            result = plan.compare(archive, run_id)
             result = replace(result, looks=_looks(archive, run_id, result))
             _record(recorder, run_id, result)
         except KeyboardInterrupt:
@@ -81,11 +81,12 @@ class Plan:
         names = ", ".join(candidate.name for candidate in self.candidates)
         return f"Study {self.parent.study}: {names}, on {len(self.numbers)} new {self.wanted[0].kind}s"
 
-    def compare(self, repeated: Mapping[str, Found]) -> Confirmation:
-        """Compare the candidates by their repeated trainings, by name."""
+    def compare(self, archive: Archive, run_id: str) -> Confirmation:
+        """Compare the candidates by their repeated trainings, the runs below the given one."""
         runs = [candidate.run for candidate in self.candidates]
         overlap = shared_rows(self.candidates[0]) if self.wanted[0].kind == "repeat" else None
-        return conclude(self.parent.study, objective(self.parent), self.numbers, runs, repeated, overlap=overlap)
+        study, measure = self.parent.study, objective(self.parent)
+        return conclude_from(archive, run_id, study, measure, self.numbers, runs, overlap=overlap)
 
 
 def plan_confirmation(config: ConfirmConfig, archive: Archive, study: str) -> Plan:

@@ -14,7 +14,7 @@ import numpy as np
 from pipeline.config.errors import RecordError
 from pipeline.config.text import brief, printable
 from pipeline.selection.candidates import load, shared_rows
-from pipeline.selection.confirmation import CONFIRMATION, conclude
+from pipeline.selection.confirmation import CONFIRMATION, conclude_from
 from pipeline.selection.evaluation import FINAL, Evaluation, counted
 from pipeline.selection.unequal import Measure
 from pipeline.tracking.archive import Archive
@@ -58,8 +58,7 @@ def _confirmation(archive: Archive, children: list[Found], run: Found, note: Not
         runs = [trials[str(row["trial"])] for row in claimed["rows"]]
         first = load(archive, runs[0])
         overlap = shared_rows(first) if first.config.repeats > 1 else None
-        repeated = {each.name: each for each in archive.below(run.run_id)}
-        result = conclude(run.study, str(claimed["measure"]), seeds, runs, repeated, overlap=overlap)
+        result = conclude_from(archive, run.run_id, run.study, str(claimed["measure"]), seeds, runs, overlap=overlap)
         result = replace(result, looks=int(note.tags.get("revision", 1)))
     except (KeyError, IndexError, TypeError, ValueError):
         raise RecordError(f"{CONFIRMATION} does not fit the runs that are there") from None

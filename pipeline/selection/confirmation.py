@@ -4,17 +4,23 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.config.text import markdown_table
 from pipeline.selection.statistics import LEVEL, Mean, compare_all, mean_interval, paired_test
+from pipeline.tracking.archive import Archive
 from pipeline.tracking.files import sha256
 from pipeline.tracking.found import Found
 from pipeline.tracking.notes import NOTE
+from pipeline.trials.record import ENDED
 
 ALPHA = 1 - LEVEL
+Curves = Mapping[str, NDArray[np.float64]]
+
 CONFIRMATION = "confirm.json"
 """File of a confirmation's run that holds its numbers."""
 
@@ -27,7 +33,8 @@ class Row:
     ----------
     trial, run_id : the trial of the sweep that had it first.
     sweep_value : what the sweep measured, with its one seed.
-    cost, error : best dev cost and dev error over the new seeds.
+    cost, error : best dev cost and dev error over the new seeds; of repeats that divide the rows anew, those at the
+        epoch that the others choose.
     broken : trainings that diverged or failed; a single one ranks it behind all configurations without any.
     difference : by how much the measure is larger than the first's, seed by seed; None for the first itself.
     p : of the paired test against the first, adjusted for all pairs.
@@ -119,7 +126,8 @@ class Confirmation:
                 f"Means with {LEVEL:.0%} intervals over {len(self.seeds)} repeats that no choice had used, the same "
                 "for every configuration; p is of the paired t-test against the first, adjusted for all pairs (Holm). "
                 "Intervals and tests are corrected for the training rows that repeats share (Nadeau & Bengio 2003). "
-                "Each network keeps the epoch that was best on its dev rows, so new rows cost a little more than this."
+                "Each repeat counts with the epoch that the others choose: at the one that its own dev rows choose it "
+                "would seem better than it is on new rows."
             )
         return (
             f"Means with {LEVEL:.0%} intervals over {len(self.seeds)} seeds, the same for every configuration; p is of "
@@ -202,6 +210,23 @@ class Confirmation:
         return sha256(json.dumps(self.as_dict()).encode())
 
 
+def conclude_from(
+    archive: Archive,
+    run_id: str,
+    study: str,
+    measure: str,
+    numbers: Sequence[int],
+    trials: Sequence[Found],
+    *,
+    overlap: float | None,
+) -> Confirmation:
+    """Compare the trials by the trainings below a confirmation's run; further arguments as for `conclude`."""
+    repeated = {run.name: run for run in archive.below(run_id)}
+    anew = repeated.items() if overlap is not None else ()
+    curves = {name: archive.load(run).curves for name, run in anew if run.outcome in ENDED}
+    return conclude(study, measure, numbers, trials, repeated, overlap=overlap, curves=curves)
+
+
 def conclude(
     study: str,
     measure: str,
@@ -210,6 +235,7 @@ def conclude(
     repeated: Mapping[str, Found],
     *,
     overlap: float | None = None,
+    curves: Mapping[str, Curves] = MappingProxyType({}),
 ) -> Confirmation:
     """Compare the trials by their repeated trainings.
 
@@ -217,6 +243,7 @@ def conclude(
     ----------
     repeated : the finished runs by name, one for each trial and seed (or repeat).
     overlap : dev rows for each training row, for repeats that divide the rows anew; None for new seeds.
+    curves : for such repeats, those of each run that was trained to its end.
     """
     values: dict[str, dict[str, list[float]]] = {"dev_cost": {}, "dev_error": {}}
     rows = []
@@ -224,13 +251,44 @@ def conclude(
         kind = "seed" if overlap is None else "repeat"
         runs = [repeated[f"{trial.name}-{kind}-{number}"] for number in seeds]
         for name in values:
-            values[name][trial.name] = [_value(run, name) for run in runs]
+            found = [_value(run, name) for run in runs]
+            values[name][trial.name] = found if overlap is None else _at_epochs_of_others(runs, name, found, curves)
         cost, error = (mean_interval(of[trial.name], overlap=overlap or 0.0) for of in values.values())
         broken = sum(not math.isfinite(value) for value in values[measure][trial.name])
         rows.append(Row(trial.name, trial.run_id, trial.metrics[f"best_{measure}"], cost, error, broken))
     rows.sort(key=lambda row: (_measure(row, measure).mean, row.broken, row.sweep_value, row.trial))
     rows = _against_first(rows, values[measure], overlap or 0.0)
     return Confirmation(study, measure, tuple(seeds), tuple(rows), overlap)
+
+
+def _at_epochs_of_others(
+    runs: Sequence[Found], name: str, values: Sequence[float], curves: Mapping[str, Curves]
+) -> list[float]:
+    """Return a measure of each run at the epoch that the other runs choose; infinite values stay so."""
+    fine = [run for run, value in zip(runs, values, strict=True) if math.isfinite(value)]
+    measured = at_epochs_of_others(
+        [curves[run.name][name] for run in fine], [int(run.metrics["best_epoch"]) for run in fine]
+    )
+    found = {run.name: value for run, value in zip(fine, measured, strict=True)}
+    return [found.get(run.name, math.inf) for run in runs]
+
+
+def at_epochs_of_others(curves: Sequence[NDArray[np.float64]], best: Sequence[int]) -> list[float]:
+    """Return the value of each curve at the median of the other fits' best epochs.
+
+    A fit keeps the epoch that is best on its own dev rows, which makes their cost too low for new rows. Those rows have
+    no part in the median of the others, as in cross-validation of the number of epochs. A curve that ends before that
+    epoch counts with its last value; a single fit with its own best.
+
+    Parameters
+    ----------
+    curves : (epochs + 1,) each.
+    best : the epoch that each fit kept.
+    """
+    if len(curves) == 1:
+        return [float(curves[0][best[0]])]
+    epochs = [int(np.median(np.delete(best, fit))) for fit in range(len(best))]
+    return [float(curve[min(epoch, len(curve) - 1)]) for curve, epoch in zip(curves, epochs, strict=True)]
 
 
 def _against_first(rows: list[Row], values: Mapping[str, Sequence[float]], overlap: float) -> list[Row]:
@@ -258,7 +316,7 @@ def _adjusted(first: Sequence[float], other: Sequence[float], pairs: int, p: flo
 
 def _value(run: Found, name: str) -> float:
     """Return the best dev cost or error; infinite if the training diverged or failed."""
-    return run.metrics.get(f"best_{name}", math.inf) if run.outcome in ("completed", "early_stopped") else math.inf
+    return run.metrics.get(f"best_{name}", math.inf) if run.outcome in ENDED else math.inf
 
 
 def _measure(row: Row, measure: str) -> Mean:

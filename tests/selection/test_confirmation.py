@@ -2,8 +2,9 @@ import dataclasses
 import json
 
 import numpy as np
+import pytest
 
-from pipeline.selection.confirmation import Confirmation, conclude
+from pipeline.selection.confirmation import Confirmation, at_epochs_of_others, conclude
 from pipeline.tracking.found import Found
 
 
@@ -22,6 +23,27 @@ def confirmed(sweep: dict[str, float], repeated: dict[str, list[float]], **outco
     ]
     seeds = range(1, len(next(iter(repeated.values()))) + 1)
     return conclude("s", "dev_cost", list(seeds), trials, {run.name: run for run in runs})
+
+
+def test_each_repeat_counts_with_the_epoch_that_the_others_choose() -> None:
+    # Best epochs 1, 2 and 1; without itself the medians are 1 (of 1.5), 1 and 1 (of 1.5).
+    curves = [np.array([3.0, 1.0, 2.0]), np.array([3.0, 2.0, 1.0]), np.array([3.0, 0.5])]
+    assert at_epochs_of_others(curves, [1, 2, 1]) == [1.0, 2.0, 0.5]
+    assert at_epochs_of_others([curves[0], curves[1], curves[2]], [2, 2, 2]) == [2.0, 1.0, 0.5]  # the last it has
+    assert at_epochs_of_others([curves[1]], [2]) == [1.0]
+
+
+def test_repeats_on_new_divisions_are_not_judged_by_the_rows_that_chose_their_epoch() -> None:
+    trials = [a_run("trial-1", 0.1)]
+    runs = {f"trial-1-repeat-{number}": a_run(f"trial-1-repeat-{number}", 0.1) for number in (1, 2, 3)}
+    for run, epoch in zip(runs.values(), (0, 1, 2), strict=True):
+        run.metrics["best_epoch"] = epoch
+    curves = {
+        name: {"dev_cost": np.roll([0.1, 0.4, 0.7], at), "dev_error": np.full(3, 0.2)} for at, name in enumerate(runs)
+    }
+    result = conclude("s", "dev_cost", [1, 2, 3], trials, runs, overlap=0.25, curves=curves)
+    assert result.first.cost.mean == pytest.approx((0.4 + 0.1 + 0.4) / 3)  # at epochs 1, 1 and 0
+    assert result.first.error.mean == pytest.approx(0.2)
 
 
 def noisy(mean: float, seed: int) -> list[float]:
