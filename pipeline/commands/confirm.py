@@ -14,7 +14,7 @@ from pipeline.data.divisions import ensure
 from pipeline.data.prepare import PreparedData
 from pipeline.search.executors import open_executor
 from pipeline.search.lock import hold
-from pipeline.selection.candidates import FINISHED, Candidate, load, prepare_data, ranked, shared_rows
+from pipeline.selection.candidates import Candidate, load, prepare_data, ranked, shared_rows
 from pipeline.selection.confirmation import CONFIRMATION, Confirmation, conclude_from
 from pipeline.selection.repeats import Repeat, first_unused, further_repeats, new_seeds, repeats
 from pipeline.selection.training import train_all
@@ -23,7 +23,7 @@ from pipeline.tracking.found import Found, objective
 from pipeline.tracking.recorder import Recorder
 from pipeline.trials.environment import code_version
 from pipeline.trials.kernels import as_recorded
-from pipeline.trials.record import TrialRecord
+from pipeline.trials.record import ENDED, TrialRecord
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -116,7 +116,7 @@ def chosen(archive: Archive, parent: Found, children: Sequence[Found], measure: 
     if trials[0].params.get("repeats", "1") == "1":
         return trials
     recommended = [archive.best(parent.study)] if "recommended" in parent.tags else []
-    baselines = [run for run in children if run.kind == "baseline" and run.outcome in FINISHED]
+    baselines = [run for run in children if run.kind == "baseline" and run.outcome in ENDED]
     others = [run for run in trials if run.run_id not in {each.run_id for each in recommended}]
     return [*recommended, *others[: top - len(recommended)], *baselines]
 

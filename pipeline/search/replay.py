@@ -22,6 +22,7 @@ from pipeline.search.pruning import Pruned, why
 from pipeline.search.search import Search
 from pipeline.search.space import Space
 from pipeline.search.widening import Copy, kept
+from pipeline.trials.record import ENDED
 
 FILE = "trials.json"
 """Name of the history among the files of the sweep's run."""
@@ -48,7 +49,7 @@ class Ended:
     @property
     def state(self) -> TrialState:
         """The study's word for the outcome."""
-        if self.outcome in ("completed", "early_stopped"):
+        if self.outcome in ENDED:
             return TrialState.COMPLETE
         return TrialState.FAIL if self.outcome == "failed" else TrialState.PRUNED
 

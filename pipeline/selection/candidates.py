@@ -15,9 +15,7 @@ from pipeline.selection.recommendation import Recommendation
 from pipeline.tracking.archive import CONCLUSION, Archive
 from pipeline.tracking.found import Found, objective
 from pipeline.tracking.sizes import check_sizes
-from pipeline.trials.record import TrialRecord
-
-FINISHED = ("completed", "early_stopped")
+from pipeline.trials.record import ENDED, TrialRecord
 
 ENOUGH = 8
 """So many repeats of the recommended and the baseline, unused by any choice, count as a confirmation."""
@@ -45,7 +43,7 @@ def ranked(archive: Archive, study: str, measure: str) -> list[Found]:
     RecordError
         There is no such study, or none of its trials has been completed.
     """
-    trials = [run for run in archive.trials(study) if run.outcome in FINISHED and _value(run, measure) < math.inf]
+    trials = [run for run in archive.trials(study) if run.outcome in ENDED and _value(run, measure) < math.inf]
     if not trials:
         raise RecordError(f"The study {study} has no completed trial yet; `make sweep` runs trials.")
     return sorted(trials, key=lambda run: (_value(run, measure), run.name))
@@ -126,7 +124,7 @@ def choose(archive: Archive, study: str) -> Choice:
     measure = objective(parent)
     ranking = ranked(archive, study, measure)
     words = measure.replace("_", " ")
-    children = [run for run in archive.children(study) if run.outcome in FINISHED]
+    children = [run for run in archive.children(study) if run.outcome in ENDED]
     for confirmation in archive.below(parent.run_id):
         winner = next((run for run in children if run.run_id == confirmation.tags.get("winner_run_id")), None)
         if confirmation.kind == "confirm" and winner is not None:
