@@ -33,8 +33,9 @@ class Row:
     ----------
     trial, run_id : the trial of the sweep that had it first.
     sweep_value : what the sweep measured, with its one seed.
-    cost, error : best dev cost and dev error over the new seeds; of repeats that divide the rows anew, those at the
-        epoch that the others choose.
+    cost, error : best dev cost and dev error over the new seeds.
+    new_rows : of repeats that divide the rows anew, the measure at the epoch that the others choose, which is what new
+        rows cost; None for new seeds.
     broken : trainings that diverged or failed; a single one ranks it behind all configurations without any.
     difference : by how much the measure is larger than the first's, seed by seed; None for the first itself.
     p : of the paired test against the first, adjusted for all pairs.
@@ -45,6 +46,7 @@ class Row:
     sweep_value: float
     cost: Mean
     error: Mean
+    new_rows: Mean | None = None
     broken: int = 0
     difference: Mean | None = None
     p: float | None = None
@@ -110,7 +112,16 @@ class Confirmation:
     @property
     def footnote(self) -> str:
         """Sentences on what the numbers mean and what they do not mean."""
-        return self._basis() + self._looked()
+        return self._for_new_rows() + self._basis() + self._looked()
+
+    def _for_new_rows(self) -> str:
+        mean = self.first.new_rows
+        if mean is None or not math.isfinite(mean.mean):
+            return ""
+        return (
+            f"On new rows expect {self.measure.replace('_', ' ')} {_with_interval(mean)} of {self.first.trial}: each "
+            "repeat is judged at the epoch that the others choose, since its own dev rows chose the one in the table. "
+        )
 
     def _looked(self) -> str:
         if self.looks == 1:
@@ -125,9 +136,7 @@ class Confirmation:
             return (
                 f"Means with {LEVEL:.0%} intervals over {len(self.seeds)} repeats that no choice had used, the same "
                 "for every configuration; p is of the paired t-test against the first, adjusted for all pairs (Holm). "
-                "Intervals and tests are corrected for the training rows that repeats share (Nadeau & Bengio 2003). "
-                "Each repeat counts with the epoch that the others choose: at the one that its own dev rows choose it "
-                "would seem better than it is on new rows."
+                "Intervals and tests are corrected for the training rows that repeats share (Nadeau & Bengio 2003)."
             )
         return (
             f"Means with {LEVEL:.0%} intervals over {len(self.seeds)} seeds, the same for every configuration; p is of "
@@ -174,6 +183,7 @@ class Confirmation:
                 "sweep_value": row.sweep_value,
                 "dev_cost": _plain(row.cost),
                 "dev_error": _plain(row.error),
+                "new_rows": None if row.new_rows is None else _plain(row.new_rows),
                 "broken": row.broken,
                 "difference": None if row.difference is None else _plain(row.difference),
                 "p": None if row.p is None or math.isnan(row.p) else row.p,
@@ -251,11 +261,14 @@ def conclude(
         kind = "seed" if overlap is None else "repeat"
         runs = [repeated[f"{trial.name}-{kind}-{number}"] for number in seeds]
         for name in values:
-            found = [_value(run, name) for run in runs]
-            values[name][trial.name] = found if overlap is None else _at_epochs_of_others(runs, name, found, curves)
+            values[name][trial.name] = [_value(run, name) for run in runs]
+        own = values[measure][trial.name]
         cost, error = (mean_interval(of[trial.name], overlap=overlap or 0.0) for of in values.values())
-        broken = sum(not math.isfinite(value) for value in values[measure][trial.name])
-        rows.append(Row(trial.name, trial.run_id, trial.metrics[f"best_{measure}"], cost, error, broken))
+        new_rows = None
+        if overlap is not None:
+            new_rows = mean_interval(_at_epochs_of_others(runs, measure, own, curves), overlap=overlap)
+        broken = sum(not math.isfinite(value) for value in own)
+        rows.append(Row(trial.name, trial.run_id, trial.metrics[f"best_{measure}"], cost, error, new_rows, broken))
     rows.sort(key=lambda row: (_measure(row, measure).mean, row.broken, row.sweep_value, row.trial))
     rows = _against_first(rows, values[measure], overlap or 0.0)
     return Confirmation(study, measure, tuple(seeds), tuple(rows), overlap)

@@ -33,17 +33,18 @@ def test_each_repeat_counts_with_the_epoch_that_the_others_choose() -> None:
     assert at_epochs_of_others([curves[1]], [2]) == [1.0]
 
 
-def test_repeats_on_new_divisions_are_not_judged_by_the_rows_that_chose_their_epoch() -> None:
+def test_what_new_rows_cost_is_not_judged_by_the_rows_that_chose_the_epoch() -> None:
     trials = [a_run("trial-1", 0.1)]
     runs = {f"trial-1-repeat-{number}": a_run(f"trial-1-repeat-{number}", 0.1) for number in (1, 2, 3)}
     for run, epoch in zip(runs.values(), (0, 1, 2), strict=True):
         run.metrics["best_epoch"] = epoch
-    curves = {
-        name: {"dev_cost": np.roll([0.1, 0.4, 0.7], at), "dev_error": np.full(3, 0.2)} for at, name in enumerate(runs)
-    }
+    curves = {name: {"dev_cost": np.roll([0.1, 0.4, 0.7], at)} for at, name in enumerate(runs)}
     result = conclude("s", "dev_cost", [1, 2, 3], trials, runs, overlap=0.25, curves=curves)
-    assert result.first.cost.mean == pytest.approx((0.4 + 0.1 + 0.4) / 3)  # at epochs 1, 1 and 0
-    assert result.first.error.mean == pytest.approx(0.2)
+    assert result.first.cost.mean == pytest.approx(0.1)
+    assert result.first.new_rows is not None
+    assert result.first.new_rows.mean == pytest.approx((0.4 + 0.1 + 0.4) / 3)  # at epochs 1, 1 and 0
+    assert result.footnote.startswith("On new rows expect dev cost 0.30 ± ")
+    assert result.as_dict()["rows"][0]["new_rows"]["mean"] == pytest.approx(0.3)
 
 
 def noisy(mean: float, seed: int) -> list[float]:
