@@ -57,7 +57,7 @@ def rerun(config: RerunConfig) -> int:
         say_differences(original.record, environment | {"code": code})
 
     for repetition in repeat(config, wanted, announce):
-        comparison = conclude(config, repetition, code, recorder)
+        comparison = say_verdict(config, repetition, code, recorder)
         ends.append(comparison.verdict.replace("_", " ") if comparison else "not repeated")
         changed = [*(repetition.original.changed if repetition.original else ()), *models.disagreements(repetition)]
         for sentence in changed:
@@ -133,7 +133,7 @@ class Models:
         return sentences
 
 
-def conclude(
+def say_verdict(
     config: RerunConfig, repetition: Repetition, code: dict[str, Any], recorder: Recorder | None
 ) -> Comparison | None:
     """Compare a run with its repetition, print and record the verdict; return None if it was not repeated."""
