@@ -33,7 +33,7 @@ class Row:
     ----------
     trial, run_id : the trial of the sweep that had it first.
     sweep_value : what the sweep measured, with its one seed.
-    cost, error : best dev cost and dev error over the new seeds.
+    means : best dev cost and dev error over the new seeds, and the measure if it is another.
     new_rows : of repeats that divide the rows anew, the measure at the epoch that the others choose, which is what new
         rows cost; None for new seeds.
     broken : trainings that diverged or failed; a single one ranks it behind all configurations without any.
@@ -44,8 +44,7 @@ class Row:
     trial: str
     run_id: str
     sweep_value: float
-    cost: Mean
-    error: Mean
+    means: Mapping[str, Mean]
     new_rows: Mean | None = None
     broken: int = 0
     difference: Mean | None = None
@@ -101,11 +100,11 @@ class Confirmation:
             return ""
         return (
             f"The sweep had {lucky.trial} in front, with {lucky.sweep_value:.4g}; "
-            f"on new seeds its mean is {_measure(lucky, self.measure).mean:.4g}, so a part of that was luck."
+            f"on new seeds its mean is {lucky.means[self.measure].mean:.4g}, so a part of that was luck."
         )
 
     def _limits(self) -> str:
-        if all(_measure(row, self.measure).half_width == 0 for row in self.rows):
+        if all(row.means[self.measure].half_width == 0 for row in self.rows):
             return "The seed makes no difference to these configurations."
         return ""
 
@@ -146,15 +145,17 @@ class Confirmation:
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Column names and rows of text."""
-        names = ["trial", f"sweep's {self.measure.replace('_', ' ')}", "dev cost", "dev error", "behind the first", "p"]
-        return names, [self._cells(row) for row in self.rows]
+        sweep, *measures = (name.replace("_", " ") for name in (self.measure, *self.first.means))
+        return ["trial", f"sweep's {sweep}", *measures, "behind the first", "p"], [
+            self._cells(row) for row in self.rows
+        ]
 
     def _cells(self, row: Row) -> list[str]:
         broken = f" ({row.broken} of {len(self.seeds)} diverged or failed)" if row.broken else ""
         behind = "" if row.difference is None else _with_interval(row.difference)
         p = "" if row.p is None else self._p(row)
-        cost, error = _with_interval(row.cost), _with_interval(row.error)
-        return [row.trial, f"{row.sweep_value:.4g}", cost + broken, error, behind, p]
+        cost, *others = (_with_interval(mean) for mean in row.means.values())
+        return [row.trial, f"{row.sweep_value:.4g}", cost + broken, *others, behind, p]
 
     @staticmethod
     def _p(row: Row) -> str:
@@ -181,8 +182,7 @@ class Confirmation:
                 "trial": row.trial,
                 "run_id": row.run_id,
                 "sweep_value": row.sweep_value,
-                "dev_cost": _plain(row.cost),
-                "dev_error": _plain(row.error),
+                **{name: _plain(mean) for name, mean in row.means.items()},
                 "new_rows": None if row.new_rows is None else _plain(row.new_rows),
                 "broken": row.broken,
                 "difference": None if row.difference is None else _plain(row.difference),
@@ -194,12 +194,8 @@ class Confirmation:
 
     def metrics(self) -> dict[str, float]:
         """Return the means of the first configuration with the half-widths of their intervals, if finite."""
-        found = {
-            "mean_dev_cost": self.first.cost.mean,
-            "mean_dev_cost_half_width": self.first.cost.half_width,
-            "mean_dev_error": self.first.error.mean,
-            "mean_dev_error_half_width": self.first.error.half_width,
-        }
+        found = {f"mean_{name}": mean.mean for name, mean in self.first.means.items()}
+        found |= {f"mean_{name}_half_width": mean.half_width for name, mean in self.first.means.items()}
         return {name: value for name, value in found.items() if math.isfinite(value)}
 
     def tags(self) -> dict[str, Any]:
@@ -255,7 +251,7 @@ def conclude(
     overlap : dev rows for each training row, for repeats that divide the rows anew; None for new seeds.
     curves : for such repeats, those of each run that was trained to its end.
     """
-    values: dict[str, dict[str, list[float]]] = {"dev_cost": {}, "dev_error": {}}
+    values: dict[str, dict[str, list[float]]] = {name: {} for name in ("dev_cost", "dev_error", measure)}
     rows = []
     for trial in trials:
         kind = "seed" if overlap is None else "repeat"
@@ -263,13 +259,13 @@ def conclude(
         for name in values:
             values[name][trial.name] = [_value(run, name) for run in runs]
         own = values[measure][trial.name]
-        cost, error = (mean_interval(of[trial.name], overlap=overlap or 0.0) for of in values.values())
+        means = {name: mean_interval(of[trial.name], overlap=overlap or 0.0) for name, of in values.items()}
         new_rows = None
         if overlap is not None:
             new_rows = mean_interval(_at_epochs_of_others(runs, measure, own, curves), overlap=overlap)
         broken = sum(not math.isfinite(value) for value in own)
-        rows.append(Row(trial.name, trial.run_id, trial.metrics[f"best_{measure}"], cost, error, new_rows, broken))
-    rows.sort(key=lambda row: (_measure(row, measure).mean, row.broken, row.sweep_value, row.trial))
+        rows.append(Row(trial.name, trial.run_id, trial.metrics[f"best_{measure}"], means, new_rows, broken))
+    rows.sort(key=lambda row: (row.means[measure].mean, row.broken, row.sweep_value, row.trial))
     rows = _against_first(rows, values[measure], overlap or 0.0)
     return Confirmation(study, measure, tuple(seeds), tuple(rows), overlap)
 
@@ -330,10 +326,6 @@ def _adjusted(first: Sequence[float], other: Sequence[float], pairs: int, p: flo
 def _value(run: Found, name: str) -> float:
     """Return the best dev cost or error; infinite if the training diverged or failed."""
     return run.metrics.get(f"best_{name}", math.inf) if run.outcome in ENDED else math.inf
-
-
-def _measure(row: Row, measure: str) -> Mean:
-    return row.cost if measure == "dev_cost" else row.error
 
 
 def _with_interval(mean: Mean) -> str:

@@ -40,11 +40,26 @@ def test_what_new_rows_cost_is_not_judged_by_the_rows_that_chose_the_epoch() -> 
         run.metrics["best_epoch"] = epoch
     curves = {name: {"dev_cost": np.roll([0.1, 0.4, 0.7], at)} for at, name in enumerate(runs)}
     result = conclude("s", "dev_cost", [1, 2, 3], trials, runs, overlap=0.25, curves=curves)
-    assert result.first.cost.mean == pytest.approx(0.1)
+    assert result.first.means["dev_cost"].mean == pytest.approx(0.1)
     assert result.first.new_rows is not None
     assert result.first.new_rows.mean == pytest.approx((0.4 + 0.1 + 0.4) / 3)  # at epochs 1, 1 and 0
     assert result.footnote.startswith("On new rows expect dev cost 0.30 ± ")
     assert result.as_dict()["rows"][0]["new_rows"]["mean"] == pytest.approx(0.3)
+
+
+def test_a_study_of_the_balanced_error_is_judged_by_it() -> None:
+    trials, runs = [a_run("trial-1", 0.2), a_run("trial-2", 0.1)], {}
+    for trial in trials:
+        for seed in (1, 2):
+            run = a_run(f"{trial.name}-seed-{seed}", trial.metrics["best_dev_cost"])
+            run.metrics["best_balanced_error"] = 0.3 - trial.metrics["best_dev_cost"]  # the other order
+            runs[run.name] = run
+        trial.metrics["best_balanced_error"] = 0.1
+    result = conclude("s", "balanced_error", [1, 2], trials, runs)
+    names, rows = result.table()
+    assert names[1:5] == ["sweep's balanced error", "dev cost", "dev error", "balanced error"]
+    assert [row[0] for row in rows] == ["trial-1", "trial-2"]
+    assert result.metrics()["mean_balanced_error"] == pytest.approx(0.1)
 
 
 def noisy(mean: float, seed: int) -> list[float]:
