@@ -214,8 +214,11 @@ class Coordinator:
         record = self.outbox.load(flight.name)
         if record is None:
             self._submit(flight)
-        else:
-            self._finish(flight, record)
+            return
+        if flight.trial is not None:  # later trials are compared with its reports
+            number = flight.trial.number
+            self.search.report(number, self.study.get_trials(deepcopy=False)[number].intermediate_values)
+        self._finish(flight, record)
 
     def _submit(self, flight: Flight) -> None:
         rungs = self._rungs(flight)

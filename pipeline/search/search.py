@@ -93,6 +93,10 @@ class Search:
         """Return whether a trial that reports `value` at epoch `rung` goes on; earlier reports must have been given."""
         return self._go_on(self._memory.before + number, rung, value)
 
+    def report(self, number: int, values: Mapping[int, float]) -> None:
+        """Give all reports of a recalled trial whose training ended unseen: by rung, its value there."""
+        self._report(self._memory.before + number, values)
+
     def rivals(self, number: int) -> list[FrozenTrial]:
         """The other trials, as the pruner sees them when trial `number` reports; an earlier study's come first."""
         place = self._memory.before + number
@@ -106,8 +110,8 @@ class Search:
     def recall(self, trial: FrozenTrial) -> None:
         """Take over the next trial from a study's record instead of proposing it again.
 
-        A trial that has not ended will report again. For an ended one the pruner is asked again, because some pruners
-        remember their answers.
+        A trial that has not ended will report again: `go_on` as it is trained, or `report` if its record is found. For
+        an ended one the pruner is asked again, because some pruners remember their answers.
         """
         self._recall(trial)
 
@@ -128,10 +132,13 @@ class Search:
         )
         self._memory.proposed.append(self._memory.trials[place])
         if trial.state.is_finished():
-            for rung, value in sorted(trial.intermediate_values.items()):
-                self._go_on(place, rung, value)
+            self._report(place, trial.intermediate_values)
             # Optuna calls the last report of a pruned trial its value, which no sampler reads.
             self._end(place, trial.state, trial.values if trial.state == TrialState.COMPLETE else None)
+
+    def _report(self, place: int, values: Mapping[int, float]) -> None:
+        for rung, value in sorted(values.items()):
+            self._go_on(place, rung, value)
 
     def _go_on(self, place: int, rung: int, value: float) -> bool:
         self._memory.set_trial_intermediate_value(id_of(self._memory.trials[place]), rung, value)

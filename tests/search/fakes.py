@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from optuna.storages import InMemoryStorage
 
 from pipeline.config.trial import TrialConfig
 from pipeline.trials.record import TrialRecord
@@ -17,17 +18,11 @@ EPOCHS = 20
 
 
 class Shuffled(Executor):
-    """Runs tasks in the test's own process, one at each `wait`, in an order drawn from a seed.
+    """Runs tasks in the test's own process, one at each `wait`, in an order drawn from a seed."""
 
-    Parameters
-    ----------
-    killed_after : raise `Killed` in place of this `wait`, as if the coordinator had been killed.
-    """
-
-    def __init__(self, seed: int = 0, killed_after: int | None = None) -> None:
+    def __init__(self, seed: int = 0) -> None:
         self._tasks: dict[Future[Any], Callable[[], Any]] = {}
         self._order = random.Random(seed)
-        self._left = killed_after
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
         future: Future[Any] = Future()
@@ -36,10 +31,6 @@ class Shuffled(Executor):
 
     def wait(self, futures: Sequence["Future[Any]"], **when: Any) -> tuple[set["Future[Any]"], set["Future[Any]"]]:
         """Stands in for `concurrent.futures.wait`."""
-        if self._left is not None:
-            self._left -= 1
-            if self._left < 0:
-                raise Killed
         chosen = self._order.choice(list(futures))
         try:
             chosen.set_result(self._tasks.pop(chosen)())
@@ -50,6 +41,41 @@ class Shuffled(Executor):
 
 class Killed(BaseException):
     """The coordinator was killed; what it left is in the study and in the outbox."""
+
+
+class Mortal(InMemoryStorage):
+    """A study in memory whose coordinator is killed in place of one of its writes.
+
+    Attributes
+    ----------
+    writes_left : how many writes succeed before; None: all of them.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes_left: int | None = None
+
+    def _count(self) -> None:
+        if self.writes_left is not None:
+            self.writes_left -= 1
+            if self.writes_left < 0:
+                raise Killed
+
+    def create_new_trial(self, *args: Any, **kwargs: Any) -> int:
+        self._count()
+        return super().create_new_trial(*args, **kwargs)
+
+    def set_trial_intermediate_value(self, *args: Any, **kwargs: Any) -> None:
+        self._count()
+        super().set_trial_intermediate_value(*args, **kwargs)
+
+    def set_trial_user_attr(self, *args: Any, **kwargs: Any) -> None:
+        self._count()
+        super().set_trial_user_attr(*args, **kwargs)
+
+    def set_trial_state_values(self, *args: Any, **kwargs: Any) -> bool:
+        self._count()
+        return super().set_trial_state_values(*args, **kwargs)
 
 
 class FakeSegment(Segment):

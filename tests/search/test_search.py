@@ -16,7 +16,7 @@ from pipeline.search.outbox import Outbox
 from pipeline.search.pruners import rungs
 from pipeline.search.search import Search
 from tests.search import histories
-from tests.search.fakes import Arithmetic, Killed, Shuffled, Witness
+from tests.search.fakes import Arithmetic, Killed, Mortal, Shuffled, Witness
 from tests.search.histories import CONDITIONAL, KEEP_PROB, LAMBD, carry_out, in_order, make, plain, pruner_config
 
 SAMPLERS = ["tpe", "random", "grid", "qmc", "cmaes"]
@@ -30,17 +30,26 @@ def needs(sampler: str) -> None:
 
 
 def coordinated(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, search: Any, pruner: str, *, order: int, slots: int, steps: list[int]
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    search: Any,
+    pruner: str,
+    *,
+    order: int,
+    slots: int,
+    steps: list[int],
+    kill_at: int | None = None,
 ) -> list[Any]:
-    """What a study holds in the end that was extended in `steps`, with a kill at a random moment of each."""
+    """What a study holds in the end that was extended in `steps`, with a kill at a write of each, by default any."""
     chance = random.Random(order)
-    storage = optuna.storages.InMemoryStorage()
-    outbox = Outbox(folder / str(chance.random()))
+    storage = Mortal()
+    outbox = Outbox(folder / f"{chance.random()} {kill_at}")
     monkeypatch.setattr(module, "work", Arithmetic())
     for trials in steps:
-        for killed_after in (chance.randint(0, 30), None):
+        for writes_left in (chance.randint(0, 90) if kill_at is None else kill_at, None):
+            storage.writes_left = writes_left
             study = optuna.create_study(study_name=str(order), storage=storage, load_if_exists=True)
-            executor = Shuffled(order, killed_after)
+            executor = Shuffled(order)
             monkeypatch.setattr(module, "wait", executor.wait)
             plan = Plan(
                 trials=trials,
@@ -78,6 +87,23 @@ def test_any_order_any_number_of_workers_kills_and_extensions_give_the_sequentia
             folder, monkeypatch, lambda: make(sampler, pruner), pruner, order=order, slots=slots, steps=[step, TRIALS]
         )
     assert found == whole
+
+
+@pytest.mark.parametrize("pruner", ["median", "successive_halving", "hyperband"])
+def test_a_kill_at_any_write_changes_nothing(pruner: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = plain(in_order(make("random", pruner), pruner, 9))
+    for write in range(45):
+        found = coordinated(
+            tmp_path,
+            monkeypatch,
+            lambda: make("random", pruner),
+            pruner,
+            order=write,
+            slots=3,
+            steps=[9],
+            kill_at=write,
+        )
+        assert found == whole, f"killed at write {write}"
 
 
 @pytest.mark.parametrize("pruner", ["median", "successive_halving", "hyperband", "threshold"])
