@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline.config.commands import ConfirmConfig
 from pipeline.console import compose
-from pipeline.console.display import console, counting, table
+from pipeline.console.display import Counting, console, table
 from pipeline.console.interruption import terminable
 from pipeline.console.next_steps import print_next, same_store
 from pipeline.data.commonest import sentence
@@ -131,17 +131,18 @@ def _train(config: ConfirmConfig, plan: Plan, run_id: str, recorder: Recorder, t
     arithmetic = as_recorded(plan.candidates[0].record.environment)
     arrays = plan.prepared.path
     code = code_version(diff=config.tracking.code_diff)
-    progress = counting()
-    task = progress.add_task("trainings", total=len(todo))
+    done = 0
 
     def finished(repeat: Repeat, record: TrialRecord) -> None:
+        nonlocal done
         record.add_origin(plan.prepared, code)
         tags = {"study": plan.parent.study, "trial": repeat.trial.removeprefix("trial-")}
         recorder.write(record, kind="confirmation", name=repeat.name, parent=run_id, tags=tags)
-        progress.advance(task)
+        done += 1
+        progress.update(done, len(todo))
 
     if todo:
-        with open_executor(config.workers, [arrays], arithmetic) as executor, progress:
+        with open_executor(config.workers, [arrays], arithmetic) as executor, Counting("trainings") as progress:
             train_all(todo, arrays, executor, slots=config.workers.count, finished=finished)
 
 

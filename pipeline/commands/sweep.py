@@ -22,7 +22,7 @@ from pipeline.config.validation import as_plain, parse
 from pipeline.console import compose
 from pipeline.console.closing import print_end, standing
 from pipeline.console.data import say_data
-from pipeline.console.display import SweepProgress, console, counting
+from pipeline.console.display import Counting, SweepProgress, console
 from pipeline.console.interruption import terminable
 from pipeline.data.commonest import sentence
 from pipeline.data.divisions import ensure
@@ -195,8 +195,7 @@ class HeldSweep:
         """Race the leaders over further repeats; None without a race, or if no trial was trained to its end."""
         if not races(self.config):
             return None
-        with counting() as shown:
-            task = shown.add_task("further repeats", total=None)
+        with Counting("further repeats") as progress:
             return Racing(
                 self.study,
                 self.space,
@@ -209,7 +208,7 @@ class HeldSweep:
                 divide=lambda numbers: ensure(self.prepared, self.config.data, numbers),
                 describe=self.describe,
                 sent=self.sender.submit,
-                on_progress=lambda done, wanted: shown.update(task, completed=done, total=wanted),
+                on_progress=progress.update,
             ).run()
 
     def leave(self, status: str, conclusion: Recommendation | None = None) -> str:

@@ -83,10 +83,30 @@ def values_text(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{short_name(path)} {short(value)}" for path, value in values.items())
 
 
-def counting() -> rich.progress.Progress:
-    """Return a bar with a description and counts, which only a terminal shows."""
-    columns = ("{task.description}", BarColumn(20), MofNCompleteColumn())
-    return rich.progress.Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+class Counting:
+    """Shows how many of a number of trainings are done: one moving line on a terminal; in a file a line every 10 s."""
+
+    def __init__(self, what: str, *, output: Console = console, clock: Callable[[], float] = time.monotonic):
+        self._what, self._output, self._clock, self._printed = what, output, clock, clock()
+        columns = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn())
+        self._progress = rich.progress.Progress(
+            *columns, console=output, disable=not output.is_terminal, transient=True
+        )
+        self._task = self._progress.add_task(what, total=None)
+
+    def update(self, done: int, total: int) -> None:
+        """Show that `done` of `total` are done."""
+        self._progress.update(self._task, completed=done, total=total)
+        if not self._output.is_terminal and self._clock() - self._printed >= LINE_EVERY_S:
+            self._printed = self._clock()
+            self._output.print(f"{done}/{total} {self._what}")
+
+    def __enter__(self) -> "Counting":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._progress.stop()
 
 
 class SweepProgress:

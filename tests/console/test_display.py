@@ -10,7 +10,7 @@ import pytest
 from optuna.trial import create_trial
 from rich.console import Console
 
-from pipeline.console.display import SweepProgress, short_name, table
+from pipeline.console.display import Counting, SweepProgress, short_name, table
 from pipeline.search.coordinator import Progress
 
 CODE = """
@@ -103,6 +103,15 @@ def test_a_file_gets_a_line_at_each_new_best_and_every_ten_seconds() -> None:
         "12/50 trials, 0:01:16 left, best 0.05123: lambd 2.5",
         "15/50 trials, 0:01:38 left, best 0.05123: lambd 2.5; 3 pruned",
     ]
+
+
+def test_trainings_after_the_trials_give_a_file_a_line_every_ten_seconds_too() -> None:
+    output, clock = a_terminal(200, is_one=False), Clock()
+    with Counting("further repeats", output=output, clock=clock) as progress:
+        for seconds, done in [(1, 1), (9, 8), (11, 10), (20, 19), (21, 20)]:
+            clock.now = seconds
+            progress.update(done, 36)
+    assert written(output).splitlines() == ["10/36 further repeats", "20/36 further repeats"]
 
 
 def test_a_narrow_terminal_shows_count_time_left_and_bar_before_the_values() -> None:
