@@ -60,7 +60,7 @@ def confirm(config: ConfirmConfig) -> int:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ConfirmationPlan:
     """What a confirmation trains: every candidate on every new seed, or on every further repeat.
 
     Attributes
@@ -89,7 +89,7 @@ class Plan:
         return conclude_from(archive, run_id, study, measure, self.numbers, runs, overlap=overlap)
 
 
-def plan_confirmation(config: ConfirmConfig, archive: Archive, study: str) -> Plan:
+def plan_confirmation(config: ConfirmConfig, archive: Archive, study: str) -> ConfirmationPlan:
     """Choose the candidates, and prepare their data and divisions."""
     parent, children = archive.parent(study), archive.children(study)
     runs = chosen(archive, parent, children, objective(parent), config.top)
@@ -104,7 +104,7 @@ def plan_confirmation(config: ConfirmConfig, archive: Archive, study: str) -> Pl
         numbers = new_seeds(config.seeds, (int(run.params.get("seed", 0)) for run in archive.trials(study)))
         wanted = repeats(configs, numbers)
     ensure(prepared, candidates[0].config.data, {n for each in wanted for n in each.config.repeat_numbers})
-    return Plan(parent, candidates, numbers, wanted, prepared)
+    return ConfirmationPlan(parent, candidates, numbers, wanted, prepared)
 
 
 def chosen(archive: Archive, parent: Found, children: Sequence[Found], measure: str, top: int) -> list[Found]:
@@ -126,7 +126,7 @@ def _missing(archive: Archive, run_id: str, wanted: Sequence[Repeat]) -> list[Re
     return [repeat for repeat in wanted if repeat.name not in done]
 
 
-def _train(config: ConfirmConfig, plan: Plan, run_id: str, recorder: Recorder, todo: list[Repeat]) -> None:
+def _train(config: ConfirmConfig, plan: ConfirmationPlan, run_id: str, recorder: Recorder, todo: list[Repeat]) -> None:
     """Train and record what is missing, under the arithmetic of the first candidate."""
     arithmetic = as_recorded(plan.candidates[0].record.environment)
     arrays = plan.prepared.path

@@ -18,8 +18,7 @@ from pipeline.reporting.epsilon_picture import save_epsilon_sweep
 from pipeline.tracking.recorder import Recorder
 from pipeline.tracking.store import check as check_store
 from pipeline.tracking.store import resolve
-from pipeline.trials.checklist import PreflightReport
-from pipeline.trials.checklist import preflight as check
+from pipeline.trials.checklist import PreflightReport, run_checks
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -45,7 +44,7 @@ def preflight(config: TrainConfig) -> int:
     for line in of_pixels(arrays, config.data.standardize, augmented=augmented):
         console.print(line)
     try:
-        report = check(trial, arrays, sweep_epsilon=config.gradcheck.sweep_epsilon)
+        report = run_checks(trial, arrays, sweep_epsilon=config.gradcheck.sweep_epsilon)
     except ValueError as error:
         raise UserError(f"this configuration cannot be checked: {error}") from None
     console.print(report.table())

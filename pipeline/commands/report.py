@@ -17,7 +17,7 @@ from pipeline.reporting.limits import find_limits
 from pipeline.reporting.pictures import draw_all
 from pipeline.reporting.results import Sweep, gather
 from pipeline.tracking.archive import Archive
-from pipeline.tracking.openings import openings, test_set_sentence
+from pipeline.tracking.openings import NO_TEST_SET, openings
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -74,8 +74,8 @@ def test_set(archive: Archive, sweep: Sweep) -> str:
     """Return a sentence on whether the test set of these data was opened, and with which result."""
     examples = sweep.data.get("examples") or {}
     if sweep.config["data"]["test"] == "none" or not examples.get("test", 1):
-        return "There is no test set: the data were split without one."
+        return NO_TEST_SET
     tags = sweep.parent.tags
     prepared = find_prepared(tags.get("data_digest", ""), archive.store.root)
     rows = None if prepared is None else partial(present_rows, prepared)
-    return test_set_sentence(openings(archive.store, tags.get("source_digest", ""), rows))
+    return openings(archive.store, tags.get("source_digest", ""), rows).sentence

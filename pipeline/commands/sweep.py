@@ -41,7 +41,7 @@ from pipeline.search.study import asked, check_arithmetic, check_data, held, ope
 from pipeline.selection.racing import Racing
 from pipeline.selection.recommendation import Recommendation
 from pipeline.tracking.archive import CONCLUSION, Archive
-from pipeline.tracking.openings import openings, test_set_sentence
+from pipeline.tracking.openings import NO_TEST_SET, openings
 from pipeline.tracking.recorder import Recorder
 from pipeline.tracking.sender import Sender
 from pipeline.tracking.store import check, resolve
@@ -269,14 +269,14 @@ def run_ids(config: SweepConfig, study: str) -> dict[str, str]:
 def test_set(sender: Sender, prepared: PreparedData) -> str:
     """Return a sentence on whether the test set of these data was opened, as far as the store answers."""
     if not prepared.description["examples"].get("test"):
-        return "There is no test set: the data were split without one."
+        return NO_TEST_SET
     if sender.recorder is None:
         return f"Whether the test set has been opened cannot be told now: {sender.trouble}"
     try:
         found = openings(sender.recorder.store, prepared.source_digest, lambda: present_rows(prepared))
     except UserError as error:  # the results are to be shown all the same
         return f"Whether the test set has been opened cannot be told now: {error}"
-    return test_set_sentence(found)
+    return found.sentence
 
 
 def baseline(config: SweepConfig) -> TrialConfig:

@@ -52,11 +52,11 @@ def main(arguments: Sequence[str]) -> int:
             return compose.run("train", TrainConfig, one, arguments)
     finally:
         if len(rows) > 1:
-            compare(rows)
+            print_comparison(rows)
             console.print("\n".join(dict.fromkeys(filter(None, said))))
 
 
-def compare(runs: Sequence[tuple[list[str], list[Any]]]) -> None:
+def print_comparison(runs: Sequence[tuple[list[str], list[Any]]]) -> None:
     """Print the runs of a grid side by side, each named by the command-line values in which they differ."""
     common = set[str].intersection(*(set(given) for given, _ in runs))
     rows = [[" ".join(text for text in given if text not in common), *results] for given, results in runs]

@@ -47,7 +47,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.gradcheck.evidence import LOST, Evidence, Sample, compare, draw_sample
+from pipeline.gradcheck.evidence import LOST, Evidence, Sample, draw_sample, gather_evidence
 from pipeline.gradcheck.numerical import COMPLEX_STEP, METHODS, Floats, difference, relative_error
 from pipeline.gradcheck.problem import Problem
 from pipeline.gradcheck.report import GradientReport, error_pattern
@@ -103,13 +103,13 @@ def _examine(
 ) -> GradientReport:
     """Check the cost, then the gradient by the given formula, and by the complex step if that leaves a doubt."""
     cost, gradients = problem.backpropagation()
-    asked = compare(problem, gradients, sample, method, epsilon)
+    asked = gather_evidence(problem, gradients, sample, method, epsilon)
     if not (np.isfinite(cost) and np.isfinite(problem.parameters.theta).all()):
         note = "J or θ is not finite here, so there is nothing to compare."
         return _report("inconclusive", asked, asked, [note], cost)
     second = None
     if method != "complex_step" and (asked.verdict != "good" or asked.kink_share > max_kink_share):
-        second = compare(problem, gradients, sample, "complex_step", COMPLEX_STEP)
+        second = gather_evidence(problem, gradients, sample, "complex_step", COMPLEX_STEP)
     verdict, evidence, notes = _decide(asked, second, max_kink_share)
     disagreement = problem.cost_disagreement(rng=rng)
     if disagreement is not None:

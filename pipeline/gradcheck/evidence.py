@@ -138,7 +138,7 @@ def _judge(analytic: Floats, numeric: Floats, floor: Callable[[], Floats]) -> st
     return "good" if max(np.linalg.norm(analytic), np.linalg.norm(numeric)) <= resolution else LOST
 
 
-def compare(problem: Problem, gradients: Parameters, sample: Sample, method: str, epsilon: float) -> Evidence:
+def gather_evidence(problem: Problem, gradients: Parameters, sample: Sample, method: str, epsilon: float) -> Evidence:
     """Compute the difference quotients of the sample, and pair them with backpropagation's derivatives."""
     formula = difference(method)
     quotients = problem.quotients(sample.indices, formula, epsilon)

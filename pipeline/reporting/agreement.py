@@ -73,7 +73,7 @@ def _searched_left_out(note: Note, given: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in given.items() if name in note.params or name.startswith("search.space.")}
 
 
-def _conclusion(archive: Archive, parent: Found, recorded: replay.History, note: Note) -> Iterator[str]:
+def _conclusion(archive: Archive, parent: Found, recorded: replay.StudyHistory, note: Note) -> Iterator[str]:
     """Return differences between `conclusion.json` and the race over the recorded runs; none without a race."""
     if "recommended" not in note.tags:
         return
@@ -86,7 +86,7 @@ def _conclusion(archive: Archive, parent: Found, recorded: replay.History, note:
         yield f"{CONCLUSION} has {path} = {brief(there, 60)}, but {brief(here, 60)} follows from the records"
 
 
-def _numbers(sweep: Sweep, recorded: replay.History, note: Note) -> Iterator[str]:
+def _numbers(sweep: Sweep, recorded: replay.StudyHistory, note: Note) -> Iterator[str]:
     """Differences of the metrics from what follows from the trials and the conclusion."""
     concluded = sweep.conclusion.metrics() if sweep.conclusion else {}
     yield from different(
@@ -103,7 +103,7 @@ def _words(sweep: Sweep, note: Note) -> Iterator[str]:
     yield from different("the tag", note.tags, {name: tag(value) for name, value in words.items()})
 
 
-def _standing(sweep: Sweep, recorded: replay.History) -> dict[str, float]:
+def _standing(sweep: Sweep, recorded: replay.StudyHistory) -> dict[str, float]:
     """How many trials there are, and the lowest value of the first objective."""
     values = [trial.values[0] for trial in recorded.trials if trial.values]
     best = {f"best_{sweep.objectives[0]}": min(values)} if values else {}

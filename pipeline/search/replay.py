@@ -55,7 +55,7 @@ class Ended:
 
 
 @dataclass
-class History:
+class StudyHistory:
     """Everything that determines a search, and what it proposed and decided.
 
     Attributes
@@ -112,7 +112,7 @@ def history(study: optuna.Study, config: SweepConfig) -> dict[str, Any]:
     ]
     taken = kept(study)
     copies = taken.copies if taken else []
-    return asdict(History(identity(config), trials, copies, versions(), study.user_attrs.get("arithmetic")))
+    return asdict(StudyHistory(identity(config), trials, copies, versions(), study.user_attrs.get("arithmetic")))
 
 
 def versions() -> dict[str, str]:
@@ -123,7 +123,7 @@ def versions() -> dict[str, str]:
     return {"Optuna": optuna.__version__, "NumPy": numpy.__version__, "SciPy": scipy.__version__}
 
 
-def read(value: Any) -> History:
+def read(value: Any) -> StudyHistory:
     """Read a history from a plain value.
 
     Raises
@@ -132,7 +132,7 @@ def read(value: Any) -> History:
         The value is not a history.
     """
     try:
-        found: History = TypeAdapter(History).validate_python(value)
+        found: StudyHistory = TypeAdapter(StudyHistory).validate_python(value)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -144,7 +144,7 @@ def read(value: Any) -> History:
     return found
 
 
-def replay(recorded: History, rtol: float = 0.0) -> Replay:
+def replay(recorded: StudyHistory, rtol: float = 0.0) -> Replay:
     """Propose and prune every trial again, up to the first difference.
 
     Parameters

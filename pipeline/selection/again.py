@@ -12,7 +12,7 @@ from pipeline.config.trial import TrialConfig
 from pipeline.config.validation import parse
 from pipeline.search.coordinator import run_name
 from pipeline.search.making import objective_names
-from pipeline.search.replay import History
+from pipeline.search.replay import StudyHistory
 from pipeline.search.space import Space
 from pipeline.selection import race
 from pipeline.selection.blocks import blocks, digest_of
@@ -25,7 +25,7 @@ Fits = Mapping[str, Mapping[int, float]]
 
 
 def draw_again(
-    archive: Archive, runs: Sequence[Found], recorded: History, prefer: Literal["best", "simplest"]
+    archive: Archive, runs: Sequence[Found], recorded: StudyHistory, prefer: Literal["best", "simplest"]
 ) -> Recommendation | None:
     """Draw the conclusion again from the records of a study's runs; None without a trial trained to its end.
 

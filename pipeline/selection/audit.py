@@ -64,7 +64,7 @@ def audit_search(archive: Archive, study: str) -> Audit:
     return Audit(tuple(sentences), not (missing or edited or found.parted))
 
 
-def _other_arithmetic(recorded: replay.History, study: str) -> str:
+def _other_arithmetic(recorded: replay.StudyHistory, study: str) -> str:
     """Return why this process cannot use the study's arithmetic; empty if it does."""
     wanted = kernels.recorded({"arithmetic": recorded.arithmetic})
     if wanted is None:

@@ -27,8 +27,8 @@ from pipeline.tracking.archive import Archive
 from pipeline.tracking.notes import NOTE
 from pipeline.tracking.openings import (
     ROWS,
-    History,
     Opening,
+    Openings,
     left_running,
     openings,
     take_number,
@@ -57,12 +57,12 @@ class Opened:
     run_id: str
     finalist: Finalist
     result: Evaluation
-    history: History
+    before: Openings
 
     @property
     def earlier(self) -> list[Opening]:
         """The openings before this one."""
-        return self.history.counted
+        return self.before.counted
 
     @property
     def headline(self) -> str:
@@ -83,8 +83,8 @@ class Opened:
             self.result.confused(),
             gap_sentence(self.finalist.winner.dev_error, self.result.error),
             f"Test rows with a category that no training row had: {unseen}." if unseen else "",
-            self._history(),
-            *(opening.doubt for opening in self.history.doubtful),
+            self._which_opening(),
+            *(opening.doubt for opening in self.before.doubtful),
         ]
         return [remark for remark in remarks if remark]
 
@@ -92,7 +92,7 @@ class Opened:
         found = always_commonest(self.finalist.prepared.description, "test")
         return "" if found is None else f"For comparison, always answering {found[0]}: test error {found[1]:.2%}."
 
-    def _history(self) -> str:
+    def _which_opening(self) -> str:
         if not self.earlier:
             return "This was the first opening of the test set of this data."
         listed = "; ".join(f"{number}. {opening.sentence}" for number, opening in enumerate(self.earlier, start=1))
@@ -176,10 +176,10 @@ def open_test(finalist: Finalist, archive: Archive, recorder: Recorder, permissi
     run_id = _announce(finalist, archive, recorder)
     status, looked = "FAILED", False
     try:
-        history = _in_turn(run_id, finalist, recorder, permission)
+        before = _in_turn(run_id, finalist, recorder, permission)
         looked = True
         result = evaluate_on_test(finalist.winner.classifier, finalist.prepared.heldout)
-        opened = Opened(run_id, finalist, result, history)
+        opened = Opened(run_id, finalist, result, before)
         _record(opened, recorder)
         status = "FINISHED"
     except DataError:
@@ -214,7 +214,7 @@ def _announce(finalist: Finalist, archive: Archive, recorder: Recorder) -> str:
     return recorder.open_run("final", name, tags, asdict(candidate.config), parent=parent, noted=True)
 
 
-def _in_turn(run_id: str, finalist: Finalist, recorder: Recorder, permission: Permission) -> History:
+def _in_turn(run_id: str, finalist: Finalist, recorder: Recorder, permission: Permission) -> Openings:
     """Take a number, which makes this opening visible to later ones, and return every earlier opening.
 
     Raises
@@ -230,7 +230,7 @@ def _in_turn(run_id: str, finalist: Finalist, recorder: Recorder, permission: Pe
     earlier = [o for o in found.counted if o.run_id != run_id and (o.order is None or o.order < number)]
     _refuse_opened(earlier, force=permission.force)
     recorder.annotate(run_id, {"opening_number": number, "opening": len(earlier) + 1})
-    return History(earlier, [opening for opening in found.doubtful if opening.run_id != run_id])
+    return Openings(earlier, [opening for opening in found.doubtful if opening.run_id != run_id])
 
 
 def _record(opened: Opened, recorder: Recorder) -> None:

@@ -101,7 +101,7 @@ class Racing:
         if run_of(entry, first) == entry.name:
             return entry.name
         attributes = self.study.user_attrs  # a copy
-        self._train([each for each in first if fit_name(each.config, each.config.first_repeat) not in attributes])
+        self._train([each for each in first if fit_attribute(each.config, each.config.first_repeat) not in attributes])
         return run_of(entry, first)
 
     def _values(self, trial: FrozenTrial) -> dict[str, Any]:
@@ -115,11 +115,11 @@ class Racing:
         attributes = self.study.user_attrs  # a copy
         for key, config in configs.items():
             repeats = [fit.repeat for fit in wanted if fit.entry.key == key]
-            todo += blocks(config, [repeat for repeat in repeats if fit_name(config, repeat) not in attributes])
+            todo += blocks(config, [repeat for repeat in repeats if fit_attribute(config, repeat) not in attributes])
         self._train(todo)
         attributes = self.study.user_attrs
         for fit in wanted:
-            value = attributes[fit_name(configs[fit.entry.key], fit.repeat)].get(measure)
+            value = attributes[fit_attribute(configs[fit.entry.key], fit.repeat)].get(measure)
             known.setdefault(fit.entry.key, {})[fit.repeat] = math.inf if value is None else value
 
     def config_of(self, entry: race.Entry) -> TrialConfig:
@@ -151,7 +151,7 @@ class Racing:
         train_all(left, self.arrays, self.executor, slots=self.slots, finished=finished)
 
 
-def fit_name(config: TrialConfig, repeat: int) -> str:
+def fit_attribute(config: TrialConfig, repeat: int) -> str:
     """Return the study's attribute name for the values of one fit."""
     return f"fit/{digest_of(config)}/{repeat}"
 
@@ -162,7 +162,7 @@ def keep_fits(study: optuna.Study, config: TrialConfig, record: TrialRecord) -> 
     for repeat in config.repeat_numbers:
         found = {measure: by_repeat.get(repeat, math.inf) for measure, by_repeat in values.items()}
         study.set_user_attr(
-            fit_name(config, repeat),
+            fit_attribute(config, repeat),
             {measure: value if math.isfinite(value) else None for measure, value in found.items()},
         )
 

@@ -46,8 +46,8 @@ class Original:
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """A run that is to be repeated; `load` reads its record."""
+class RecordedRun:
+    """A run that can be repeated; `load` reads its record."""
 
     name: str
     load: Callable[[], Original]
@@ -87,7 +87,7 @@ class _Job:
 Announce = Callable[[Original, dict[str, Any], Arithmetic], None]
 
 
-def find(config: RerunConfig) -> list[Wanted]:
+def find(config: RerunConfig) -> list[RecordedRun]:
     """Return the recorded runs that `config.run` means.
 
     Raises
@@ -98,7 +98,7 @@ def find(config: RerunConfig) -> list[Wanted]:
     folder = Path(config.run)
     if folder.is_dir():
         name = str(read_meta(folder).get("name") or folder.name)
-        return [Wanted(name, lambda: Original(name, "", read_folder(folder), foreign=True))]
+        return [RecordedRun(name, lambda: Original(name, "", read_folder(folder), foreign=True))]
     archive = Archive(config.tracking)
     if config.run == "all":
         children = archive.children(config.study or archive.latest_study())
@@ -109,7 +109,7 @@ def find(config: RerunConfig) -> list[Wanted]:
         found = [archive.find(config.run, config.study)]
     if not found:
         raise RecordError(f"The study {config.study} has no finished run to rerun.")
-    return [Wanted(run.handle, lambda run=run: _load(archive, run)) for run in found]  # type: ignore[misc]
+    return [RecordedRun(run.handle, lambda run=run: _load(archive, run)) for run in found]  # type: ignore[misc]
 
 
 def _load(archive: Archive, run: Found) -> Original:
@@ -123,7 +123,7 @@ def _load(archive: Archive, run: Found) -> Original:
     return Original(run.handle, run.run_id, record, archive.is_foreign(run), tuple(archive.disagreements(run, record)))
 
 
-def repeat(config: RerunConfig, wanted: list[Wanted], announce: Announce) -> Iterator[Repetition]:
+def repeat(config: RerunConfig, wanted: list[RecordedRun], announce: Announce) -> Iterator[Repetition]:
     """Train the wanted runs again, in rounds that share arrays and arithmetic; yield results as they are ready.
 
     Parameters
@@ -150,10 +150,10 @@ def repeat(config: RerunConfig, wanted: list[Wanted], announce: Announce) -> Ite
 
 
 def _round(
-    config: RerunConfig, jobs: "_Jobs", waiting: deque[Wanted], first: _Job, executor: Executor
+    config: RerunConfig, jobs: "_Jobs", waiting: deque[RecordedRun], first: _Job, executor: Executor
 ) -> Iterator[Repetition]:
     """Repeat the waiting runs that belong to the round of `first`; leave the others."""
-    others, flights = deque[Wanted](), dict[Future[TrialRecord], _Job]()
+    others, flights = deque[RecordedRun](), dict[Future[TrialRecord], _Job]()
     made: _Job | Repetition | None = first
     while waiting or flights:
         while waiting and len(flights) < config.workers.slots:
@@ -201,7 +201,7 @@ class _Jobs:
         self._config = config
         self._prepared: dict[str, PreparedData] = {}
 
-    def make(self, wanted: Wanted, *, alone: bool = False) -> _Job | Repetition:
+    def make(self, wanted: RecordedRun, *, alone: bool = False) -> _Job | Repetition:
         """Return the job of a run, or why there is none; for a single run, raise that error."""
         try:
             original = wanted.load()

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 REGISTER = "test-set-openings"
 """A registered model without files: the server numbers its versions, and the numbers order the openings."""
 ROWS = "test_rows.npz"
+NO_TEST_SET = "There is no test set: the data were split without one."
 _NAMES = re.compile("columns|cells")
 _MAX_BYTES = 2**30
 
@@ -79,14 +80,25 @@ class Opening:
 
 
 @dataclass(frozen=True)
-class History:
+class Openings:
     """The openings that concern a data set, in order, and those for which that is unknown."""
 
     counted: list[Opening] = field(default_factory=list)
     doubtful: list[Opening] = field(default_factory=list)
 
+    @property
+    def sentence(self) -> str:
+        """Whether the test set was opened, with which results, and which openings are doubtful."""
+        doubts = " ".join(["", *(opening.doubt for opening in self.doubtful)])
+        if not self.counted:
+            known = " as far as can be told" if doubts else ""
+            return f"The test set is unopened{known}; no trial can read it.{doubts}"
+        times = "once" if len(self.counted) == 1 else f"{len(self.counted)} times"
+        seen = "; ".join(opening.sentence for opening in self.counted)
+        return f"The test set has been opened {times}: {seen}.{doubts}"
 
-def openings(store: Store, source_digest: str, rows: Callable[[], PresentRows] | None = None) -> History:
+
+def openings(store: Store, source_digest: str, rows: Callable[[], PresentRows] | None = None) -> Openings:
     """Return every opening of a test set from this source, or with at least 10 % of the rows held out now.
 
     An announcement without a number does not count: it will find the present one before it reads any row.
@@ -111,18 +123,7 @@ def openings(store: Store, source_digest: str, rows: Callable[[], PresentRows] |
         raise explain(error, store) from error
     counted += [opening for opening in compared if opening.overlap and opening.overlap.is_certain]
     doubtful = [o for o in compared if o.trouble or (o.overlap and o.overlap.is_large and not o.overlap.is_certain)]
-    return History(sorted(counted, key=_place), sorted(doubtful, key=_place))
-
-
-def test_set_sentence(found: History) -> str:
-    """Say whether a test set was opened, with which results, and which openings are doubtful."""
-    doubts = " ".join(["", *(opening.doubt for opening in found.doubtful)])
-    if not found.counted:
-        known = " as far as can be told" if doubts else ""
-        return f"The test set is unopened{known}; no trial can read it.{doubts}"
-    times = "once" if len(found.counted) == 1 else f"{len(found.counted)} times"
-    seen = "; ".join(opening.sentence for opening in found.counted)
-    return f"The test set has been opened {times}: {seen}.{doubts}"
+    return Openings(sorted(counted, key=_place), sorted(doubtful, key=_place))
 
 
 def take_number(store: Store, run_id: str) -> int:

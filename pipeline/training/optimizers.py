@@ -55,7 +55,7 @@ class Optimizer:
         RULES[self.name].update(theta, gradient, slots, step, alpha, scratch, self)
 
 
-class Rule(NamedTuple):
+class UpdateRule(NamedTuple):
     """One optimiser: how it moves θ, and how many vectors it remembers."""
 
     update: Callable[[Vector, Vector, Slots, int, float, Vector, Optimizer], None]
@@ -150,11 +150,11 @@ def cosine_decay(epoch: int, num_epochs: int, decay_rate: float) -> float:
     return (1 + math.cos(math.pi * epoch / num_epochs)) / 2
 
 
-RULES: dict[str, Rule] = {
-    "gradient_descent": Rule(gradient_descent, 0),
-    "momentum": Rule(momentum, 1),
-    "rmsprop": Rule(rmsprop, 1),
-    "adam": Rule(adam, 2),
+RULES: dict[str, UpdateRule] = {
+    "gradient_descent": UpdateRule(gradient_descent, 0),
+    "momentum": UpdateRule(momentum, 1),
+    "rmsprop": UpdateRule(rmsprop, 1),
+    "adam": UpdateRule(adam, 2),
 }
 DECAYS: dict[str, Callable[[int, int, float], float]] = {
     "none": no_decay,

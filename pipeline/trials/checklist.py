@@ -86,7 +86,7 @@ class PreflightReport:
         return "\n".join(lines)
 
 
-def preflight(config: TrialConfig, arrays: TrialArrays, *, sweep_epsilon: bool = False) -> PreflightReport:
+def run_checks(config: TrialConfig, arrays: TrialArrays, *, sweep_epsilon: bool = False) -> PreflightReport:
     """Run every check on one configuration, without writing anything or drawing from the run's random streams."""
     case = Case(config, arrays)
     report = PreflightReport()

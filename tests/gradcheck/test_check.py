@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.gradcheck.check import GradientReport, check_gradients
-from pipeline.gradcheck.evidence import LOST, compare, draw_sample
+from pipeline.gradcheck.evidence import LOST, draw_sample, gather_evidence
 from pipeline.gradcheck.problem import Problem
 from pipeline.gradcheck.report import VERDICTS, distrust, error_pattern, threshold_verdict, worst_verdict
 from pipeline.nn.costs import OUTPUTS
@@ -96,7 +96,7 @@ def test_a_gradient_that_rounding_blurs_and_that_is_not_zero_is_inconclusive():
 def test_what_rounding_may_move_decides_between_zero_lost_and_wrong():
     problem = Problem.of(*make())
     sample = draw_sample(problem, 1_000, 0, rng=np.random.default_rng(0))
-    evidence = compare(problem, problem.backpropagation()[1], sample, "complex_step", 1.0)
+    evidence = gather_evidence(problem, problem.backpropagation()[1], sample, "complex_step", 1.0)
 
     def verdicts(analytic, numeric):
         floor = problem.rounding_floor

@@ -10,7 +10,6 @@ import pytest
 from pipeline.data.recognition import HashedRows, Overlap
 from pipeline.tracking import files
 from pipeline.tracking.openings import ROWS, left_running, openings, take_number, whose, write_rows
-from pipeline.tracking.openings import test_set_sentence as sentence_of  # pytest would take it for a test
 from pipeline.tracking.recorder import Recorder
 
 OURS = HashedRows(np.arange(2, dtype=np.uint64), np.arange(8, dtype=np.uint16).reshape(4, 2))
@@ -56,7 +55,7 @@ def test_an_opening_of_the_same_source_counts_without_a_look_at_its_rows(recorde
     found = openings(recorder.store, "ours", lambda: present)  # type: ignore[arg-type, return-value]
     assert [opening.run_id for opening in found.counted] == [run_id]
     assert (found.doubtful, present.compared) == ([], [])
-    assert sentence_of(found).startswith("The test set has been opened once: on 2026-01-02 03:04:05 UTC for s/tr")
+    assert found.sentence.startswith("The test set has been opened once: on 2026-01-02 03:04:05 UTC for s/tr")
 
 
 @pytest.mark.parametrize(
@@ -91,7 +90,7 @@ def test_rows_that_cannot_be_compared_leave_a_doubt(
     found = openings(recorder.store, "ours", Present)  # type: ignore[arg-type]
     assert found.counted == []
     assert words in found.doubtful[0].doubt
-    assert sentence_of(found).startswith("The test set is unopened as far as can be told; no trial can read it.")
+    assert found.sentence.startswith("The test set is unopened as far as can be told; no trial can read it.")
 
 
 def test_without_the_present_rows_nothing_can_be_told_of_another_source(recorder: Recorder, tmp_path: Path) -> None:
@@ -112,4 +111,4 @@ def test_openings_stand_in_the_order_of_their_numbers_and_one_without_has_yet_to
 
 def test_a_test_set_that_nobody_opened_is_said_to_be_unopened(recorder: Recorder) -> None:
     sentence = "The test set is unopened; no trial can read it."
-    assert sentence_of(openings(recorder.store, "ours", Present)) == sentence  # type: ignore[arg-type]
+    assert openings(recorder.store, "ours", Present).sentence == sentence  # type: ignore[arg-type]

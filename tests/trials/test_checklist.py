@@ -11,7 +11,7 @@ from pipeline.gradcheck.report import GradientReport
 from pipeline.nn import costs, penalties
 from pipeline.nn.network import Network
 from pipeline.trials import checklist as module
-from pipeline.trials.checklist import preflight
+from pipeline.trials.checklist import run_checks
 
 
 def make_arrays(classes=3, m=120, n_x=5):
@@ -46,7 +46,7 @@ def verdicts(report):
 @pytest.mark.parametrize("activation", ["tanh", "relu", "sigmoid"])
 def test_a_correct_network_passes_every_check(classes, activation):
     config = make_config(model=ModelConfig(hidden_units=[8, 6], activation=activation))
-    report = preflight(config, make_arrays(classes))
+    report = run_checks(config, make_arrays(classes))
     assert {row.check: row.detail for row in report.rows if not row.passed} == {}
     assert report.passed
     assert len(report.gradients) == 8
@@ -54,12 +54,12 @@ def test_a_correct_network_passes_every_check(classes, activation):
 
 
 def test_logistic_regression_passes_too():
-    report = preflight(make_config(model=ModelConfig(hidden_units=[])), make_arrays(2))
+    report = run_checks(make_config(model=ModelConfig(hidden_units=[])), make_arrays(2))
     assert report.passed
 
 
 def test_gradients_are_checked_at_two_points_with_masks_off_and_frozen_by_two_methods():
-    names = list(preflight(make_config(), make_arrays()).gradients)
+    names = list(run_checks(make_config(), make_arrays()).gradients)
     for word, count in [("initial values", 4), ("random W and b", 4), ("dropout off", 4), ("masks frozen", 4)]:
         assert sum(word in name for name in names) == count
     assert sum("complex step" in name for name in names) == 4
@@ -67,17 +67,17 @@ def test_gradients_are_checked_at_two_points_with_masks_off_and_frozen_by_two_me
 
 def test_the_configurations_own_dropout_is_what_is_frozen():
     config = make_config(regularization=RegularizationConfig(keep_prob=0.6))
-    report = preflight(config, make_arrays())
+    report = run_checks(config, make_arrays())
     assert any("keep_prob 0.6" in row.check for row in report.rows)
     assert "keep_prob 0.6" in report.rows[-1].detail
 
 
 def test_without_dropout_its_code_is_checked_all_the_same():
-    assert any("masks frozen, keep_prob 0.8" in row.check for row in preflight(make_config(), make_arrays()).rows)
+    assert any("masks frozen, keep_prob 0.8" in row.check for row in run_checks(make_config(), make_arrays()).rows)
 
 
 def test_the_same_configuration_gives_the_same_report():
-    assert preflight(make_config(), make_arrays()).table() == preflight(make_config(), make_arrays()).table()
+    assert run_checks(make_config(), make_arrays()).table() == run_checks(make_config(), make_arrays()).table()
 
 
 def test_a_penalty_on_b_is_caught_at_random_b_and_nowhere_else(monkeypatch):
@@ -89,7 +89,7 @@ def test_a_penalty_on_b_is_caught_at_random_b_and_nowhere_else(monkeypatch):
             db += self.regularization.lambd / self.regularization.m * parameters.b[layer]
 
     monkeypatch.setattr(Network, "_add_penalty_gradient", on_b_as_well)
-    report = preflight(make_config(), make_arrays())
+    report = run_checks(make_config(), make_arrays())
     wrong = {name for name, gradients in report.gradients.items() if gradients.verdict in ("wrong", "suspect")}
     assert wrong == {name for name in report.gradients if "random W and b" in name}
     assert not report.passed
@@ -98,7 +98,7 @@ def test_a_penalty_on_b_is_caught_at_random_b_and_nowhere_else(monkeypatch):
 
 def test_a_wrong_gradient_shows_in_the_table_with_its_tensor(monkeypatch):
     monkeypatch.setattr(penalties, "add_l2_gradient", lambda *_: None)
-    report = preflight(make_config(), make_arrays())
+    report = run_checks(make_config(), make_arrays())
     assert not report.passed
     assert "look at the L2 penalty" in report.table()
 
@@ -109,7 +109,7 @@ def test_a_wrong_gradient_shows_in_the_table_with_its_tensor(monkeypatch):
 def test_a_cost_that_does_not_fall_is_caught(monkeypatch, gradient):
     monkeypatch.setattr(module, "MEMORIZE_STEPS", 200)
     monkeypatch.setitem(costs.OUTPUTS, "softmax", costs.OUTPUTS["softmax"]._replace(gradient=gradient))
-    found = verdicts(preflight(make_config(regularization=RegularizationConfig()), make_arrays()))
+    found = verdicts(run_checks(make_config(regularization=RegularizationConfig()), make_arrays()))
     assert found["J falls in every step of gradient descent, dropout off"] == "fail"
     assert found["memorises 10 examples"] == "fail"
     assert found["learns with dropout on"] == "fail"
@@ -119,7 +119,7 @@ def test_a_network_that_cannot_memorise_ten_examples_is_reported(monkeypatch):
     monkeypatch.setattr(module, "MEMORIZE_STEPS", 200)
     arrays = make_arrays()
     arrays = replace(arrays, X=np.zeros_like(arrays.X))  # nothing tells the examples apart
-    row = next(row for row in preflight(make_config(), arrays).rows if row.check == "memorises 10 examples")
+    row = next(row for row in run_checks(make_config(), arrays).rows if row.check == "memorises 10 examples")
     assert row.verdict == "fail"
     assert "wrong after 200 steps" in row.detail
 
@@ -127,7 +127,7 @@ def test_a_network_that_cannot_memorise_ten_examples_is_reported(monkeypatch):
 def test_an_inconclusive_check_is_no_pass():
     config = make_config(model=ModelConfig(hidden_units=[8, 6], activation="relu"))
     config.gradcheck.epsilon = 0.5
-    report = preflight(config, make_arrays())
+    report = run_checks(config, make_arrays())
     assert "inconclusive" in verdicts(report).values()
     assert not report.passed
     detail = next(row.detail for row in report.rows if row.verdict == "inconclusive")
@@ -137,23 +137,23 @@ def test_an_inconclusive_check_is_no_pass():
 def test_a_good_check_is_told_by_its_numbers_alone():
     config = make_config()
     config.model.init.scheme = "zeros"  # which the report has a note about
-    for row in preflight(config, make_arrays()).rows[:8]:
+    for row in run_checks(config, make_arrays()).rows[:8]:
         assert re.fullmatch(r"relative error \S+ of \d+ coordinates", row.detail)
 
 
 def test_a_large_training_part_is_sampled(monkeypatch):
     monkeypatch.setattr(module, "MOST_EXAMPLES", 40)
-    report = preflight(make_config(), make_arrays())
+    report = run_checks(make_config(), make_arrays())
     assert ", 40 examples" in report.rows[-3].detail
 
 
 def test_the_errors_against_epsilon_are_drawn_on_request():
-    assert preflight(make_config(), make_arrays()).epsilon_sweep is None
-    sweep = preflight(make_config(), make_arrays(), sweep_epsilon=True).epsilon_sweep
+    assert run_checks(make_config(), make_arrays()).epsilon_sweep is None
+    sweep = run_checks(make_config(), make_arrays(), sweep_epsilon=True).epsilon_sweep
     assert sweep.slopes["two_sided"] == pytest.approx(2, abs=0.1)
 
 
 def test_gradient_reports_can_be_stored_as_json():
-    for gradients in preflight(make_config(), make_arrays()).gradients.values():
+    for gradients in run_checks(make_config(), make_arrays()).gradients.values():
         again = GradientReport(**json.loads(json.dumps(gradients.as_dict(), allow_nan=False)))
         assert again.table() == gradients.table()
