@@ -13,10 +13,11 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from pipeline.config.errors import ConfigError
+from pipeline.config.errors import ConfigError, RecordError
 from pipeline.config.trial import Strict, TrialConfig, spelled
 
 Schema = TypeVar("Schema", bound=Strict)
+Kind = TypeVar("Kind")
 
 
 def parse(schema: type[Schema], plain: Mapping[str, Any]) -> Schema:
@@ -34,6 +35,27 @@ def parse(schema: type[Schema], plain: Mapping[str, Any]) -> Schema:
     if isinstance(config, TrialConfig):
         _check_together(config)
     return config
+
+
+def read_as(kind: type[Kind], plain: Any, *, file: str, what: str) -> Kind:
+    """Turn the content of a recorded JSON file into the dataclass `kind`.
+
+    Parameters
+    ----------
+    file, what : name the file and its content in the message: "trials.json is not a study's history: …".
+
+    Raises
+    ------
+    RecordError
+        A value is missing or of another type.
+    """
+    try:
+        found: Kind = TypeAdapter(kind).validate_python(plain)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise RecordError(": ".join(filter(None, [f"{file} is not {what}", where, f"{first['msg']}."]))) from None
+    return found
 
 
 def as_plain(config: Strict) -> dict[str, Any]:

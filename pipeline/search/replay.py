@@ -11,11 +11,10 @@ from typing import Any
 
 import optuna
 from optuna.trial import TrialState
-from pydantic import TypeAdapter, ValidationError
 
 from pipeline.config.commands import SweepConfig
 from pipeline.config.errors import ConfigError, RecordError
-from pipeline.config.validation import parse
+from pipeline.config.validation import parse, read_as
 from pipeline.search.identity import identity
 from pipeline.search.making import make_search, objective_names
 from pipeline.search.pruning import Pruned, why
@@ -131,12 +130,7 @@ def read(value: Any) -> StudyHistory:
     RecordError
         The value is not a history.
     """
-    try:
-        found: StudyHistory = TypeAdapter(StudyHistory).validate_python(value)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise RecordError(f"{FILE} is not a study's history: {where}: {first['msg']}.") from None
+    found = read_as(StudyHistory, value, file=FILE, what="a study's history")
     numbers = [trial.number for trial in found.trials]
     if numbers != list(range(len(numbers))):
         missing = next(n for n, number in enumerate([*numbers, -1]) if n != number)

@@ -6,11 +6,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pipeline.config.text import joined
+from pipeline.config.validation import read_as
 from pipeline.search.space import Leaf
 from pipeline.selection import parts, surrogate
 from pipeline.selection.blocks import Block
 from pipeline.selection.race import Entry, Outcome, process_of
 from pipeline.selection.statistics import Gain, Mean, gain_interval, mean_interval, standard_error
+from pipeline.tracking.archive import CONCLUSION
 
 EDGE = 0.02
 """A range that ends within this share of the searched range's end counts as reaching it."""
@@ -142,15 +144,10 @@ class Recommendation:
 
         Raises
         ------
-        ValueError
+        RecordError
             A value is missing or of another kind.
         """
-        from pydantic import TypeAdapter, ValidationError
-
-        try:
-            return TypeAdapter(cls).validate_python(dict(plain))
-        except ValidationError as error:
-            raise ValueError(f"no recommendation: {error.errors()[0]['loc']} {error.errors()[0]['msg']}") from None
+        return read_as(cls, plain, file=CONCLUSION, what="a sweep's conclusion")
 
     def metrics(self) -> dict[str, float]:
         """Return the metrics of the sweep's run, without unknown ones."""

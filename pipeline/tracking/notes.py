@@ -12,9 +12,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import TypeAdapter, ValidationError
-
 from pipeline.config.errors import RecordError
+from pipeline.config.validation import read_as
 from pipeline.tracking import facts, untrusted
 from pipeline.tracking.files import sha256
 from pipeline.trials.environment import PACKAGE, code_digest
@@ -93,13 +92,7 @@ def read(value: Any) -> Note:
     RecordError
         The value is not a note.
     """
-    try:
-        note: Note = TypeAdapter(Note).validate_python(value)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise RecordError(f"{FILE} is not a note of a run: {where}: {first['msg']}.") from None
-    return note
+    return read_as(Note, value, file=FILE, what="a note of a run")
 
 
 class Notes:

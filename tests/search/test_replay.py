@@ -152,9 +152,17 @@ def test_a_missing_trial_is_named(of_tpe: dict[str, Any]) -> None:
         replay.read(of_tpe)
 
 
-@pytest.mark.parametrize("value", [None, [], {"trials": 5}, {"config": {}, "trials": [{"number": "x"}]}])
-def test_a_file_that_is_not_a_history_is_refused_in_one_sentence(value: Any) -> None:
-    with pytest.raises(RecordError, match=r"trials.json is not a study's history"):
+@pytest.mark.parametrize(
+    ("value", "where"),
+    [
+        (None, "Input"),
+        ([], "Input"),
+        ({"trials": 5}, "config: Field required"),
+        ({"config": {}, "trials": [{"number": "x"}]}, "trials.0.number: Input"),
+    ],
+)
+def test_a_file_that_is_not_a_history_is_refused_in_one_sentence(value: Any, where: str) -> None:
+    with pytest.raises(RecordError, match=f"^trials.json is not a study's history: {where}[^:]*[.]$"):
         replay.read(value)
 
 

@@ -3,6 +3,7 @@ import math
 
 import pytest
 
+from pipeline.config.errors import RecordError
 from pipeline.selection.race import BASELINE, Entry, Outcome
 from pipeline.selection.recommendation import Effect, Estimate, Recommendation, recommend, uses
 from pipeline.selection.statistics import Mean
@@ -71,7 +72,7 @@ def test_the_names_of_its_metrics_follow_the_measure(conclusion: Recommendation)
 
 def test_it_survives_a_round_trip_through_json(conclusion: Recommendation) -> None:
     assert Recommendation.from_dict(json.loads(json.dumps(conclusion.as_dict(), allow_nan=False))) == conclusion
-    with pytest.raises(ValueError, match="no recommendation"):
+    with pytest.raises(RecordError, match=r"conclusion.json is not a sweep's conclusion: name: Field required."):
         Recommendation.from_dict({"measure": "dev_cost"})
 
 
