@@ -1,18 +1,18 @@
 """Trials on a Dask cluster; the only module that imports `distributed`."""
 
-import hashlib
 import logging
 import platform
-import tempfile
 import threading
+import uuid
 from asyncio import CancelledError
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distributed import Client, KilledWorker, WorkerPlugin
+from distributed import Client, KilledWorker
 
 from pipeline.config.commands import WorkersConfig
 from pipeline.config.errors import ConfigError
@@ -22,6 +22,9 @@ from pipeline.trials import trial
 from pipeline.trials.kernels import Arithmetic, OtherArithmetic, current, require
 
 CONNECT_S = 10.0
+
+PIECE = 2**23
+"""Bytes of a file that are sent at a time; Dask holds a few copies of them in each process on the way."""
 
 
 @contextmanager
@@ -114,8 +117,8 @@ class Cluster(Served):
     def _share(self, client: Client) -> None:
         for path in self._arrays:
             there = files_in(path)
-            if new := there - self._brought.get(path, frozenset()):
-                share(client, path, new)
+            if there != self._brought.get(path):
+                share(client, path, there)
                 self._brought[path] = there
 
     def _replace(self, lost: Client) -> None:
@@ -170,37 +173,86 @@ def files_in(path: Path) -> frozenset[Path]:
     return frozenset(name for name in names if not name.name.startswith("."))  # those are drafts
 
 
+@dataclass(frozen=True)
+class Piece:
+    """Bytes of the file `name` of a folder, which begin at `start`; a sender sends them in order."""
+
+    path: Path
+    name: Path
+    sender: str
+    start: int
+    content: bytes
+    last: bool
+
+
 def share(client: Client, path: Path, names: frozenset[Path]) -> None:
-    """Send these files to every worker once, also to later ones, unless all workers see them already."""
-    if not all(client.run(_sees, path, names).values()):
-        client.register_plugin(CarryArrays(path, names))
+    """Send each worker the files of a folder that it lacks, to a folder on its own disk.
+
+    A worker that fails on the way or joins later lacks them still, which its next task finds (`ArraysAway`).
+    """
+    lacking = client.run(_lacking, path, names)
+    for name in sorted(names):
+        _send(client, path, name, [worker for worker, missing in lacking.items() if name in missing])
+    receivers = [worker for worker, missing in lacking.items() if missing]
+    client.run(_complete, path, names, workers=receivers, on_error="ignore")
+
+
+def _send(client: Client, path: Path, name: Path, workers: Sequence[str]) -> None:
+    """Send a file in pieces, so that no process has the whole of it in memory; leave out workers that fail."""
+    size, sender = (path / name).stat().st_size, uuid.uuid4().hex
+    with (path / name).open("rb") as file:
+        for start in range(0, max(size, 1), PIECE):
+            if not workers:
+                return
+            piece = Piece(path, name, sender, start, file.read(PIECE), last=start + PIECE >= size)
+            workers = list(client.run(_receive, piece, workers=workers, on_error="ignore"))
 
 
 def _sees(path: Path, names: frozenset[Path]) -> bool:
-    folder = trial.MOVED.get(path, path)
-    return all((folder / name).is_file() for name in names)
+    return not _missing(trial.MOVED.get(path, path), names)
 
 
-class CarryArrays(WorkerPlugin):  # type: ignore[misc]
-    """Copies files of one folder of arrays to a worker's own disk, where the worker maps them into memory.
+def _missing(folder: Path, names: frozenset[Path]) -> frozenset[Path]:
+    return frozenset(name for name in names if not (folder / name).is_file())
 
-    Later files come with a plugin of another name, which a joining worker runs after the first. The scheduler keeps the
-    bytes for such workers; a worker drops them once they are on its disk.
+
+def _lacking(path: Path, names: frozenset[Path]) -> frozenset[Path]:
+    """Return the files to send to this worker: all of them if it sees only some of the coordinator's."""
+    if _sees(path, names):
+        return frozenset()
+    return _missing(trial.MOVED[path], names) if path in trial.MOVED else names
+
+
+def _own(path: Path, worker: Any) -> Path:
+    """Return the folder on this worker's own disk that stands in for the coordinator's."""
+    return trial.MOVED.get(path) or Path(worker.local_directory, "arrays", *path.parts[1:])
+
+
+def _receive(piece: Piece, dask_worker: Any) -> None:
+    """Append a piece to the sender's draft of the file, which gets its name with the last piece.
+
+    Raises
+    ------
+    OSError
+        The piece cannot be written, or those before it are not there, as after a restart of the worker.
     """
+    file = _own(piece.path, dask_worker) / piece.name
+    draft = file.with_name(f".{file.name}.{piece.sender}")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with draft.open("ab") as stream:
+            if stream.tell() != piece.start:
+                raise OSError(f"{draft} has {stream.tell()} bytes instead of {piece.start}")
+            stream.write(piece.content)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
+    if piece.last:
+        draft.replace(file)
 
-    def __init__(self, path: Path, names: frozenset[Path]):
-        self.path = path
-        self._files = {name: (path / name).read_bytes() for name in sorted(names)}
-        self.name = f"arrays-{path.name}-{hashlib.sha256(repr(sorted(names)).encode()).hexdigest()[:8]}"
 
-    def setup(self, worker: Any) -> None:
-        """Write the files that this worker lacks, and register their place."""
-        files, self._files = self._files, {}
-        if _sees(self.path, frozenset(files)):
-            return
-        folder = trial.MOVED.get(self.path) or Path(tempfile.mkdtemp(dir=worker.local_directory, prefix=self.name))
-        for name, content in files.items():
-            (folder / name).parent.mkdir(exist_ok=True)
-            if not (folder / name).exists():
-                (folder / name).write_bytes(content)
-        trial.MOVED[self.path] = folder
+def _complete(path: Path, names: frozenset[Path], dask_worker: Any) -> None:
+    """Let this worker's tasks use its own files, if it has all of them."""
+    folder = _own(path, dask_worker)
+    if not _missing(folder, names):
+        trial.MOVED[path] = folder

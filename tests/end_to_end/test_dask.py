@@ -7,7 +7,6 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -185,28 +184,3 @@ def test_no_scheduler_at_the_address_is_one_sentence(tmp_path: Path) -> None:
     assert "error: workers.address must be a Dask scheduler's" in refused.stderr
     assert "Traceback" not in refused.stderr
     assert not list(tmp_path.rglob("mlflow.db")), "nothing was begun, so no run is left behind"
-
-
-def test_arrays_are_brought_to_a_worker_that_does_not_see_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipeline.config.trial import DataConfig
-    from pipeline.data.arrays import load_arrays
-    from pipeline.data.divisions import ensure
-    from pipeline.data.prepare import prepare
-    from pipeline.search.cluster import CarryArrays, files_in
-    from pipeline.trials import trial
-
-    config = DataConfig(name="breast_cancer")
-    prepared = prepare(config, tmp_path / "store")
-    ensure(prepared, config, [1])
-    path = prepared.path
-    digest = load_arrays(path).digest
-    first = files_in(path)
-    ensure(prepared, config, [2])
-    plugins = [CarryArrays(path, first), CarryArrays(path, files_in(path) - first)]
-    hidden = path.rename(tmp_path / "elsewhere")
-    monkeypatch.setattr(trial, "MOVED", {})
-    for plugin in plugins:
-        plugin.setup(SimpleNamespace(local_directory=str(tmp_path)))
-    assert trial.MOVED[path] != hidden
-    carried = trial._arrays(path)
-    assert (carried.digest, len(carried.division(1)), len(carried.division(2))) == (digest, 1, 1)

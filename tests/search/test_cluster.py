@@ -1,6 +1,9 @@
 """Arrays on the way to Dask workers: each has the files it lacks, on its own disk; a cluster of its own is slow's."""
 
-import pickle
+import contextlib
+import inspect
+import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,8 +14,12 @@ pytest.importorskip("distributed", reason="Dask is an optional extra")
 
 from pipeline.config.commands import WorkersConfig
 from pipeline.config.errors import ConfigError
+from pipeline.config.trial import DataConfig
+from pipeline.data.arrays import load_arrays
+from pipeline.data.divisions import ensure
+from pipeline.data.prepare import prepare
 from pipeline.search import cluster
-from pipeline.search.cluster import ArraysAway, CarryArrays, _under, files_in, share
+from pipeline.search.cluster import ArraysAway, Piece, _under, files_in, share
 from pipeline.search.executors import open_executor
 from pipeline.trials import trial
 from pipeline.trials.kernels import Arithmetic, OtherArithmetic, current
@@ -20,28 +27,64 @@ from pipeline.trials.kernels import Arithmetic, OtherArithmetic, current
 NAMES = frozenset([Path("X.npy"), Path("folds/1.npy")])
 
 
+CONTENT = {"X.npy": "X.npy", "folds/1.npy": "folds/1.npy"}
+ARRAYS = Path("store/arrays")
+
+
 @pytest.fixture
 def arrays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder relative to the working directory, of which each process has its own."""
     monkeypatch.setattr(trial, "MOVED", {})
-    folder = tmp_path / "arrays"
-    (folder / "folds").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    (ARRAYS / "folds").mkdir(parents=True)
     for name in NAMES:
-        (folder / name).write_text(str(name))
-    (folder / ".X.npy.tmp").write_text("half")
-    return folder
+        (ARRAYS / name).write_text(str(name))
+    (ARRAYS / ".X.npy.tmp").write_text("half")
+    return ARRAYS
 
 
 class Workers:
-    """Stands in for a client: whether each of two workers sees the files, and the plugins that it was given."""
+    """Stands in for a client of two workers: each has its own disk, and its own working directory unless it shares.
 
-    def __init__(self, *see: bool) -> None:
-        self._see, self.plugins = see, list[CarryArrays]()
+    Attributes
+    ----------
+    pieces : (worker, file, bytes) of each piece that arrived.
+    """
 
-    def run(self, *_: object) -> dict[str, bool]:
-        return {f"worker {number}": sees for number, sees in enumerate(self._see)}
+    def __init__(self, folder: Path, *shares: bool) -> None:
+        self.moved: list[dict[Path, Path]] = [{} for _ in shares]
+        self.disks = [folder / f"disk-{number}" for number in range(len(shares))]
+        self._folders = [folder if shared else disk for shared, disk in zip(shares, self.disks, strict=True)]
+        self.pieces: list[tuple[int, str, int]] = []
+        for disk in self.disks:
+            disk.mkdir()
 
-    def register_plugin(self, plugin: CarryArrays) -> None:
-        self.plugins.append(plugin)
+    def run(
+        self,
+        function: Callable[..., Any],
+        *given: Any,
+        workers: Sequence[int] | None = None,
+        on_error: str = "raise",
+    ) -> dict[int, Any]:
+        results = {}
+        for number in range(len(self.disks)) if workers is None else workers:
+            with contextlib.chdir(self._folders[number]), pytest.MonkeyPatch.context() as process:
+                process.setattr(trial, "MOVED", self.moved[number])
+                with contextlib.suppress(*([OSError] if on_error == "ignore" else [])):
+                    results[number] = self._call(number, function, given)
+        return results
+
+    def _call(self, number: int, function: Callable[..., Any], given: tuple[Any, ...]) -> Any:
+        if isinstance(given[0], Piece):
+            self.pieces.append((number, str(given[0].name), len(given[0].content)))
+        if "dask_worker" in inspect.signature(function).parameters:
+            return function(*given, dask_worker=SimpleNamespace(local_directory=str(self.disks[number])))
+        return function(*given)
+
+    def seen(self, number: int) -> dict[str, str]:
+        """Return the content of each file that this worker's tasks see in place of ARRAYS."""
+        folder = self.moved[number].get(ARRAYS, self._folders[number] / ARRAYS)
+        return {str(name): (folder / name).read_text() for name in sorted(files_in(folder))}
 
 
 def test_an_address_where_no_scheduler_answers_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,43 +94,90 @@ def test_an_address_where_no_scheduler_answers_is_reported(monkeypatch: pytest.M
         pass
 
 
-@pytest.mark.parametrize(("see", "sent"), [((True, True), 0), ((True, False), 1), ((False, False), 1)])
-def test_files_are_sent_unless_all_workers_see_them(arrays: Path, see: tuple[bool, ...], sent: int) -> None:
-    workers: Any = Workers(*see)
+@pytest.mark.parametrize(
+    ("shares", "receivers"), [((True, True), set()), ((True, False), {1}), ((False, False), {0, 1})]
+)
+def test_files_are_sent_to_the_workers_that_do_not_see_them(
+    arrays: Path, tmp_path: Path, shares: tuple[bool, ...], receivers: set[int]
+) -> None:
+    workers: Any = Workers(tmp_path, *shares)
     share(workers, arrays, NAMES)
-    assert len(workers.plugins) == sent
+    assert {number for number, *_ in workers.pieces} == receivers
+    assert {number for number, moved in enumerate(workers.moved) if moved} == receivers
+    assert [workers.seen(number) for number in (0, 1)] == [CONTENT] * 2
+
+
+@pytest.mark.parametrize("size", [0, 7, 8, 9])
+def test_a_file_travels_in_pieces_that_bound_what_a_process_holds_of_it(
+    arrays: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr(cluster, "PIECE", 4)
+    (arrays / "X.npy").write_text("123456789"[:size])
+    workers: Any = Workers(tmp_path, False)
+    share(workers, arrays, NAMES)
+    assert workers.seen(0) == CONTENT | {"X.npy": "123456789"[:size]}
+    assert max(length for *_, length in workers.pieces) == 4
 
 
 def test_the_files_of_a_folder_are_those_below_it_without_drafts(arrays: Path) -> None:
     assert files_in(arrays) == NAMES
 
 
-def test_a_worker_without_the_files_gets_them_on_its_own_disk_and_later_ones_beside_them(
+def test_a_worker_gets_later_files_beside_the_first_on_its_own_disk(arrays: Path, tmp_path: Path) -> None:
+    workers: Any = Workers(tmp_path, False, False)
+    share(workers, arrays, NAMES)
+    (arrays / "later.npy").write_text("later")
+    workers.pieces.clear()
+    share(workers, arrays, files_in(arrays))
+    assert workers.pieces == [(0, "later.npy", 5), (1, "later.npy", 5)]
+    assert workers.seen(0) == workers.seen(1) == CONTENT | {"later.npy": "later"}
+    assert workers.moved[1][arrays].is_relative_to(workers.disks[1])
+
+
+def test_a_worker_that_sees_some_of_the_files_gets_them_all_and_keeps_to_what_it_sees_until_then(
     arrays: Path, tmp_path: Path
 ) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    worker = SimpleNamespace(local_directory=str(disk))
-    first = CarryArrays(arrays, NAMES)
-    (arrays / "later.npy").write_text("later")
-    second = CarryArrays(arrays, frozenset([Path("later.npy")]))
-    away = arrays.rename(tmp_path / "away")
-    assert first.name != second.name
-    for plugin in (first, second):
-        plugin.setup(worker)
-    moved = trial.MOVED[arrays]
-    assert moved.is_relative_to(disk)
-    assert {str(path.relative_to(moved)): path.read_text() for path in moved.rglob("*.npy")} == {
-        "X.npy": "X.npy",
-        "folds/1.npy": "folds/1.npy",
-        "later.npy": "later",
-    }
-    away.rename(arrays)
+    workers: Any = Workers(tmp_path, False)
+    (workers.disks[0] / arrays).mkdir(parents=True)
+    (workers.disks[0] / arrays / "X.npy").write_text("X.npy")
+    while_sending = []
+    receive = workers.run
+    workers.run = lambda *given, **options: while_sending.append(dict(workers.moved[0])) or receive(*given, **options)
+    share(workers, arrays, NAMES)
+    assert not any(while_sending)
+    assert workers.seen(0) == CONTENT
 
 
-def test_a_worker_that_sees_the_files_keeps_to_them(arrays: Path, tmp_path: Path) -> None:
-    CarryArrays(arrays, NAMES).setup(SimpleNamespace(local_directory=str(tmp_path)))
-    assert trial.MOVED == {}
+def test_a_file_that_a_worker_lost_half_way_is_never_used_and_sent_again(
+    arrays: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "PIECE", 4)
+    (arrays / "X.npy").write_text("123456789")
+    workers: Any = Workers(tmp_path, False, False)
+    receive = workers.run
+
+    def restarted(function: Callable[..., Any], *given: Any, **options: Any) -> dict[int, Any]:
+        if isinstance(given[0], Piece) and (given[0].name, given[0].start) == (Path("X.npy"), 4):
+            shutil.rmtree(workers.disks[0] / "arrays")
+        return receive(function, *given, **options)
+
+    workers.run = restarted
+    share(workers, arrays, NAMES)
+    assert [number for number, name, _ in workers.pieces if name == "X.npy"] == [0, 1, 0, 1, 1]
+    assert not list(workers.disks[0].rglob("*X.npy*"))
+    assert workers.moved[0] == {}
+    assert workers.seen(1) == CONTENT | {"X.npy": "123456789"}
+    workers.run = receive
+    share(workers, arrays, NAMES)
+    assert workers.seen(0) == workers.seen(1)
+
+
+def test_a_worker_that_lost_its_files_gets_them_again(arrays: Path, tmp_path: Path) -> None:
+    workers: Any = Workers(tmp_path, False)
+    share(workers, arrays, NAMES)
+    shutil.rmtree(workers.moved[0][arrays])
+    share(workers, arrays, NAMES)
+    assert workers.seen(0) == CONTENT
 
 
 def test_a_task_is_not_begun_under_another_arithmetic_or_without_all_of_the_arrays(arrays: Path) -> None:
@@ -98,11 +188,16 @@ def test_a_task_is_not_begun_under_another_arithmetic_or_without_all_of_the_arra
         _under(current(), {arrays: NAMES | {Path("later.npy")}}, lambda: 7)
 
 
-@pytest.mark.parametrize("seen", [True, False])
-def test_a_worker_keeps_nothing_of_the_files_in_memory(arrays: Path, tmp_path: Path, seen: bool) -> None:
-    (arrays / "X.npy").write_bytes(bytes(1_000_000))
-    plugin = CarryArrays(arrays, NAMES)
-    if not seen:
-        arrays.rename(tmp_path / "away")
-    plugin.setup(SimpleNamespace(local_directory=str(tmp_path)))
-    assert len(pickle.dumps(plugin)) < 1_000
+def test_a_worker_trains_on_the_arrays_that_were_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = DataConfig(name="breast_cancer")
+    prepared = prepare(config, Path("store"))
+    path = prepared.path
+    workers: Any = Workers(tmp_path, False)
+    for number in (1, 2):
+        ensure(prepared, config, [number])
+        share(workers, path, files_in(path))
+    (carried,) = workers.run(trial._arrays, path).values()
+    assert carried.path == workers.moved[0][path]
+    assert carried.digest == load_arrays(path).digest
+    assert [len(carried.division(number)) for number in (1, 2)] == [1, 1]
