@@ -58,6 +58,10 @@ def test_precision_is_of_those_taken_for_the_class_and_recall_of_those_that_are_
     assert (dog["precision_low"], dog["recall_low"]) == (proportion(10, 12).low, proportion(10, 10).low)
 
 
+def test_the_gap_is_the_test_error_less_the_dev_error(result) -> None:
+    assert result.beside(dev_cost=0.5, dev_error=0.25)["dev_test_gap"] == pytest.approx(2 / 6 - 0.25)
+
+
 def test_a_division_by_zero_is_a_dash_for_people_and_null_for_programs(result) -> None:
     assert result.class_table()[1][2] == ["owl", "–", "–", "–", "0"]
     assert json.loads(json.dumps(result.as_dict(), allow_nan=False))["per_class"][2]["precision"] is None
@@ -101,7 +105,24 @@ def test_the_confusion_matrix_has_true_classes_in_rows_as_shares_with_their_coun
     )
     counts = {text.get_position(): text.get_text() for text in axes.texts}  # by (column, row); none where there is none
     assert counts == {(0, 0): "3", (1, 0): "1", (0, 1): "1", (1, 1): "1"}
+    colors = {text.get_position(): text.get_color() for text in axes.texts}  # white on dark blue
+    assert colors == {(0, 0): "white", (1, 0): "black", (0, 1): "black", (1, 1): "black"}
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted class", "true class")
+
+
+def test_names_of_more_than_three_letters_are_slanted(result) -> None:
+    def slant(*classes: str) -> float:
+        return confusion(replace(result, classes=classes)).axes[0].get_xticklabels()[0].get_rotation()
+
+    assert (slant("cat", "dog", "owl"), slant("cat", "dog", "lion")) == (0, 45)
+
+
+def test_only_up_to_twenty_classes_have_room_for_names_and_numbers(result) -> None:
+    def numbers(count: int) -> int:
+        matrix = replace(result, classes=tuple(map(str, range(count))), confusion=np.eye(count, dtype=int))
+        return len(confusion(matrix).axes[0].texts)
+
+    assert (numbers(20), numbers(21)) == (20, 0)
 
 
 def test_the_picture_of_the_confusion_matrix_is_small(result, tmp_path) -> None:

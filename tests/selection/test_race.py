@@ -171,8 +171,13 @@ def test_the_ends_of_the_ranges_are_trained_on_fresh_repeats_and_take_no_part_in
     for probe in outcome.probes:
         moved = {path for path, value in probe.values.items() if value != outcome.recommended.values[path]}
         assert len(moved) == 1
-        assert set(outcome.known[probe.key]) == set(outcome.fresh[: Rule().for_parts])
+        assert set(outcome.known[probe.key]) == set(outcome.fresh[:4])
         assert probe not in outcome.entries
+
+
+def test_both_ends_of_a_range_are_trained_and_trained_again_where_they_have_moved() -> None:
+    outcome = settle(World(bowl, noise=0.15), drawn(10, alone=True), leaves=LAMBD_ALONE)
+    assert len(outcome.probes) == 2 * 2
 
 
 def test_a_range_ends_where_trained_values_cost_more() -> None:

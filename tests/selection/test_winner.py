@@ -116,3 +116,9 @@ def test_example_rows_are_training_rows_as_raw_columns_with_nothing_missing(tmp_
     assert set(shown["colour"]) <= {"red", "blue"}
     numbers, _ = classifier.classify(arrays.X[arrays.folds[0].train[:3]])
     assert [row["label"] for _, row in classifier.predict(shown).iterrows()] == [classifier.classes[k] for k in numbers]
+
+
+def test_example_rows_are_the_first_of_the_rows_that_trained(simple: Trained, folded: Trained) -> None:
+    for trial, part in ((simple, simple[1].folds[0]), (folded, folded[1].everything)):
+        shown = example_rows(winner(*trial).classifier, trial[1])
+        assert np.array_equal(shown.to_numpy(), trial[1].X[part.train[:3]])

@@ -1,11 +1,12 @@
 """Which openings of a test set are counted: by their source, by the rows they showed, and what cannot be told."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from mlflow.tracking import MlflowClient
 
 from pipeline.data.recognition import HashedRows, Overlap
 from pipeline.tracking import files
@@ -91,6 +92,23 @@ def test_rows_that_cannot_be_compared_leave_a_doubt(
     assert found.counted == []
     assert words in found.doubtful[0].doubt
     assert found.sentence.startswith("The test set is unopened as far as can be told; no trial can read it.")
+
+
+@pytest.mark.parametrize(("kind", "downloads"), [("embedded", 0), ("server", 1)])
+def test_rows_on_this_machine_are_read_in_place_and_those_of_a_server_are_downloaded(
+    recorder: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Any, downloads: int
+) -> None:
+    opened(recorder, tmp_path)
+    asked, download = [], MlflowClient.download_artifacts
+
+    def counted(*arguments: Any) -> str:
+        asked.append(arguments)
+        return download(*arguments)
+
+    monkeypatch.setattr(MlflowClient, "download_artifacts", counted)
+    monkeypatch.setattr("pipeline.tracking.connection.check", lambda store: None)  # no server stands behind it
+    found = openings(replace(recorder.store, kind=kind), "ours", Present)  # type: ignore[arg-type]
+    assert (len(found.counted), len(asked)) == (1, downloads)
 
 
 def test_without_the_present_rows_nothing_can_be_told_of_another_source(recorder: Recorder, tmp_path: Path) -> None:

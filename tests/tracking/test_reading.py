@@ -430,6 +430,39 @@ def test_a_hostile_or_damaged_record_is_refused_in_one_sentence(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
 
 
+A_FIT = {
+    "repeat": 0,
+    "fold": None,
+    "outcome": "completed",
+    "reason": "",
+    "epochs": 6,
+    "summary": {"best_dev_cost": 0.5},
+}
+
+
+@pytest.mark.parametrize("change", [{}, {"fold": 2}, {"outcome": "stopped"}])
+def test_the_fits_of_a_record_are_read_back(folder: Path, change: dict[str, object]) -> None:
+    rewrite_meta(folder, fits=[A_FIT, A_FIT | change])
+    assert read_folder(folder).fits == [A_FIT, A_FIT | change]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"repeat": -1},
+        {"fold": "x"},
+        {"outcome": "$(reboot)"},
+        {"reason": 5},
+        {"epochs": 10**30},
+        {"summary": {"best_dev_cost": "0.1"}},
+    ],
+)
+def test_a_fit_with_a_value_of_another_kind_is_refused(folder: Path, change: dict[str, object]) -> None:
+    rewrite_meta(folder, fits=[A_FIT, A_FIT | change])
+    with pytest.raises(RecordError, match=r"fits in record.json must be a list of fits"):
+        read_folder(folder)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -64,7 +64,9 @@ def test_the_view_of_everything_shows_results_searched_values_and_verdicts_the_n
 
 
 def test_a_sweeps_own_view_has_its_runs_alone_the_best_first_with_its_values_as_coordinates():
-    state = opened(views_of([a_sweep("digits-1")])["digits-1"])
+    views = views_of([a_sweep("digits-1")])
+    assert [json.loads(value)["createdAt"] for value in views.values()] == [0, 1_700_000_000_000]  # in milliseconds
+    state = opened(views["digits-1"])
     assert state["searchFilter"] == f"tags.mlflow.parentRunId = '{'ab' * 16}'"
     assert (state["orderByKey"], state["orderByAsc"]) == ("metrics.`best_dev_cost`", True)
     charts = {chart["type"]: chart for chart in state["compareRunCharts"]}
