@@ -230,7 +230,7 @@ def _in_turn(run_id: str, finalist: Finalist, recorder: Recorder, permission: Pe
     earlier = [o for o in found.counted if o.run_id != run_id and (o.order is None or o.order < number)]
     _refuse_opened(earlier, force=permission.force)
     recorder.annotate(run_id, {"opening_number": number, "opening": len(earlier) + 1})
-    return Openings(earlier, [opening for opening in found.doubtful if opening.run_id != run_id])
+    return Openings(earlier, found.doubtful)
 
 
 def _record(opened: Opened, recorder: Recorder) -> None:

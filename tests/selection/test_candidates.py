@@ -1,17 +1,22 @@
 import math
-from dataclasses import replace
+from contextlib import nullcontext
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipeline.config.commands import TrackingConfig
-from pipeline.config.errors import RecordError
-from pipeline.selection.candidates import choose, load, objective, ranked
+from pipeline.config.errors import DataError, RecordError
+from pipeline.config.trial import TrialConfig
+from pipeline.config.validation import parse
+from pipeline.data.prepare import prepare
+from pipeline.selection.candidates import Candidate, choose, load, objective, prepare_data, ranked
 from pipeline.selection.race import BASELINE, Entry, Outcome
 from pipeline.selection.recommendation import Recommendation, recommend
 from pipeline.tracking.archive import Archive
 from pipeline.tracking.found import Found
+from pipeline.trials.trial import failed_record
 
 
 def a_run(name: str = "trial-0000", outcome: str = "completed", **given: Any) -> Found:
@@ -153,3 +158,48 @@ def test_a_record_of_another_version_is_reported_in_one_sentence(store: Path, mo
     monkeypatch.setattr(Archive, "load", lambda self, run: record)
     with pytest.raises(RecordError, match=r"record of first/trial-000\d does not fit this version: model.wings is no"):
         load(archive, best)
+
+
+class Foreign:
+    """An archive that says of every run whether it is from elsewhere."""
+
+    def __init__(self, foreign: bool) -> None:
+        self.foreign = foreign
+
+    def is_foreign(self, run: Found) -> bool:
+        return self.foreign
+
+
+def of_data(store: Path, **data: Any) -> Candidate:
+    """A candidate that was trained on these data."""
+    config = parse(TrialConfig, {"data": data})
+    record = failed_record(asdict(config), RuntimeError())
+    record.add_origin(prepare(config.data, store), {})
+    return Candidate(a_run(), record, config)
+
+
+@pytest.mark.parametrize(
+    ("source", "foreign", "allow_path", "refused"),
+    [
+        ("builtin", True, False, False),
+        ("file", False, False, False),
+        ("file", True, True, False),
+        ("file", True, False, True),
+    ],
+)
+def test_the_file_of_a_study_from_elsewhere_is_read_only_if_that_is_allowed(
+    tmp_path: Path, source: str, foreign: bool, allow_path: bool, refused: bool
+) -> None:
+    (tmp_path / "table.csv").write_text("a,label\n" + "\n".join(f"{k},{k % 2}" for k in range(40)))
+    file = {"name": "own", "source": "file", "path": str(tmp_path / "table.csv"), "target": "label"}
+    candidate = of_data(tmp_path / "store", **(file if source == "file" else {"name": "circles", "examples": 60}))
+    expected = pytest.raises(RecordError, match=r"reads .*table.csv .* allow_path=true") if refused else nullcontext()
+    with expected:
+        prepare_data(Foreign(foreign), [candidate], tmp_path / "store", allow_path=allow_path)  # type: ignore[arg-type]
+
+
+def test_a_candidate_whose_data_have_changed_is_refused_by_its_name(tmp_path: Path) -> None:
+    first, second = of_data(tmp_path, name="circles", examples=60), of_data(tmp_path, name="circles", examples=80)
+    second = replace(second, run=a_run("trial-0001"))
+    with pytest.raises(DataError, match=r"not those that s/trial-0001 was trained on: rows 80 → 60"):
+        prepare_data(Foreign(False), [first, second], tmp_path, allow_path=False)  # type: ignore[arg-type]

@@ -71,8 +71,8 @@ class Bomb:
 
 def test_written_files_are_read_back(make_record: MakeRecord, tmp_path: Path) -> None:
     record = make_record(fit_curves=[{"dev_cost": np.arange(3.0)}, {"dev_cost": np.arange(4.0)}])
-    files.write_folder(record, tmp_path / "run")
-    back = read_folder(tmp_path / "run")
+    files.write_folder(record, tmp_path / "new" / "run")
+    back = read_folder(tmp_path / "new" / "run")
     assert files.digests(back) == files.digests(record)
     assert [sorted(curves) for curves in back.fit_curves] == [["dev_cost"], ["dev_cost"]]
     for name in ("config", "data", "outcome", "reason", "stop_epoch", "summary", "diagnosis", "gradient_checks"):
