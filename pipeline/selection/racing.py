@@ -59,7 +59,8 @@ class Racing:
     def run(self) -> Recommendation | None:
         """Train until the rule is satisfied; return the conclusion, or None if no trial was trained to its end."""
         for name in self.outbox.waiting():
-            if name.startswith("confirm-"):  # a killed coordinator may not have sent it
+            if name.startswith("confirm-") and (record := self.outbox.load(name)) is not None:  # left by a kill
+                keep_fits(self.study, parse(TrialConfig, record.config), record)
                 self.sent(name)
         measure = objective_names(self.config)[0]
         trials = [trial for trial in self.study.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE]
@@ -144,11 +145,7 @@ class Racing:
             done += block.config.repeats
             self.on_progress(done, total)
 
-        saved = {block: record for block in todo if (record := self.outbox.load(block.name)) is not None}
-        for block, record in saved.items():
-            finished(block, record)
-        left = [block for block in todo if block not in saved]
-        train_all(left, self.arrays, self.executor, slots=self.slots, finished=finished)
+        train_all(todo, self.arrays, self.executor, slots=self.slots, finished=finished)
 
 
 def fit_attribute(config: TrialConfig, repeat: int) -> str:

@@ -73,6 +73,10 @@ class Mortal(InMemoryStorage):
         self._count()
         super().set_trial_user_attr(*args, **kwargs)
 
+    def set_study_user_attr(self, *args: Any, **kwargs: Any) -> None:
+        self._count()
+        super().set_study_user_attr(*args, **kwargs)
+
     def set_trial_state_values(self, *args: Any, **kwargs: Any) -> bool:
         self._count()
         return super().set_trial_state_values(*args, **kwargs)

@@ -21,14 +21,11 @@ from pipeline.selection.race import Entry
 from pipeline.selection.racing import Racing
 from pipeline.selection.recommendation import Recommendation
 from pipeline.trials.record import TrialRecord
+from tests.search.fakes import Killed, Mortal
 from tests.selection.worlds import KEEP, LAMBD, World, bowl, drawn
 
 TREE = {"regularization": {"lambd": {"low": 0.01, "high": 30.0, "log": True}}}
 CONFIG = parse(SweepConfig, {"search": {"space": TREE}, "repeats": 2, "study": {"trials": 8}})
-
-
-class Killed(BaseException):
-    """The coordinator was killed."""
 
 
 @dataclass
@@ -37,13 +34,10 @@ class Trainer(Executor):
 
     world: World
     trained: list[tuple[float, int]] = field(default_factory=list)
-    killed_after: int = 10_000
     keep_prob: bool = False
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
         config: TrialConfig = args[1]
-        if len(self.trained) >= self.killed_after:
-            raise Killed
         future: Future[Any] = Future()
         future.set_result(
             TrialRecord(config=asdict(config), fits=[self._fit(config, r) for r in config.repeat_numbers])
@@ -114,6 +108,13 @@ class Sweep:
         ).run()
 
 
+def finished(sweep: Sweep) -> set[tuple[float, int]]:
+    """The fits, as `Trainer.trained` has them, whose records are in the outbox."""
+    outbox = Outbox(sweep.folder / "outbox")
+    records = [record for name in outbox.waiting() if (record := outbox.load(name)) is not None]
+    return {(record.config["regularization"]["lambd"], fit["repeat"]) for record in records for fit in record.fits}
+
+
 def test_every_fit_is_trained_once_on_a_division_made_before_and_its_record_sent(tmp_path: Path) -> None:
     sweep = Sweep(tmp_path)
     executor = Trainer(sweep.world)
@@ -127,19 +128,23 @@ def test_every_fit_is_trained_once_on_a_division_made_before_and_its_record_sent
     assert sum(sweep.progress[number][1] for number in ends) == len(executor.trained)
 
 
-def test_a_race_that_was_killed_goes_on_with_what_is_trained(tmp_path: Path) -> None:
-    whole, killed = Sweep(tmp_path / "a"), Sweep(tmp_path / "b")
+def test_a_race_that_was_killed_goes_on_and_trains_nothing_twice(tmp_path: Path) -> None:
+    whole = Sweep(tmp_path)
     everything = Trainer(whole.world)
     expected = whole.race(everything)
-    first = Trainer(killed.world, killed_after=9)
-    with pytest.raises(Killed):
-        killed.race(first)
-    killed.sent.clear()
-    rest = Trainer(killed.world)
-    assert killed.race(rest) == expected
-    assert sorted(killed.sent) == sorted(whole.sent)  # what waited from before is sent too
-    assert sorted({*first.trained, *rest.trained}) == sorted(everything.trained)
-    assert len(rest.trained) < len(everything.trained)
+    for write in (0, 1, 2, 11):
+        storage = Mortal()
+        killed = Sweep(tmp_path / str(write), study=optuna.create_study(storage=storage))
+        storage.writes_left = write
+        with pytest.raises(Killed):
+            killed.race(Trainer(killed.world))
+        kept = [fit for fit in everything.trained if fit in finished(killed)]
+        killed.sent.clear()
+        storage.writes_left = None
+        rest = Trainer(killed.world)
+        assert killed.race(rest) == expected
+        assert sorted([*kept, *rest.trained]) == sorted(everything.trained)
+        assert sorted(killed.sent) == sorted(whole.sent)  # what waited from before is sent too
 
 
 def test_a_record_that_the_study_does_not_know_yet_is_taken_from_the_outbox(tmp_path: Path) -> None:
