@@ -5,17 +5,16 @@ a crash it may name what the store lacks, but everything in the store is in it.
 """
 
 import json
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config.errors import RecordError
 from pipeline.config.validation import read_as
 from pipeline.tracking import facts, untrusted
 from pipeline.tracking.files import sha256
+from pipeline.tracking.run_folders import RunFolders
 from pipeline.trials.environment import PACKAGE, code_digest
 
 if TYPE_CHECKING:
@@ -96,16 +95,10 @@ def read(value: Any) -> Note:
 
 
 class Notes:
-    """The notes of the runs that this process opened.
+    """The notes of the runs that this process opened."""
 
-    Parameters
-    ----------
-    folder : of the runs' files; None if they are uploaded.
-    write : stores a text under a name among the files of a run.
-    """
-
-    def __init__(self, client: "MlflowClient", folder: Path | None, write: Callable[[str, str, str], None]) -> None:
-        self._client, self._folder, self._write = client, folder, write
+    def __init__(self, client: "MlflowClient", folders: RunFolders) -> None:
+        self._client, self._folders = client, folders
         self._notes: dict[str, Note] = {}
 
     def open(self, run_id: str, tags: Mapping[str, str], params: Mapping[str, str]) -> None:
@@ -118,24 +111,13 @@ class Notes:
         """Note what is about to be written to a run, if it keeps a note; the arguments are those of `Note.add`."""
         if note := self._notes.get(run_id):
             note.add(**written)
-            self._write(run_id, FILE, note.text())
+            self._folders.write_text(run_id, FILE, note.text())
 
     def _begun(self, run_id: str) -> Note | None:
         run = self._client.get_run(run_id)
-        with suppress(RecordError), self._file(run_id) as path:  # a damaged note stays as it is
+        with suppress(RecordError), self._folders.reading(run_id, FILE) as path:  # a damaged note stays as it is
             if path is not None:
                 return read(untrusted.read_json(path))
             if not run.data.params and not run.data.metrics:
                 return Note(str(run.info.run_name), int(run.info.start_time))
         return None
-
-    @contextmanager
-    def _file(self, run_id: str) -> Iterator[Path | None]:
-        """Yield the file of a run's note, downloaded if it is not on this machine; None if there is none."""
-        if self._folder is not None:
-            path = self._folder / run_id / "artifacts" / FILE
-            yield path if path.exists() else None
-            return
-        with tempfile.TemporaryDirectory() as staging:
-            there = any(item.path == FILE for item in self._client.list_artifacts(run_id))
-            yield Path(self._client.download_artifacts(run_id, FILE, staging)) if there else None

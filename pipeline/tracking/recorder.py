@@ -5,11 +5,8 @@ place.
 """
 
 import json
-import shutil
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +21,7 @@ from pipeline.tracking.connection import OLDEST_FIRST, PARENT, Connected, P, T, 
 from pipeline.tracking.notes import NOTE, Notes
 from pipeline.tracking.places import files_folder
 from pipeline.tracking.points import Curves, Points, Span
+from pipeline.tracking.run_folders import RunFolders
 from pipeline.trials.record import TrialRecord
 
 if TYPE_CHECKING:
@@ -50,8 +48,9 @@ class Recorder(Connected):
         self._runs: dict[str, dict[str, Child]] = {}  # the known ones, by parent and name
         self._new: set[str] = set()  # sweeps all of whose runs are known here
         self._points = Points(self._client)
-        self._experiment_id, self._files = self._guarded(self._open_experiment, tracking.experiment)
-        self._notes = Notes(self._client, self._files, self._write_text)
+        self._experiment_id, local = self._guarded(self._open_experiment, tracking.experiment)
+        self._folders = RunFolders(self._client, local)
+        self._notes = Notes(self._client, self._folders)
 
     def _open_experiment(self, name: str) -> tuple[str, Path | None]:
         """Return the experiment's id, and the folder of its runs' files if it is on this machine."""
@@ -285,13 +284,13 @@ class Recorder(Connected):
     def write_file(self, run_id: str, path: Path, folder: str = "") -> None:
         """Store a copy of a local file, such as a picture, with a run."""
         self._guarded(self._notes.add, run_id, files={f"{folder}/{path.name}".lstrip("/"): path.read_bytes()})
-        self._guarded(self._write_copy, run_id, path, folder)
+        self._guarded(self._folders.copy, run_id, path, folder)
 
     def write_json(self, run_id: str, name: str, value: Any) -> None:
         """Store plain values as a JSON file with a run."""
         text = json.dumps(files.masked(value), indent=1, ensure_ascii=False)
         self._guarded(self._notes.add, run_id, files={name: text.encode()})
-        self._guarded(self._write_text, run_id, name, text)
+        self._guarded(self._folders.write_text, run_id, name, text)
 
     def save_view(self, key: str, value: str) -> None:
         """Save a view of the run list for the UI; `pipeline.tracking.views` makes the value."""
@@ -318,29 +317,8 @@ class Recorder(Connected):
         self._points.add(run_id, metrics or [])
 
     def _write_files(self, run_id: str, record: TrialRecord, kind: str, name: str, page: Mapping[str, Any]) -> None:
-        with self._folder(run_id) as folder:
+        with self._folders.writing(run_id) as folder:
             files.write_folder(record, folder, kind=kind, name=name, more={SHOWN: page})
-
-    def _write_text(self, run_id: str, name: str, text: str) -> None:
-        with self._folder(run_id) as folder:
-            files.write_bytes(folder / name, text.encode())
-
-    def _write_copy(self, run_id: str, path: Path, below: str) -> None:
-        with self._folder(run_id) as folder:
-            (folder / below).mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, folder / below / path.name)
-
-    @contextmanager
-    def _folder(self, run_id: str) -> Iterator[Path]:
-        """Yield the folder for a run's files: its own if it is local, else one that is uploaded at the end."""
-        if self._files is not None:
-            folder = self._files / run_id / "artifacts"
-            folder.mkdir(parents=True, exist_ok=True)
-            yield folder
-            return
-        with tempfile.TemporaryDirectory() as staging:
-            yield Path(staging)
-            self._client.log_artifacts(run_id, staging)
 
     def _write_data(self, run_id: str, data: Mapping[str, Any]) -> None:
         """Log the data set as an input of the run."""

@@ -359,7 +359,7 @@ def test_a_quotation_mark_in_a_study_name_is_refused(recorder: Recorder) -> None
 
 
 def test_pictures_and_values_can_be_kept_with_the_parent_run(
-    recorder: Recorder, client: MlflowClient, tmp_path: Path
+    recorder: Recorder, client: MlflowClient, root: Path, tmp_path: Path
 ) -> None:
     parent = recorder.open_sweep(STUDY, {"study": {"trials": 5}})
     picture = tmp_path / "history.png"
@@ -371,4 +371,6 @@ def test_pictures_and_values_can_be_kept_with_the_parent_run(
     assert [item.path for item in client.list_artifacts(parent, "pictures")] == ["pictures/history.png"]
     assert steps(client, parent, "best_dev_cost") == [3]
     assert run.data.tags["best"] == "trial-0003"
-    assert json.loads((recorder._files / parent / "artifacts" / "sweep.json").read_text()) == {"study": {"trials": 5}}
+    assert json.loads((root / "artifacts" / parent / "artifacts" / "sweep.json").read_text()) == {
+        "study": {"trials": 5}
+    }
