@@ -50,7 +50,7 @@ def repeated(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 @pytest.fixture(scope="module")
 def folded(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    return trained(tmp_path_factory.mktemp("store"), data={"name": "circles", "examples": 200, "folds": 3}, patience=2)
+    return trained(tmp_path_factory.mktemp("store"), data={"name": "circles", "examples": 200, "folds": 2}, patience=2)
 
 
 def test_the_recorded_parameters_win_with_the_dev_cost_and_error_that_were_recorded(simple: Trained) -> None:
@@ -85,7 +85,7 @@ def test_after_cross_validation_one_network_is_trained_on_all_rows_for_the_media
     candidate, arrays, prepared = folded
     summary = candidate.record.summary | {"best_epoch": best}
     found = winner(replace(candidate, record=replace(candidate.record, summary=summary)), arrays, prepared)
-    assert f"trained on all 3 folds together for {epochs} epochs" in found.how
+    assert f"trained on all 2 folds together for {epochs} epochs" in found.how
     assert (found.dev_cost, found.dev_error.n) == (summary["best_dev_cost"], len(arrays.y))
     assert found.dev_error.value == pytest.approx(summary["best_dev_error"])
     training = replace(candidate.config.training, num_epochs=epochs, patience=None)
@@ -103,14 +103,15 @@ def test_a_configuration_that_diverges_on_all_folds_together_is_reported_in_one_
 def test_example_rows_are_training_rows_as_raw_columns_with_nothing_missing(tmp_path: Path) -> None:
     table = tmp_path / "table.csv"
     rows = [
-        f"{'' if k % 7 == 0 else k},{'red' if k % 3 else 'blue'},{k % 5},{'yes' if k % 2 else 'no'}" for k in range(120)
+        f"{'' if k % 7 == 0 else k},{'red' if k % 3 else 'blue'},{k % 5},{k % 4},{'yes' if k % 2 else 'no'}"
+        for k in range(120)
     ]
-    table.write_text("\n".join(["a,colour,b,label", *rows]))
+    table.write_text("\n".join(["a,colour,b,c,label", *rows]))
     data = {"name": "own", "source": "file", "path": str(table), "target": "label", "missing": "median"}
     candidate, arrays, prepared = trained(tmp_path / "store", data=data)
     classifier = winner(candidate, arrays, prepared).classifier
     shown = example_rows(classifier, arrays)
-    assert list(shown.columns) == ["a", "colour", "b"]
+    assert list(shown.columns) == ["a", "colour", "b", "c"]
     assert len(shown) == 3
     assert not shown.isna().to_numpy().any()
     assert set(shown["colour"]) <= {"red", "blue"}
