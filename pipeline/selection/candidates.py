@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.config.errors import ConfigError, DataError, RecordError
-from pipeline.config.trial import TrialConfig
+from pipeline.config.trial import DataConfig, TrialConfig
 from pipeline.config.validation import parse
 from pipeline.data.changes import what_changed
 from pipeline.data.divisions import is_fixed
@@ -81,18 +81,23 @@ def prepare_data(archive: Archive, candidates: Sequence[Candidate], store: Path,
     DataError
         The data have changed; the message says how.
     """
-    data, handle = candidates[0].config.data, candidates[0].run.handle
-    if data.source != "builtin" and not allow_path and archive.is_foreign(candidates[0].run):
-        raise RecordError(
-            f"The record of {handle} comes from elsewhere and reads {data.path or data.name} ({data.source}); "
-            "look whether you trust that, and allow it with allow_path=true."
-        )
+    first, data = candidates[0].run, candidates[0].config.data
+    check_permission(first.handle, data, foreign=archive.is_foreign(first), allow_path=allow_path)
     prepared = prepare(data, store)
     for candidate in candidates:
         changed = what_changed(candidate.record.data, prepared.description | {"digest": prepared.digest})
         if changed is not None:
             raise DataError(f"The data are not those that {candidate.run.handle} was trained on: {changed}.")
     return prepared
+
+
+def check_permission(handle: str, data: DataConfig, *, foreign: bool, allow_path: bool) -> None:
+    """Refuse to read the file or download that a record from elsewhere names, unless the user allows it."""
+    if foreign and data.source != "builtin" and not allow_path:
+        raise RecordError(
+            f"The record of {handle} comes from elsewhere and reads {data.path or data.name} ({data.source}); "
+            "look whether you trust that, and allow it with allow_path=true."
+        )
 
 
 def shared_rows(candidate: Candidate) -> float:

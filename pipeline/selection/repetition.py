@@ -10,13 +10,14 @@ from typing import Any
 
 from pipeline.config.commands import RerunConfig
 from pipeline.config.errors import ConfigError, DataError, RecordError, UserError
-from pipeline.config.trial import TrialConfig
+from pipeline.config.trial import DataConfig, TrialConfig
 from pipeline.config.validation import parse
 from pipeline.data.changes import what_changed
 from pipeline.data.divisions import ensure
 from pipeline.data.prepare import PreparedData, find_arrays, prepare
 from pipeline.search.executors import open_executor
 from pipeline.search.serving import LostWorker, WorkersGone
+from pipeline.selection.candidates import check_permission
 from pipeline.tracking.archive import Archive
 from pipeline.tracking.found import Found
 from pipeline.tracking.reading import read_folder, read_meta
@@ -224,28 +225,15 @@ class _Jobs:
         RecordError
             The record's file or download must be allowed first, or its data have changed since.
         """
-        config, plain = self._config, original.record.config
-        try:
-            trial: TrialConfig | ConfigError = parse(TrialConfig, plain)
-            data = parse(TrialConfig, {"data": plain.get("data", {})}).data
-        except ConfigError as error:
-            if original.record.outcome != "failed":
-                raise RecordError(f"The record of {original.name} does not fit this version: {error}") from None
-            trial = error
-            data = TrialConfig().data
-        if isinstance(trial, TrialConfig):
-            check_sizes(trial, original.record)
-        if original.foreign and data.source != "builtin" and not config.allow_path:
-            raise RecordError(
-                f"The record of {original.name} comes from elsewhere and reads {data.path or data.name} "
-                f"({data.source}); look whether you trust that, and allow it with allow_path=true."
-            )
-        key = json.dumps([plain.get("data"), original.record.data.get("digest")], sort_keys=True, default=str)
+        config, record = self._config, original.record
+        trial, data = _configuration(original)
+        check_permission(original.name, data, foreign=original.foreign, allow_path=config.allow_path)
+        key = json.dumps([record.config.get("data"), record.data.get("digest")], sort_keys=True, default=str)
         if key not in self._prepared:
-            self._prepared[key] = _arrays(data, original.record, Path(config.tracking.store))
+            self._prepared[key] = _arrays(data, record, Path(config.tracking.store))
         prepared = self._prepared[key]
-        changed = what_changed(original.record.data, prepared.description)
-        if changed and original.record.data.get("digest") and not config.changed_data:
+        changed = what_changed(record.data, prepared.description)
+        if changed and record.data.get("digest") and not config.changed_data:
             raise RecordError(
                 f"The data of {original.name} have changed since it was recorded ({changed}); "
                 "rerun it all the same with changed_data=true."
@@ -255,7 +243,20 @@ class _Jobs:
         return trial, prepared
 
 
-def _arrays(data: Any, record: TrialRecord, store: Path) -> PreparedData:
+def _configuration(original: Original) -> tuple[TrialConfig | ConfigError, DataConfig]:
+    """Return the configuration of a record, and its data; of a trial that failed because it is invalid, the error."""
+    plain = original.record.config
+    try:
+        trial = parse(TrialConfig, plain)
+    except ConfigError as error:
+        if original.record.outcome != "failed":
+            raise RecordError(f"The record of {original.name} does not fit this version: {error}") from None
+        return error, TrialConfig().data
+    check_sizes(trial, original.record)
+    return trial, trial.data
+
+
+def _arrays(data: DataConfig, record: TrialRecord, store: Path) -> PreparedData:
     """Prepare the data; if their source is missing, use arrays prepared earlier, if the store has them."""
     try:
         return prepare(data, store)
