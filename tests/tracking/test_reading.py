@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from pipeline.config.errors import RecordError
-from pipeline.tracking import files, untrusted
+from pipeline.tracking import files, reading, untrusted
 from pipeline.tracking.reading import read_folder
 from pipeline.tracking.sizes import config_of
 from pipeline.trials.record import TrialRecord
@@ -444,6 +444,15 @@ A_FIT = {
 def test_the_fits_of_a_record_are_read_back(folder: Path, change: dict[str, object]) -> None:
     rewrite_meta(folder, fits=[A_FIT, A_FIT | change])
     assert read_folder(folder).fits == [A_FIT, A_FIT | change]
+
+
+def test_as_many_fits_as_allowed_are_read_and_not_one_more(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "MAX_FITS", 2)
+    rewrite_meta(folder, fits=[A_FIT] * 2)
+    assert len(read_folder(folder).fits) == 2
+    rewrite_meta(folder, fits=[A_FIT] * 3)
+    with pytest.raises(RecordError, match=r"fits in record.json must be a list of fits"):
+        read_folder(folder)
 
 
 @pytest.mark.parametrize(
