@@ -272,6 +272,12 @@ def test_a_run_that_does_not_exist_is_reported_in_one_sentence(recorder: Recorde
         recorder.annotate("0" * 32, metrics={"best_dev_cost": 1.0})
 
 
+def test_a_run_that_begins_has_its_tags_and_params_at_once(recorder: Recorder, client: MlflowClient) -> None:
+    run = client.get_run(recorder.open_run("train", "λ", {"record_key": "k"}, {"seed": 3}, started_at=1.7e9))
+    assert (run.data.tags["kind"], run.data.tags["record_key"], run.data.params) == ("train", "k", {"seed": "3"})
+    assert (run.info.status, run.info.start_time) == ("RUNNING", 1_700_000_000_000)
+
+
 def test_a_killed_run_is_continued_in_place(recorder: Recorder, client: MlflowClient, make_record: MakeRecord) -> None:
     record, parent = make_record(), recorder.open_sweep(STUDY, {})
     run_id = recorder.open_run("trial", "trial-0007", {"study": STUDY}, parent=parent)
