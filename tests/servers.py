@@ -124,7 +124,7 @@ def _running_postgresql(programs: Path, folder: Path) -> Iterator[str]:
         yield f"postgresql://test@127.0.0.1:{port}/postgres"
     finally:
         process.send_signal(signal.SIGINT)  # a fast shutdown: connections that are still open are closed
-        process.wait(timeout=30)
+        process.wait(timeout=120)
 
 
 def _as_another_user(folder: Path) -> list[str]:
@@ -149,7 +149,7 @@ class MlflowServer:
             headers={"Content-Type": "application/json"},
         )
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
+            with urllib.request.urlopen(request, timeout=120) as answer:
                 return answer.status, json.load(answer)
         except urllib.error.HTTPError as error:
             with error:
@@ -187,4 +187,4 @@ def model_server(model: str, store: str, folder: Path) -> Iterator[MlflowServer]
         yield server
     finally:
         os.killpg(process.pid, signal.SIGTERM)
-        process.wait(timeout=30)
+        process.wait(timeout=120)

@@ -22,7 +22,7 @@ from tests.end_to_end.sweeps import ROOT, command
 from tests.servers import free_port, wait_until
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-PATIENCE_S = 60
+PATIENCE_S = 180
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"

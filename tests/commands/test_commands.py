@@ -202,7 +202,7 @@ def test_less_memory_than_the_libraries_need_is_refused_before_they_are_loaded(t
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,  # OpenBLAS would ask for memory for ever
+        timeout=300,  # OpenBLAS would ask for memory for ever
     )
     assert ended.returncode == 1
     assert ended.stderr == (

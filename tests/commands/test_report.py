@@ -82,7 +82,7 @@ def test_the_curves_of_a_running_trial_grow_in_the_store_and_ctrl_c_ends_it_in_o
         first = _steps_beyond(store, 0, process)
         second = _steps_beyond(store, first, process)
         process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=300)
     assert 0 < first < second
     assert process.returncode == 130, output
     there = stored(store)

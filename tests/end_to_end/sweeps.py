@@ -27,7 +27,7 @@ def command(store: Path, name: str, *overrides: str) -> list[str]:
 
 
 def run(
-    store: Path, name: str, *overrides: str, timeout: float = 120, prefix: Sequence[str] = ()
+    store: Path, name: str, *overrides: str, timeout: float = 600, prefix: Sequence[str] = ()
 ) -> subprocess.CompletedProcess[str]:
     """Run a command of the pipeline to its end, after the words of `prefix`, such as `env` with variables."""
     words = [*prefix, *command(store, name, *overrides)]
@@ -53,7 +53,7 @@ def started(store: Path, name: str, *overrides: str) -> Iterator[subprocess.Pope
         process.communicate()
 
 
-def wait_for_lines(process: subprocess.Popen[str], store: Path, lines: int, timeout: float = 60) -> bool:
+def wait_for_lines(process: subprocess.Popen[str], store: Path, lines: int, timeout: float = 300) -> bool:
     """Wait until the study's journal has so many lines; False if the process ends before."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:

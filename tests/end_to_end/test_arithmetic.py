@@ -34,7 +34,7 @@ def under(variables: dict[str, str], store: Path, *arguments: str) -> subprocess
         env=os.environ | variables,
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=600,
         check=False,
     )
 

@@ -34,8 +34,8 @@ class Cluster:
         self.scheduler = self._dask("scheduler", "--host", "127.0.0.1", "--port", port, **(scheduled_with or {}))
         options = ("--nthreads", str(threads), "--no-nanny", "--host", "127.0.0.1")
         self.workers = [self._dask("worker", self.address, *options, **variables) for _ in range(3)]
-        with distributed.Client(self.address, timeout="60s") as client:
-            client.wait_for_workers(3, timeout=60)
+        with distributed.Client(self.address, timeout="300s") as client:
+            client.wait_for_workers(3, timeout=300)
 
     def kill(self) -> None:
         for process in [*self.workers, *filter(None, [self.scheduler])]:
@@ -69,7 +69,7 @@ def test_a_sweep_on_a_cluster_survives_a_killed_worker(tmp_path: Path, cluster: 
     with started(tmp_path, "sweep", *SMALL, "study.trials=10", *dask) as process:
         assert wait_for_lines(process, tmp_path, 25)
         cluster.workers[0].send_signal(signal.SIGKILL)
-        output, _ = process.communicate(timeout=120)
+        output, _ = process.communicate(timeout=600)
     assert process.returncode == 0, output
     assert_whole(tmp_path, 10)
     again = run(tmp_path, "rerun", "run=all", "track=false")
@@ -105,7 +105,7 @@ def test_a_scheduler_that_is_lost_and_comes_back_fails_no_trial(tmp_path: Path, 
         assert wait_for_lines(process, tmp_path, 40)
         cluster.kill()
         cluster.start()
-        output, _ = process.communicate(timeout=180)
+        output, _ = process.communicate(timeout=600)
     assert process.returncode == 0, output
     assert "0 failed." in output
     assert_whole(tmp_path, 16)
@@ -118,7 +118,7 @@ def test_a_scheduler_that_stays_away_ends_the_sweep_in_one_sentence(tmp_path: Pa
     with started(tmp_path, "sweep", *SMALL, "study.trials=16", *dask) as process:
         assert wait_for_lines(process, tmp_path, 40)
         cluster.kill()
-        output, _ = process.communicate(timeout=180)
+        output, _ = process.communicate(timeout=600)
     assert process.returncode == 1, output
     assert "is gone, and none answered for 3 s (workers.patience)" in " ".join(output.split())
     assert "Traceback" not in output
@@ -151,7 +151,7 @@ def test_workers_that_do_not_see_the_store_get_what_the_race_adds_too(tmp_path: 
     assert run(store, "sweep", *SMALL, "study.trials=1").returncode == 0
     (arrays,) = (store / "arrays").iterdir()
     cluster.start()
-    with distributed.Client(cluster.address, timeout="60s") as client:
+    with distributed.Client(cluster.address, timeout="300s") as client:
         client.run(hide, arrays.resolve(), elsewhere)
     dask = ("workers=dask", f"workers.address={cluster.address}", "workers.count=3", "study.race=true")
     swept = run(store, "sweep", *SMALL, "study.trials=3", *dask)
@@ -171,7 +171,7 @@ def test_a_worker_without_the_arrays_gets_them_before_its_task(tmp_path: Path, c
     (arrays / "X.npy").write_text("rows")
     cluster.start()
     with open_executor(WorkersConfig(backend="dask", address=cluster.address, count=3), [arrays]) as executor:
-        with distributed.Client(cluster.address, timeout="60s") as client:
+        with distributed.Client(cluster.address, timeout="300s") as client:
             client.run(hide, arrays, elsewhere)  # as on a worker that joins later than those that see the store
         assert executor.submit(int, "7").result() == 7
     assert [path.read_text() for path in elsewhere.rglob("X.npy")] == ["rows"] * 3

@@ -25,7 +25,7 @@ def test_another_checkout_repeats_a_run_of_a_server_to_the_same_bits(tmp_path: P
         assert trained.returncode == 0, trained.stderr
         [run_id] = set(re.findall(r"\b[0-9a-f]{32}\b", trained.stdout))
         command = [sys.executable, "-m", "pipeline", "rerun", uri, f"run={run_id}", "tracking.store=second"]
-        repeated = subprocess.run(command, cwd=clone, capture_output=True, text=True, timeout=120, check=False)
+        repeated = subprocess.run(command, cwd=clone, capture_output=True, text=True, timeout=600, check=False)
         assert repeated.returncode == 0, repeated.stdout + repeated.stderr
         assert f"{run_id}: identical" in repeated.stdout
         assert "The code differs" not in repeated.stdout, "the same code is known without git"

@@ -132,7 +132,7 @@ def test_an_interrupted_sweep_leaves_no_process_and_no_running_run(tmp_path: Pat
         assert wait_for_lines(process, tmp_path, UNDER_WAY)
         for number in signals:
             process.send_signal(number)
-        output, _ = process.communicate(timeout=60)  # workers hold the same pipe: its end is theirs
+        output, _ = process.communicate(timeout=300)  # workers hold the same pipe: its end is theirs
     assert process.returncode == 130, output
     assert "the same command continues" in output
     assert "Traceback" not in output
@@ -148,7 +148,7 @@ def test_an_interrupted_sweep_ends_although_its_workers_are_stopped(tmp_path: Pa
         for worker in workers_of(process):
             os.kill(worker, signal.SIGSTOP)
         process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=300)
     assert process.returncode == 130, output
     assert "the same command continues" in output
 
@@ -160,7 +160,7 @@ def test_stopped_workers_are_replaced_and_no_trial_is_failed_for_them(tmp_path: 
         assert wait_for_lines(process, tmp_path, UNDER_WAY)
         for worker in workers_of(process):
             os.kill(worker, signal.SIGSTOP)
-        output, _ = process.communicate(timeout=120)
+        output, _ = process.communicate(timeout=600)
     assert process.returncode == 0, output
     assert "has been silent for 2 s (workers.patience) and is replaced" in output
     assert_whole(tmp_path, 3)
@@ -192,7 +192,7 @@ def test_a_worker_killed_in_the_middle_costs_nothing(tmp_path: Path) -> None:
         assert wait_for_lines(process, tmp_path, UNDER_WAY)
         for worker in workers_of(process):
             os.kill(worker, signal.SIGKILL)
-        output, _ = process.communicate(timeout=120)
+        output, _ = process.communicate(timeout=600)
     assert process.returncode == 0, output
     assert_whole(tmp_path, 12)
 

@@ -20,7 +20,7 @@ from pipeline.trials.record import TrialRecord
 
 MakeRecord = Callable[..., TrialRecord]
 STUDY = "digits-0123abcd"
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 
 
 class Flaky:

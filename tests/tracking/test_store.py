@@ -152,7 +152,7 @@ def test_two_processes_may_start_on_an_empty_folder_at_once(tmp_path: Path) -> N
     commands = [[sys.executable, "-c", code, str(tmp_path), str(number)] for number in range(2)]
     running = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for command in commands]
     for process in running:
-        _, errors = process.communicate(timeout=120)
+        _, errors = process.communicate(timeout=600)
         assert (process.returncode, errors) == (0, "")
 
 
