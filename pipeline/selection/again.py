@@ -44,8 +44,7 @@ def draw_again(
             known.setdefault(fit.entry.key, {})[fit.repeat] = fits.value(fit)
 
     own = [entry for entry in entries if entry.key not in known]
-    bases = [race.Entry(race.BASELINE, {})] if config.study.baseline else []
-    look([race.Wanted(entry, repeat) for entry in [*own, *bases] for repeat in first])
+    look([race.Wanted(entry, repeat) for entry in own for repeat in first])
     steps = race.run(
         space.leaves, entries, known, repeats=config.repeats, baseline=config.study.baseline, prefer=prefer
     )
