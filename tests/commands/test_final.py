@@ -282,6 +282,20 @@ def test_of_two_simultaneous_openings_the_servers_first_reads_the_rows_whatever_
     assert {run.status for run in finals(store)} <= {"FINISHED", "FAILED"}
 
 
+def test_an_opening_with_a_later_number_does_not_precede_this_one(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder, number_of = Recorder(TrackingConfig(store=str(store))), opening.take_number
+
+    def and_another_follows(place: Any, run_id: str) -> int:
+        number, tags = number_of(place, run_id), Archive(TrackingConfig(store=str(store))).parent("first").tags
+        later = {"test_opened": "true", "source_digest": tags["source_digest"], "study": "else"}
+        number_of(place, recorder.open_run("final", "later", later))
+        return number
+
+    monkeypatch.setattr(opening, "take_number", and_another_follows)
+    assert command.final(settings(store)) == 0
+    assert next(run for run in finals(store) if run.name == "final").tags["opening"] == "1"
+
+
 @pytest.mark.parametrize(("numbered", "opened"), [(False, "false"), (True, "true")])
 def test_an_opening_whose_process_was_killed_is_ended_and_counts_once_it_had_its_number(
     store: Path, numbered: bool, opened: str, monkeypatch: pytest.MonkeyPatch
