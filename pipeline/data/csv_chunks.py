@@ -3,40 +3,51 @@
 `pandas.read_csv` holds a table of numbers about three times while it reads it.
 """
 
+import codecs
 from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-CHUNK_VALUES = 2**20
+CHUNK_VALUES = 2**19
 
 
 class _Mixed(Exception):
     """A column has different types in two pieces."""
 
 
-def read_csv(stream: IO[bytes], names: list[str], **options: Any) -> "pd.DataFrame":
-    """Read what `pandas.read_csv` reads; a table with a column of mixed types is read in one piece."""
-    rows = _most_rows(stream)
+def read_csv(stream: IO[bytes], names: list[str], delimiter: str, **options: Any) -> "pd.DataFrame":
+    """Read what `pandas.read_csv` reads, without spaces before a value.
+
+    A table with a column of mixed types is read in one piece.
+    """
+    rows, padded = _most_rows(stream, delimiter.encode())
+    options |= {"names": names, "sep": delimiter, "skipinitialspace": padded, "low_memory": False}
     step = max(1_000, CHUNK_VALUES // len(names))
     if rows > step:
         try:
-            with pd.read_csv(stream, names=names, chunksize=step, **options) as pieces:
+            with pd.read_csv(stream, chunksize=step, **options) as pieces:
                 return _joined(pieces, rows)
         except _Mixed:
             stream.seek(0)
-    frame: pd.DataFrame = pd.read_csv(stream, names=names, low_memory=False, **options)
+    frame: pd.DataFrame = pd.read_csv(stream, **options)
     return frame
 
 
-def _most_rows(stream: IO[bytes]) -> int:
-    """Return an upper bound of the number of rows: the number of line ends, including those in quotes."""
-    ends = 1
+def _most_rows(stream: IO[bytes], delimiter: bytes) -> tuple[int, bool]:
+    """Return an upper bound of the number of rows, and whether a space may come before a value.
+
+    Line ends in quotes count, too. To look for such spaces takes pandas about a quarter of its time.
+    """
+    ends, padded, before = 1, False, b"\n"
+    starts = [start + b" " for start in (delimiter, b"\n", b"\r", codecs.BOM_UTF8)]
     while block := stream.read(2**20):
         ends += block.count(b"\n") or block.count(b"\r")
+        padded = padded or (b" " in block and any(start in before + block for start in starts))
+        before = block[-1:]
     stream.seek(0)
-    return ends
+    return ends, padded
 
 
 def _joined(pieces: Any, rows: int) -> "pd.DataFrame":

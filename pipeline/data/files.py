@@ -98,11 +98,10 @@ def _csv(stream: IO[bytes], name: str, target: str | None) -> Read:
             frame = read_csv(
                 stream,
                 names,
-                sep=delimiter,
+                delimiter,
                 header=0,
                 index_col=False,
                 encoding="utf-8-sig",
-                skipinitialspace=True,
                 na_values=MISSING_MARKS,
             )
     except UnicodeDecodeError:

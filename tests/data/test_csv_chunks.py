@@ -41,7 +41,45 @@ def test_each_kind_of_column_is_read_as_pandas_reads_it_whole(name: str, end: st
     stream = io.BytesIO(table.to_csv(index=False, lineterminator=end).encode())
     options = {"header": 0, "index_col": False}
     whole = pd.read_csv(io.BytesIO(stream.getvalue()), names=["id", name], low_memory=False, **options)
-    pd.testing.assert_frame_equal(csv_chunks.read_csv(stream, ["id", name], **options), whole, check_exact=True)
+    pd.testing.assert_frame_equal(csv_chunks.read_csv(stream, ["id", name], ",", **options), whole, check_exact=True)
+
+
+BLOCK = 2**20
+"""Bytes of the file that are looked through at a time."""
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        "a;b\nx; y\n",
+        "a;b\n x;y\n",
+        "a;b\nx; ?\n",
+        'a;b\n"x"; "y;y"\n',
+        "a;b\nx;\ty\n",
+        "\ufeff a;b\nx;y \n",
+        "a;b\n" + "x" * (BLOCK - 5) + "; y\n",
+        "a;b\n" + "x" * (BLOCK - 7) + ";y\n x;y\n",
+    ],
+    ids=[
+        "value",
+        "line",
+        "missing",
+        "quoted",
+        "tab",
+        "first name",
+        "value in the next block",
+        "line in the next block",
+    ],
+)
+@pytest.mark.parametrize("end", ["\n", "\r"])
+def test_spaces_before_a_value_are_left_out_wherever_they_are(start: str, end: str) -> None:
+    content = (start + "x;y\n" * ROWS).replace("\n", end).encode()
+    options = {"header": 0, "index_col": False, "encoding": "utf-8-sig", "na_values": ["?"]}
+    whole = pd.read_csv(
+        io.BytesIO(content), names=["a", "b"], sep=";", skipinitialspace=True, low_memory=False, **options
+    )
+    read = csv_chunks.read_csv(io.BytesIO(content), ["a", "b"], ";", **options)
+    pd.testing.assert_frame_equal(read, whole, check_exact=True)
 
 
 def test_a_large_table_of_numbers_is_read_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,4 +91,4 @@ def test_a_large_table_of_numbers_is_read_in_pieces(monkeypatch: pytest.MonkeyPa
 
     stream = io.BytesIO(pd.DataFrame({"a": range(ROWS), "b": ["x"] * ROWS}).to_csv(index=False).encode())
     monkeypatch.setattr(pd, "read_csv", in_pieces)
-    assert len(csv_chunks.read_csv(stream, ["a", "b"], header=0)) == ROWS
+    assert len(csv_chunks.read_csv(stream, ["a", "b"], ",", header=0)) == ROWS

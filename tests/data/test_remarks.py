@@ -13,7 +13,7 @@ from pipeline.config.validation import parse
 from pipeline.console.data import summary
 from pipeline.data.arrays import load_arrays
 from pipeline.data.prepare import prepare
-from pipeline.data.remarks import of_pixels, of_the_dev_part
+from pipeline.data.remarks import of_pixels, of_the_dev_part, row_keys
 from pipeline.trials.checklist import PreflightReport, Row
 
 
@@ -82,6 +82,15 @@ def test_rows_that_stand_in_two_parts_are_counted(tmp_path: Path) -> None:
 def test_rows_that_repeat_among_the_folds_are_counted(tmp_path: Path) -> None:
     said = "\n".join(told(tmp_path, pd.concat([table(100), table(100)]), test="none", folds=4))
     assert "Exact duplicates: 100 rows of the folds repeat others of them." in said
+
+
+@pytest.mark.parametrize("name", range(20))
+def test_rows_are_equal_only_if_they_are_in_every_column_and_the_class(name: int) -> None:
+    features = pd.DataFrame(np.zeros((4, 20)))
+    features.loc[1, name] = 1.0
+    keys = row_keys(features, np.array([0, 0, 0, 1]))
+    assert keys[0] == keys[2]
+    assert len({*keys.tolist()}) == 3
 
 
 def test_equal_features_of_different_classes_are_no_duplicates(tmp_path: Path) -> None:
