@@ -101,9 +101,15 @@ def check_permission(handle: str, data: DataConfig, *, foreign: bool, allow_path
 
 
 def shared_rows(candidate: Candidate) -> float:
-    """Return the ratio of dev to training rows, which measures how much divisions overlap; 0 with one division."""
-    if is_fixed(candidate.config.data):
+    """Return the ratio of dev to training rows, which measures how much divisions overlap; 0 with one division.
+
+    Of k folds each is the dev part once, so the ratio is 1 / (k - 1).
+    """
+    data = candidate.config.data
+    if is_fixed(data):
         return 0.0
+    if data.folds is not None:
+        return 1 / (data.folds - 1)
     examples = candidate.record.data["examples"]
     return float(examples["dev"]) / float(examples["train"])
 

@@ -4,7 +4,6 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from pipeline.tracking.archive import Archive
 from pipeline.tracking.files import sha256
 from pipeline.tracking.found import Found
 from pipeline.tracking.notes import NOTE
-from pipeline.trials.record import ENDED
+from pipeline.trials.record import ENDED, TrialRecord
 
 ALPHA = 1 - LEVEL
 Curves = Mapping[str, NDArray[np.float64]]
@@ -130,12 +129,20 @@ class Confirmation:
             "difference that appears after several is luck more often than they say."
         )
 
+    @property
+    def folds(self) -> int:
+        """How many trainings each seed or repeat has, one without folds."""
+        return self.first.means[self.measure].n // len(self.seeds)
+
     def _basis(self) -> str:
         if self.overlap is not None:
+            of_folds, source = "", "Nadeau & Bengio 2003"
+            if self.folds > 1:
+                of_folds, source = f" of {self.folds} folds", f"{source}, for folds Bouckaert & Frank 2004"
             return (
-                f"Means with {LEVEL:.0%} intervals over {len(self.seeds)} repeats that no choice had used, the same "
-                "for every configuration; p is of the paired t-test against the first, adjusted for all pairs (Holm). "
-                "Intervals and tests are corrected for the training rows that repeats share (Nadeau & Bengio 2003)."
+                f"Means with {LEVEL:.0%} intervals over {len(self.seeds)} repeats{of_folds} that no choice had used, "
+                "the same for every configuration; p is of the paired t-test against the first, adjusted for all "
+                f"pairs (Holm). Intervals and tests are corrected for the training rows that repeats share ({source})."
             )
         return (
             f"Means with {LEVEL:.0%} intervals over {len(self.seeds)} seeds, the same for every configuration; p is of "
@@ -216,6 +223,22 @@ class Confirmation:
         return sha256(json.dumps(self.as_dict()).encode())
 
 
+@dataclass(frozen=True)
+class Trainings:
+    """The further trainings of one configuration: one for each seed or repeat, with folds one for each fold of each.
+
+    Attributes
+    ----------
+    values : of each measure the best, infinite where a training diverged or failed.
+    new_rows : of repeats that divide the rows anew, what is compared at the epoch that the others choose.
+    broken : how many seeds or repeats diverged or failed.
+    """
+
+    values: Mapping[str, Sequence[float]]
+    new_rows: Sequence[float] = ()
+    broken: int = 0
+
+
 def conclude_from(
     archive: Archive,
     run_id: str,
@@ -228,9 +251,58 @@ def conclude_from(
 ) -> Confirmation:
     """Compare the trials by the trainings below a confirmation's run; further arguments as for `conclude`."""
     repeated = {run.name: run for run in archive.below(run_id)}
-    anew = repeated.items() if overlap is not None else ()
-    curves = {name: archive.load(run).curves for name, run in anew if run.outcome in ENDED}
-    return conclude(study, measure, numbers, trials, repeated, overlap=overlap, curves=curves)
+    kind = "seed" if overlap is None else "repeat"
+    found = {}
+    for trial in trials:
+        runs = [repeated[f"{trial.name}-{kind}-{number}"] for number in numbers]
+        if overlap is None:
+            found[trial.name] = of_seeds(runs, measure)
+        else:
+            found[trial.name] = of_repeats([_ended(archive, run) for run in runs], measure)
+    return conclude(study, measure, numbers, trials, found, overlap=overlap)
+
+
+def _ended(archive: Archive, run: Found) -> TrialRecord | None:
+    """Return the record of a training that ran to its own end; None of another."""
+    return archive.load(run) if run.outcome in ENDED else None
+
+
+def of_seeds(runs: Sequence[Found], measure: str) -> Trainings:
+    """Return what the runs of one configuration on new seeds have measured."""
+    fine = [run.outcome in ENDED for run in runs]
+    values = {
+        name: [run.metrics[f"best_{name}"] if ended else math.inf for run, ended in zip(runs, fine, strict=True)]
+        for name in _names(measure)
+    }
+    return Trainings(values, broken=fine.count(False))
+
+
+def of_repeats(records: Sequence[TrialRecord | None], measure: str) -> Trainings:
+    """Return what the trainings of one configuration on further repeats have measured; None: it diverged or failed."""
+    fits = [() if record is None else _fits(record) for record in records]
+    flat = [fit for each in fits for fit in each]
+    epochs = [int(summary["best_epoch"]) for summary, _ in flat]
+    measured = iter(at_epochs_of_others([curves[measure] for _, curves in flat], epochs))
+    folds = max([len(each) for each in fits], default=0) or 1
+    broken = [math.inf] * folds  # all folds of a repeat end together
+    values = {
+        name: [value for each in fits for value in ([summary[f"best_{name}"] for summary, _ in each] or broken)]
+        for name in _names(measure)
+    }
+    new_rows = [value for each in fits for value in ([next(measured) for _ in each] or broken)]
+    return Trainings(values, new_rows, records.count(None))
+
+
+def _fits(record: TrialRecord) -> Sequence[tuple[Mapping[str, float], Curves]]:
+    """Return the summary and the curves of each fit."""
+    if not record.fit_curves:
+        return [(record.summary, record.curves)]
+    return [(fit["summary"], curves) for fit, curves in zip(record.fits, record.fit_curves, strict=True)]
+
+
+def _names(measure: str) -> list[str]:
+    """Return the measures that a confirmation shows, the compared one among them."""
+    return list(dict.fromkeys(("dev_cost", "dev_error", measure)))
 
 
 def conclude(
@@ -238,48 +310,28 @@ def conclude(
     measure: str,
     seeds: Sequence[int],
     trials: Sequence[Found],
-    repeated: Mapping[str, Found],
+    trainings: Mapping[str, Trainings],
     *,
     overlap: float | None = None,
-    curves: Mapping[str, Curves] = MappingProxyType({}),
 ) -> Confirmation:
-    """Compare the trials by their repeated trainings.
+    """Compare the trials by their further trainings.
 
     Parameters
     ----------
-    repeated : the finished runs by name, one for each trial and seed (or repeat).
+    trainings : by the trial's name.
     overlap : dev rows for each training row, for repeats that divide the rows anew; None for new seeds.
-    curves : for such repeats, those of each run that was trained to its end.
     """
-    values: dict[str, dict[str, list[float]]] = {name: {} for name in ("dev_cost", "dev_error", measure)}
     rows = []
     for trial in trials:
-        kind = "seed" if overlap is None else "repeat"
-        runs = [repeated[f"{trial.name}-{kind}-{number}"] for number in seeds]
-        for name in values:
-            values[name][trial.name] = [_value(run, name) for run in runs]
-        own = values[measure][trial.name]
-        means = {name: mean_interval(of[trial.name], overlap=overlap or 0.0) for name, of in values.items()}
-        new_rows = None
-        if overlap is not None:
-            new_rows = mean_interval(_at_epochs_of_others(runs, measure, own, curves), overlap=overlap)
-        broken = sum(not math.isfinite(value) for value in own)
-        rows.append(Row(trial.name, trial.run_id, trial.metrics[f"best_{measure}"], means, new_rows, broken))
+        found = trainings[trial.name]
+        means = {name: mean_interval(values, overlap=overlap or 0.0) for name, values in found.values.items()}
+        new_rows = None if overlap is None else mean_interval(found.new_rows, overlap=overlap)
+        sweep_value = trial.metrics[f"best_{measure}"]
+        rows.append(Row(trial.name, trial.run_id, sweep_value, means, new_rows, found.broken))
     rows.sort(key=lambda row: (row.means[measure].mean, row.broken, row.sweep_value, row.trial))
-    rows = _against_first(rows, values[measure], overlap or 0.0)
+    compared = {name: found.values[measure] for name, found in trainings.items()}
+    rows = _against_first(rows, compared, overlap or 0.0)
     return Confirmation(study, measure, tuple(seeds), tuple(rows), overlap)
-
-
-def _at_epochs_of_others(
-    runs: Sequence[Found], name: str, values: Sequence[float], curves: Mapping[str, Curves]
-) -> list[float]:
-    """Return a measure of each run at the epoch that the other runs choose; infinite values stay so."""
-    fine = [run for run, value in zip(runs, values, strict=True) if math.isfinite(value)]
-    measured = at_epochs_of_others(
-        [curves[run.name][name] for run in fine], [int(run.metrics["best_epoch"]) for run in fine]
-    )
-    found = {run.name: value for run, value in zip(fine, measured, strict=True)}
-    return [found.get(run.name, math.inf) for run in runs]
 
 
 def at_epochs_of_others(curves: Sequence[NDArray[np.float64]], best: Sequence[int]) -> list[float]:
@@ -321,11 +373,6 @@ def _adjusted(first: Sequence[float], other: Sequence[float], pairs: int, p: flo
         return test.difference
     times = pairs if test.p == 0 or p == 1 else min(pairs, p / test.p)
     return mean_interval(np.subtract(other, first), overlap=overlap, comparisons=times)
-
-
-def _value(run: Found, name: str) -> float:
-    """Return the best dev cost or error; infinite if the training diverged or failed."""
-    return run.metrics.get(f"best_{name}", math.inf) if run.outcome in ENDED else math.inf
 
 
 def _with_interval(mean: Mean) -> str:

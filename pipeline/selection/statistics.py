@@ -40,6 +40,7 @@ def mean_interval(values: ArrayLike, *, overlap: float = 0.0, comparisons: float
     Without overlap this is Student's interval for the mean over further repeats on the same rows. Repeats that divide
     the same rows anew share most of their training rows, so their spread is too small for new rows; with
     overlap = dev rows / training rows this is the corrected resampled t interval (Nadeau & Bengio 2003, section 5).
+    For repeated cross-validation x are the values of all folds, and overlap = 1 / (folds - 1) (Bouckaert & Frank 2004).
 
     Parameters
     ----------

@@ -187,3 +187,16 @@ def test_a_raced_study_is_confirmed_on_repeats_that_nothing_used_beside_its_base
     assert "Nadeau & Bengio 2003" in " ".join(capsys.readouterr().out.split())
     monkeypatch.setattr(command, "open_executor", no_worker)
     assert command.confirm(settings(store, study="raced", top=1, seeds=3)) == 0
+
+
+def test_with_folds_each_fold_of_a_further_repeat_counts(
+    store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sweep_inline(replace(sweep_config(store, "folded", folds=3), repeats=2)) == 0
+    assert command.confirm(settings(store, study="folded", top=2, seeds=2)) == 0
+    assert "over 2 repeats of 3 folds" in " ".join(capsys.readouterr().out.split())
+    archive = Archive(TrackingConfig(store=str(store)))
+    (parent,) = [run for run in archive.children("folded") if run.name == "confirm"]
+    (first, *_) = archive.read_json(parent, "confirm.json")["rows"]
+    assert first["dev_cost"]["n"] == 6
+    assert first["dev_cost"]["mean"] == pytest.approx(parent.metrics["mean_dev_cost"])

@@ -154,7 +154,7 @@ def test_columns_that_look_like_pixels_are_told_what_helps_images(tmp_path: Path
 def test_preflight_says_so_for_digits(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(command, "check", lambda *_, **__: PreflightReport([Row("gradients", "good", "")]))
+    monkeypatch.setattr(command, "run_checks", lambda *_, **__: PreflightReport([Row("gradients", "good", "")]))
     plain = {"tracking": {"store": str(tmp_path), "code_diff": False}}
     command.preflight(parse(TrainConfig, plain))
     shown = " ".join(capsys.readouterr().out.split())

@@ -1,11 +1,14 @@
 import dataclasses
 import json
+import math
+from typing import Any
 
 import numpy as np
 import pytest
 
-from pipeline.selection.confirmation import Confirmation, at_epochs_of_others, conclude
+from pipeline.selection.confirmation import Confirmation, at_epochs_of_others, conclude, of_repeats, of_seeds
 from pipeline.tracking.found import Found
+from pipeline.trials.record import TrialRecord
 
 
 def a_run(name: str, cost: float, outcome: str = "completed") -> Found:
@@ -22,7 +25,8 @@ def confirmed(sweep: dict[str, float], repeated: dict[str, list[float]], **outco
         for seed, cost in enumerate(costs, start=1)
     ]
     seeds = range(1, len(next(iter(repeated.values()))) + 1)
-    return conclude("s", "dev_cost", list(seeds), trials, {run.name: run for run in runs})
+    found = {name: of_seeds([run for run in runs if run.name.startswith(f"{name}-")], "dev_cost") for name in repeated}
+    return conclude("s", "dev_cost", list(seeds), trials, found)
 
 
 def test_each_repeat_counts_with_the_epoch_that_the_others_choose() -> None:
@@ -33,13 +37,18 @@ def test_each_repeat_counts_with_the_epoch_that_the_others_choose() -> None:
     assert at_epochs_of_others([curves[1]], [2]) == [1.0]
 
 
+def a_fit(cost: float, curve: list[float], epoch: int, **where: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    summary = {"best_dev_cost": cost, "best_dev_error": cost / 10, "best_epoch": epoch}
+    return {**where, "outcome": "completed", "summary": summary}, {"dev_cost": np.array(curve)}
+
+
 def test_what_new_rows_cost_is_not_judged_by_the_rows_that_chose_the_epoch() -> None:
-    trials = [a_run("trial-1", 0.1)]
-    runs = {f"trial-1-repeat-{number}": a_run(f"trial-1-repeat-{number}", 0.1) for number in (1, 2, 3)}
-    for run, epoch in zip(runs.values(), (0, 1, 2), strict=True):
-        run.metrics["best_epoch"] = epoch
-    curves = {name: {"dev_cost": np.roll([0.1, 0.4, 0.7], at)} for at, name in enumerate(runs)}
-    result = conclude("s", "dev_cost", [1, 2, 3], trials, runs, overlap=0.25, curves=curves)
+    records = []
+    for epoch in (0, 1, 2):
+        fit, curves = a_fit(0.1, list(np.roll([0.1, 0.4, 0.7], epoch)), epoch)
+        records.append(TrialRecord(config={}, summary=fit["summary"], curves=curves))
+    found = {"trial-1": of_repeats(records, "dev_cost")}
+    result = conclude("s", "dev_cost", [1, 2, 3], [a_run("trial-1", 0.1)], found, overlap=0.25)
     assert result.first.means["dev_cost"].mean == pytest.approx(0.1)
     assert result.first.new_rows is not None
     assert result.first.new_rows.mean == pytest.approx((0.4 + 0.1 + 0.4) / 3)  # at epochs 1, 1 and 0
@@ -47,15 +56,40 @@ def test_what_new_rows_cost_is_not_judged_by_the_rows_that_chose_the_epoch() -> 
     assert result.as_dict()["rows"][0]["new_rows"]["mean"] == pytest.approx(0.3)
 
 
+def test_with_folds_every_fold_of_every_repeat_is_a_training() -> None:
+    """The interval is that of the corrected repeated k-fold test: t √((1/kr + 1/(k-1)) s²), k r - 1 degrees."""
+    from scipy import stats
+
+    costs = [[0.10, 0.16], [0.12, 0.20], [0.11, 0.19]]
+    records: list[TrialRecord | None] = []
+    for repeat, folds in enumerate(costs):
+        fits = [a_fit(cost, [1.0, cost, 0.9], 1, repeat=repeat, fold=k + 1) for k, cost in enumerate(folds)]
+        records.append(TrialRecord(config={}, fits=[fit for fit, _ in fits], fit_curves=[curves for _, curves in fits]))
+    found = of_repeats(records, "dev_cost")
+    result = conclude("s", "dev_cost", [7, 8, 9], [a_run("trial-1", 0.1)], {"trial-1": found}, overlap=1.0)
+    x = np.ravel(costs)
+    half = stats.t.ppf(0.975, 5) * np.sqrt((1 / 6 + 1) * x.var(ddof=1))
+    mean = result.first.means["dev_cost"]
+    assert (mean.mean, mean.half_width, mean.n) == (pytest.approx(x.mean()), pytest.approx(half), 6)
+    assert result.first.new_rows == mean  # all fits chose the same epoch
+    assert "over 3 repeats of 2 folds that no choice had used" in result.footnote
+    assert "Bouckaert & Frank 2004" in result.footnote
+
+    broken = of_repeats([*records[:2], None], "dev_cost")
+    assert broken.broken == 1
+    assert broken.values["dev_cost"] == [*x[:4], math.inf, math.inf]
+    assert list(broken.new_rows) == [*x[:4], math.inf, math.inf]
+
+
 def test_a_study_of_the_balanced_error_is_judged_by_it() -> None:
-    trials, runs = [a_run("trial-1", 0.2), a_run("trial-2", 0.1)], {}
+    trials, found = [a_run("trial-1", 0.2), a_run("trial-2", 0.1)], {}
     for trial in trials:
-        for seed in (1, 2):
-            run = a_run(f"{trial.name}-seed-{seed}", trial.metrics["best_dev_cost"])
+        runs = [a_run(f"{trial.name}-seed-{seed}", trial.metrics["best_dev_cost"]) for seed in (1, 2)]
+        for run in runs:
             run.metrics["best_balanced_error"] = 0.3 - trial.metrics["best_dev_cost"]  # the other order
-            runs[run.name] = run
+        found[trial.name] = of_seeds(runs, "balanced_error")
         trial.metrics["best_balanced_error"] = 0.1
-    result = conclude("s", "balanced_error", [1, 2], trials, runs)
+    result = conclude("s", "balanced_error", [1, 2], trials, found)
     names, rows = result.table()
     assert names[1:5] == ["sweep's balanced error", "dev cost", "dev error", "balanced error"]
     assert [row[0] for row in rows] == ["trial-1", "trial-2"]
