@@ -91,8 +91,8 @@ def test_any_order_any_number_of_workers_kills_and_extensions_give_the_sequentia
 
 @pytest.mark.parametrize("pruner", ["median", "successive_halving", "hyperband"])
 def test_a_kill_at_any_write_changes_nothing(pruner: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = plain(in_order(make("random", pruner), pruner, 9))
-    for write in range(45):
+    whole = plain(in_order(make("random", pruner), pruner, 7))
+    for write in range(33):
         found = coordinated(
             tmp_path,
             monkeypatch,
@@ -100,7 +100,7 @@ def test_a_kill_at_any_write_changes_nothing(pruner: str, tmp_path: Path, monkey
             pruner,
             order=write,
             slots=3,
-            steps=[9],
+            steps=[7],
             kill_at=write,
         )
         assert found == whole, f"killed at write {write}"
