@@ -91,7 +91,7 @@ class Confirmation:
         if not self.ties:
             return f"{first} is confirmed: its mean {words} is lower than that of each of the others."
         names = ", ".join(row.trial for row in self.ties)
-        return f"{first} has the lowest mean {words}, but cannot be told from {names}; more seeds may tell."
+        return f"{first} has the lowest mean {words}, but cannot be told from {names}; more {self._kind} may tell."
 
     def _luck(self) -> str:
         lucky = min(self.rows, key=lambda row: row.sweep_value)
@@ -99,8 +99,13 @@ class Confirmation:
             return ""
         return (
             f"The sweep had {lucky.trial} in front, with {lucky.sweep_value:.4g}; "
-            f"on new seeds its mean is {lucky.means[self.measure].mean:.4g}, so a part of that was luck."
+            f"on new {self._kind} its mean is {lucky.means[self.measure].mean:.4g}, so a part of that was luck."
         )
+
+    @property
+    def _kind(self) -> str:
+        """What a configuration was trained on: seeds, or repeats that divide the rows anew."""
+        return "seeds" if self.overlap is None else "repeats"
 
     def _limits(self) -> str:
         if all(row.means[self.measure].half_width == 0 for row in self.rows):
