@@ -23,9 +23,9 @@ def markdown_table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (names, ["---"] * len(names), *rows))
 
 
-def joined(texts: Sequence[str]) -> str:
+def joined(texts: Sequence[str], last: str = "and") -> str:
     """Return a list for a sentence: "λ, dropout and init scale"."""
-    return " and ".join([", ".join(texts[:-1]), texts[-1]] if len(texts) > 1 else texts)
+    return f" {last} ".join([", ".join(texts[:-1]), texts[-1]] if len(texts) > 1 else texts)
 
 
 def brief(value: Any, limit: int = 120) -> str:

@@ -1,7 +1,7 @@
 """The conclusion of a sweep in words: the terminal, the run's description and the report print these and no others."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.config.text import joined
@@ -85,27 +85,48 @@ def _gain(gain: Estimate) -> str:
 
 
 def _parts(found: Recommendation) -> str:
-    """By part: λ alone 51.0 ± 4.3 % lower and …; beside the recommended, without λ 0.048 ± 0.007 more and …."""
+    """By part: λ alone 51.0 ± 4.3 % lower and …. Beside the recommended: without λ 0.048 ± 0.007 more and …."""
     if not found.alone:
         return ""
-    alone = [f"{part} alone {_lowered(effect)}" for part, effect in found.alone.items()]
-    without = [f"without {part} {_raised(effect, found.measure)}" for part, effect in found.without.items()]
+    lowered = {f"{part} alone": (effect, _lowered(effect)) for part, effect in found.alone.items()}
+    raised = {f"without {part}": (effect, _raised(effect, found.measure)) for part, effect in found.without.items()}
+    alone = f"By part (± one standard error), each choice tuned for itself: {_effects(lowered, 'from ')}."
     pairs = len(found.alone) == 2  # each alone is the other left out
-    left_out = "" if pairs or not without else f"; beside the recommended, {joined(without)}"
-    return f"By part, each choice tuned for itself: {joined(alone)}{left_out} (± one standard error)."
+    return alone if pairs or not raised else f"{alone} Beside the recommended: {_effects(raised)}."
+
+
+def _effects(shown: Mapping[str, tuple[Effect, str]], preposition: str = "") -> str:
+    """λ alone 51.0 ± 4.3 % lower; no clear difference from dropout alone (4 ± 19 % lower) or init scale alone (…)."""
+    clear = [f"{name} {text}" for name, (effect, text) in shown.items() if _is_clear(effect)]
+    unclear = [f"{name} ({text})" for name, (effect, text) in shown.items() if not _is_clear(effect)]
+    groups = [joined(clear), f"no clear difference {preposition}{joined(unclear, 'or')}" if unclear else ""]
+    return "; ".join(group for group in groups if group)
+
+
+def _is_clear(effect: Effect) -> bool:
+    """Return whether an effect is further from zero than its standard error, if that is known."""
+    return abs(effect.mean) > (effect.error or 0.0)
 
 
 def _lowered(effect: Effect) -> str:
     """51.0 ± 4.3 % lower."""
-    shown = plus_minus(100 * abs(effect.mean), 100 * effect.error) if effect.error else f"{100 * abs(effect.mean):.0f}"
-    return f"{shown} % {'lower' if effect.mean >= 0 else 'higher'}"
+    error = 100 * effect.error if effect.error else None
+    mean = 100 * effect.mean if error else float(f"{100 * effect.mean:.2g}")
+    return _directed(mean, error, " %", "lower", "higher")
 
 
 def _raised(effect: Effect, measure: str) -> str:
     """0.0310 ± 0.0060 more; of errors 1.2 ± 0.4 points more."""
     scale, unit = (100.0, " points") if measure.endswith("error") else (1.0, "")
     error = None if effect.error is None else scale * effect.error
-    return f"{plus_minus(scale * abs(effect.mean), error)}{unit} {'more' if effect.mean >= 0 else 'less'}"
+    return _directed(scale * effect.mean, error, unit, "more", "less")
+
+
+def _directed(mean: float, error: float | None, unit: str, positive: str, negative: str) -> str:
+    """51.0 ± 4.3 % lower; 0 ± 14 % has no direction."""
+    shown = float(_as_exact(mean, error))
+    direction = f" {positive}" if shown > 0 else f" {negative}" if shown < 0 else ""
+    return f"{plus_minus(abs(mean), error)}{unit}{direction}"
 
 
 def _share(share: float) -> str:
@@ -168,7 +189,7 @@ def _as_exact(value: float | None, error: float | None) -> str:
     """Return a value with as many digits as its error has when shown with two: 0.0683 for an error of 0.0021."""
     if value is None:
         return "–"
-    if not error:
+    if not error or not math.isfinite(error):
         return f"{value:.4g}"
     return f"{value:.{max(0, 1 - math.floor(math.log10(error)))}f}"
 

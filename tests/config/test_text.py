@@ -1,6 +1,6 @@
 import pytest
 
-from pipeline.config.text import brief, markdown, printable, short, shortened
+from pipeline.config.text import brief, joined, markdown, printable, short, shortened
 
 
 def test_control_characters_do_not_reach_the_terminal() -> None:
@@ -21,3 +21,7 @@ def test_numbers_have_four_significant_digits(value: object, text: str) -> None:
 
 def test_a_name_in_markdown_is_no_markup() -> None:
     assert markdown("<b>|a|[x](y)`c`\n# d") == r"\<b\>\|a\|[x]\(y)\`c\` # d"
+
+
+def test_a_list_reads_as_in_a_sentence() -> None:
+    assert [joined(list("abc")), joined(list("ab"), "or"), joined("a"), joined([])] == ["a, b and c", "a or b", "a", ""]

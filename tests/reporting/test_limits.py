@@ -211,8 +211,8 @@ def test_the_conclusion_in_words() -> None:
         "58 % lower (52 % to 64 %)."
     )
     assert said[2] == (
-        "By part, each choice tuned for itself: λ alone 51.0 ± 4.3 % lower and dropout alone 22.0 ± 5.1 % lower "
-        "(± one standard error)."
+        "By part (± one standard error), each choice tuned for itself: λ alone 51.0 ± 4.3 % lower and "
+        "dropout alone 22.0 ± 5.1 % lower."
     )
     assert "8 divisions of the data" in said[-1]
     assert "8 seeds (one division of the data)" in sentences(found, one_division=True)[-1]
@@ -224,12 +224,42 @@ def test_what_each_of_three_parts_does_alone_and_what_is_lost_without_it() -> No
     without = {"λ": Effect(0.0614, 0.0103), "dropout": Effect(-0.004, 0.0058), "init scale": Effect(0.012, None)}
     found = a_conclusion(INSIDE, alone=alone, without=without)
     assert sentences(found)[2] == (
-        "By part, each choice tuned for itself: λ alone 51.0 ± 4.3 % lower, dropout alone 2 % higher and "
-        "init scale alone 0.0 ± 3.0 % lower; beside the recommended, without λ 0.061 ± 0.010 more, "
-        "without dropout 0.0040 ± 0.0058 less and without init scale 0.012 more (± one standard error)."
+        "By part (± one standard error), each choice tuned for itself: λ alone 51.0 ± 4.3 % lower and dropout alone "
+        "2 % higher; no clear difference from init scale alone (0.0 ± 3.0 %). Beside the recommended: without λ "
+        "0.061 ± 0.010 more and without init scale 0.012 more; no clear difference without dropout "
+        "(0.0040 ± 0.0058 less)."
     )
     errors = replace(found, measure="dev_error")
     assert "without λ 6.1 ± 1.0 points more" in sentences(errors)[2]
+
+
+@pytest.mark.parametrize(
+    ("effect", "words"),
+    [
+        (Effect(0.16, 0.15), "λ alone 16 ± 15 % lower"),
+        (Effect(-0.16, 0.15), "λ alone 16 ± 15 % higher"),
+        (Effect(0.10, 0.16), "no clear difference from λ alone (10 ± 16 % lower)"),
+        (Effect(-0.15, 0.15), "no clear difference from λ alone (15 ± 15 % higher)"),
+        (Effect(-0.004, 0.14), "no clear difference from λ alone (0 ± 14 %)"),
+        (Effect(0.0, 0.0), "no clear difference from λ alone (0 %)"),
+        (Effect(0.0, None), "no clear difference from λ alone (0 %)"),
+        (Effect(0.004, None), "λ alone 0.4 % lower"),
+        (Effect(-120.0, 30.0), "λ alone 12000 ± 3000 % higher"),
+        (Effect(math.nan, 0.1), "no clear difference from λ alone (nan ± 10 %)"),
+        (Effect(0.2, math.nan), "no clear difference from λ alone (20 ± nan % lower)"),
+    ],
+)
+def test_an_effect_within_one_standard_error_of_zero_is_no_clear_difference(effect: Effect, words: str) -> None:
+    found = a_conclusion(INSIDE, alone={"λ": effect})
+    assert sentences(found)[2] == f"By part (± one standard error), each choice tuned for itself: {words}."
+
+
+def test_where_no_part_makes_a_clear_difference_none_is_called_lower_or_higher_by_itself() -> None:
+    alone = {"λ": Effect(0.1, 0.16), "dropout": Effect(0.04, 0.19), "init scale": Effect(-0.001, 0.14)}
+    assert sentences(a_conclusion(INSIDE, alone=alone))[2].endswith(
+        "itself: no clear difference from λ alone (10 ± 16 % lower), dropout alone (4 ± 19 % lower) or "
+        "init scale alone (0 ± 14 %)."
+    )
 
 
 def test_others_in_the_table_are_at_the_level_of_what_is_expected() -> None:
