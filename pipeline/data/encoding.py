@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.config.errors import DataError
-from pipeline.data.arrays import Index, Vector, row_blocks
+from pipeline.data.arrays import CACHE_VALUES, Index, Vector, row_blocks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -126,7 +126,8 @@ def text_columns(table: "pd.DataFrame") -> list[Any]:
 def number_blocks(table: "pd.DataFrame") -> Iterator[Vector]:
     """Yield the typed number columns block by block: (rows, number of number columns)."""
     numbers = pick(table, number_columns(table))
-    return (numbers.iloc[rows].to_numpy(np.float64) for rows in row_blocks(len(table), numbers.shape[1]))
+    blocks = row_blocks(len(table), numbers.shape[1], CACHE_VALUES * 4)
+    return (numbers.iloc[rows].to_numpy(np.float64) for rows in blocks)
 
 
 def learn_columns(features: "pd.DataFrame", train: Index, *, max_categories: int) -> list[dict[str, Any]]:
