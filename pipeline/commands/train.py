@@ -25,6 +25,7 @@ from pipeline.reporting.layers_picture import draw_layers
 from pipeline.tracking.points import Span
 from pipeline.tracking.recorder import Recorder
 from pipeline.tracking.store import check, resolve
+from pipeline.training.diagnosis import basis
 from pipeline.trials.environment import code_version
 from pipeline.trials.kernels import choose
 from pipeline.trials.record import TrialRecord
@@ -137,7 +138,8 @@ def _print(record: TrialRecord, run_id: str) -> None:
     if doubt := distrust(record.gradient_checks):
         console.print(doubt)
     if record.diagnosis:
-        console.print(f"diagnosis: {record.diagnosis['verdict']}")
+        plain = basis(record.config["training"]["monitor"])
+        console.print(f"diagnosis: {record.diagnosis['verdict']}" + (f" ({plain})" if plain else ""))
     console.print(f"\nrun {run_id}")
     where = same_store()
     print_next([("see it", f"make ui{where}"), ("prove that it repeats", f"make rerun RUN={run_id}{where}")])

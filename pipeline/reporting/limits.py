@@ -11,7 +11,7 @@ import numpy as np
 from pipeline.reporting.edges import edges, reached_ends, strength
 from pipeline.reporting.findings import Finding, objective_words, percent, points
 from pipeline.reporting.results import TOP, Sweep, Trial
-from pipeline.training.diagnosis import BIAS_REMEDIES, VARIANCE_REMEDIES, Diagnosis, diagnose, lowest_train_error
+from pipeline.training.diagnosis import BIAS_REMEDIES, VARIANCE_REMEDIES, Diagnosis, basis, diagnose, lowest_train_error
 
 AROUND, LUCKY = 5, 0.75
 """The best dev cost is a dip if it is below this share of the median within so many epochs."""
@@ -51,6 +51,8 @@ def _main_limit(sweep: Sweep) -> Finding:
     """Bias, variance or neither, by the best trial; for bias, whether the network or its regularisation causes it."""
     d, best = diagnose_best(sweep), sweep.leader
     errors = f"{best.name} has train error {percent(d.train_error)} and dev error {percent(d.dev_error)}"
+    plain = basis(sweep.objectives[0])
+    errors += f" ({plain})" if plain else ""
     optimal = f"the optimal error (data.optimal_error) is {percent(d.optimal_error)}"
     if d.high_bias:
         return _bias(sweep, d, f"{errors}; {optimal}")
@@ -68,7 +70,7 @@ def _main_limit(sweep: Sweep) -> Finding:
 
 
 def _bias(sweep: Sweep, d: Diagnosis, errors: str) -> Finding:
-    best = sweep.ranked[0]
+    best, balanced = sweep.ranked[0], sweep.objectives[0] == "balanced_error"
     runs = [t for t in [*sweep.trials, sweep.baseline] if t is not None and math.isfinite(t["best_train_error"])]
     closest = min(runs, key=lambda trial: _train_error(trial, d))
     lowest = _train_error(closest, d)
@@ -84,7 +86,8 @@ def _bias(sweep: Sweep, d: Diagnosis, errors: str) -> Finding:
             f"{errors}; {closest.name} has train error {percent(lowest)} and dev error "
             f"{percent(closest['best_dev_error'])}, though a {objective_words(sweep)} of {closest[sweep.metric]:.3g} "
             f"against {best[sweep.metric]:.3g}.",
-            "Train longer, or search for study.objective=dev_error if errors are what counts.",
+            "Train longer"
+            + ("." if balanced else ", or search for study.objective=dev_error if errors are what counts."),
         )
     return Finding(
         "It trades bias for variance: the network could learn the training part, but does best on dev when held back.",

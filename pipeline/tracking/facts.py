@@ -14,6 +14,7 @@ from pipeline.config.text import markdown, short, shortened
 from pipeline.data.commonest import in_words, sentence
 from pipeline.gradcheck.report import distrust
 from pipeline.tracking.files import digests, masked
+from pipeline.training.diagnosis import basis
 from pipeline.trials.record import TrialRecord
 
 MAIN_CURVES = ("train_cost", "dev_cost", "train_error", "dev_error", "train_cost_penalized", "balanced_error")
@@ -146,7 +147,7 @@ def description(record: TrialRecord, kind: str, name: str, handle: str) -> str:
         distrust(record.gradient_checks),
         _table(record.summary),
         markdown(sentence(record.data)),
-        _diagnosis(record.diagnosis),
+        _diagnosis(record.diagnosis, basis(_at(record.config, "training.monitor"))),
         f"**Gradient check:** {markdown(', '.join(checks))} (the numbers are in `gradcheck.txt`)" if checks else "",
         f"Repeat it, and compare every bit: `make rerun RUN={handle}`" if handle else "",
     ]
@@ -165,7 +166,7 @@ def _table(summary: Mapping[str, float]) -> str:
     return "\n".join(["| at the returned parameters | |", "|---|---|", *rows]) if rows else ""
 
 
-def _diagnosis(diagnosis: Mapping[str, Any]) -> str:
+def _diagnosis(diagnosis: Mapping[str, Any], plain: str) -> str:
     verdict = diagnosis.get("verdict")
     if not verdict:
         return ""
@@ -175,6 +176,7 @@ def _diagnosis(diagnosis: Mapping[str, Any]) -> str:
         for name in ("avoidable_bias", "variance")
         if isinstance(diagnosis.get(name), int | float)
     ]
+    numbers += [plain] if plain else []
     remedies = ", ".join(map(str, diagnosis.get("remedies") or []))
     advice = f"; try, in this order: {markdown(remedies)}" if remedies else ""
     return f"**Diagnosis:** {words} ({', '.join(numbers)}){advice}"

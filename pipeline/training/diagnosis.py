@@ -66,6 +66,13 @@ def diagnose(train_error: float, dev_error: float, *, optimal_error: float = 0.0
     )
 
 
+def basis(judged_by: str) -> str:
+    """Return which errors a diagnosis is about; nothing need be said unless runs are judged by the balanced error."""
+    if judged_by != "balanced_error":
+        return ""
+    return "plain errors, since the balanced error is recorded for the dev part only"
+
+
 def diagnosis_of(
     fits: Sequence[Mapping[str, np.ndarray]], summary: Mapping[str, float], optimal_error: float, threshold: float
 ) -> dict[str, Any]:

@@ -56,6 +56,20 @@ def test_high_bias_of_a_trial_whose_rival_has_lower_errors_is_due_to_the_objecti
     assert "dev cost of 0.5 against 0.4" in finding.evidence
 
 
+def test_of_a_study_of_the_balanced_error_the_diagnosis_says_that_it_is_about_plain_errors() -> None:
+    best = a_trial(0, {PATH: 5.0}, 0.4, train=0.1, dev=0.13)
+    rival = a_trial(1, {PATH: 0.1}, 0.5, train=0.02, dev=0.05)
+    for trial, error in ((best, 0.2), (rival, 0.3)):
+        trial.run.metrics["best_balanced_error"] = error
+    said = "(plain errors, since the balanced error is recorded for the dev part only)"
+    finding = find_limits(a_sweep([best, rival], study={"objective": "balanced_error"}))[0]
+    assert f"trial-0000 has train error 10 % and dev error 13 % {said}" in finding.evidence
+    assert finding.advice == "Train longer."  # that plain errors count is not what the study was asked
+    by_cost = find_limits(a_sweep([best, rival]))[0]
+    assert said not in by_cost.evidence
+    assert "study.objective=dev_error" in by_cost.advice
+
+
 def test_bias_that_no_run_escapes_names_the_lowest_train_error_of_all():
     trials = [a_trial(n, {PATH: 1.0 + n}, 0.4, train=0.1 + 0.01 * n, dev=0.13) for n in range(3)]
     baseline = a_trial(-1, {PATH: 0.0}, 0.5, train=0.08, dev=0.2)

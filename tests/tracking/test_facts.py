@@ -25,6 +25,15 @@ def test_a_description_leaves_out_what_a_record_lacks() -> None:
     assert "init None" in description(record, "trial", "trial-0007", "s/trial-0007")
 
 
+def test_a_diagnosis_beside_the_balanced_error_says_that_it_is_about_plain_errors() -> None:
+    record = a_record()
+    shown = "**Diagnosis:** high variance (avoidable bias 1.0%, variance 5.0%"
+    assert f"{shown}); try" in description(record, "trial", "trial-0007", "s/trial-0007")
+    record.config["training"]["monitor"] = "balanced_error"
+    said = "plain errors, since the balanced error is recorded for the dev part only"
+    assert f"{shown}, {said}); try" in description(record, "trial", "trial-0007", "s/trial-0007")
+
+
 def test_the_number_of_parameters_is_of_one_fit() -> None:
     alone = a_record()
     parameters = {f"repeat{r}_{name}": values for r in (0, 1) for name, values in alone.parameters.items()}
