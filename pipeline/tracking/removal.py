@@ -3,6 +3,7 @@
 Openings of test sets are kept, because removal cannot undo them; so are runs of registered models.
 """
 
+import os
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -60,8 +61,27 @@ def files_of_study(store: Path, name: str) -> list[Path]:
 
 
 def bytes_of(paths: Iterable[Path]) -> int:
-    """Return the size in bytes of the files and of everything in the folders."""
-    return sum(file.stat().st_size for path in paths for file in (path, *path.rglob("*")) if file.is_file())
+    """Return the size in bytes of the files and of everything in the folders, without what links to folders lead to."""
+    return sum(_bytes_in(path) if path.is_dir() else path.stat().st_size for path in paths if path.exists())
+
+
+def _bytes_in(folder: "str | os.PathLike[str]") -> int:
+    """Return the size of a folder; one that vanishes meanwhile or may not be read counts 0."""
+    try:
+        with os.scandir(folder) as entries:
+            return sum(map(_bytes_of_entry, entries))
+    except OSError:
+        return 0
+
+
+def _bytes_of_entry(entry: "os.DirEntry[str]") -> int:
+    """Return the size of an entry, whose kind is known without asking the disk again."""
+    if entry.is_dir(follow_symlinks=False):
+        return _bytes_in(entry)
+    try:
+        return entry.stat().st_size if entry.is_file() else 0
+    except OSError:
+        return 0
 
 
 def folders(archive: Archive, runs: Sequence[Found]) -> list[Path]:
