@@ -1,13 +1,15 @@
 """Trials on a Dask cluster; the only module that imports `distributed`."""
 
+import errno
 import logging
+import os
 import platform
 import threading
 import uuid
 from asyncio import CancelledError
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,9 @@ from pipeline.trials.kernels import Arithmetic, OtherArithmetic, current, requir
 
 CONNECT_S = 10.0
 
+LASTING = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}
+"""Errors of writing that stay until a person acts: no space, no quota, a read-only disk, no permission."""
+
 PIECE = 2**23
 """Bytes of a file that are sent at a time; Dask holds a few copies of them in each process on the way."""
 
@@ -35,6 +40,8 @@ def cluster(config: WorkersConfig, arrays: Sequence[Path], arithmetic: Arithmeti
     ------
     ConfigError
         No scheduler answers at the address, or a worker has another arithmetic.
+    WorkersGone
+        A worker cannot write the arrays to its disk.
     """
     assert config.address is not None, "check_workers refuses this"
     for name in ("distributed", "distributed.client"):  # both have levels of their own
@@ -76,6 +83,8 @@ class Cluster(Served):
             arrays = self._bring(client)
             future = client.submit(_under, self._arithmetic, arrays, call, pure=False)
             return future.result()
+        except WorkersGone:
+            raise
         except ArraysAway:
             with self._lock:
                 self._brought = {}  # so that all files are sent again
@@ -127,7 +136,7 @@ class Cluster(Served):
         Raises
         ------
         WorkersGone
-            No scheduler answers for `workers.patience` seconds.
+            No scheduler answers for `workers.patience` seconds, or a worker cannot write the arrays to its disk.
         """
         with self._lock:
             if self._client is not lost or self._closed:
@@ -189,6 +198,11 @@ def share(client: Client, path: Path, names: frozenset[Path]) -> None:
     """Send each worker the files of a folder that it lacks, to a folder on its own disk.
 
     A worker that fails on the way or joins later lacks them still, which its next task finds (`ArraysAway`).
+
+    Raises
+    ------
+    WorkersGone
+        A worker cannot write them to its disk.
     """
     lacking = client.run(_lacking, path, names)
     for name in sorted(names):
@@ -205,7 +219,10 @@ def _send(client: Client, path: Path, name: Path, workers: Sequence[str]) -> Non
             if not workers:
                 return
             piece = Piece(path, name, sender, start, file.read(PIECE), last=start + PIECE >= size)
-            workers = list(client.run(_receive, piece, workers=workers, on_error="ignore"))
+            received = client.run(_receive, piece, workers=workers, on_error="ignore")
+            for refusal in filter(None, received.values()):
+                raise WorkersGone(f"{refusal}. Nothing is lost: the same command continues.")
+            workers = list(received)
 
 
 def _sees(path: Path, names: frozenset[Path]) -> bool:
@@ -228,27 +245,34 @@ def _own(path: Path, worker: Any) -> Path:
     return trial.MOVED.get(path) or Path(worker.local_directory, "arrays", *path.parts[1:])
 
 
-def _receive(piece: Piece, dask_worker: Any) -> None:
+def _receive(piece: Piece, dask_worker: Any) -> str:
     """Append a piece to the sender's draft of the file, which gets its name with the last piece.
+
+    Returns why this worker's disk cannot be written, which sending again would not change; usually an empty text.
 
     Raises
     ------
     OSError
-        The piece cannot be written, or those before it are not there, as after a restart of the worker.
+        Writing fails for another reason, or the pieces before are not there, as after a restart of the worker.
     """
     file = _own(piece.path, dask_worker) / piece.name
     draft = file.with_name(f".{file.name}.{piece.sender}")
-    file.parent.mkdir(parents=True, exist_ok=True)
     try:
+        file.parent.mkdir(parents=True, exist_ok=True)
         with draft.open("ab") as stream:
             if stream.tell() != piece.start:
                 raise OSError(f"{draft} has {stream.tell()} bytes instead of {piece.start}")
             stream.write(piece.content)
-    except OSError:
-        draft.unlink(missing_ok=True)
-        raise
+    except OSError as error:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+        if error.errno not in LASTING:
+            raise
+        where = f"{file.parent} on {platform.node()}"
+        return f"a Dask worker cannot write the arrays to {where}: {os.strerror(error.errno)}"
     if piece.last:
         draft.replace(file)
+    return ""
 
 
 def _complete(path: Path, names: frozenset[Path], dask_worker: Any) -> None:

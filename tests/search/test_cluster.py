@@ -1,7 +1,10 @@
 """Arrays on the way to Dask workers: each has the files it lacks, on its own disk; a cluster of its own is slow's."""
 
 import contextlib
+import errno
 import inspect
+import platform
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,6 +24,7 @@ from pipeline.data.prepare import prepare
 from pipeline.search import cluster
 from pipeline.search.cluster import ArraysAway, Piece, _under, files_in, share
 from pipeline.search.executors import open_executor
+from pipeline.search.serving import WorkersGone
 from pipeline.trials import trial
 from pipeline.trials.kernels import Arithmetic, OtherArithmetic, current
 
@@ -170,6 +174,75 @@ def test_a_file_that_a_worker_lost_half_way_is_never_used_and_sent_again(
     workers.run = receive
     share(workers, arrays, NAMES)
     assert workers.seen(0) == workers.seen(1)
+
+
+def refuse_writing(patch: pytest.MonkeyPatch, folder: Path, number: int) -> list[Path]:
+    """Let every draft below the folder fail with an error number; return those that were begun."""
+    begun, opened = [], Path.open
+
+    def refused(path: Path, mode: str = "r", *given: Any, **options: Any) -> Any:
+        if mode == "ab" and path.is_relative_to(folder):
+            begun.append(path)
+            raise OSError(number, "as the system says it")
+        return opened(path, mode, *given, **options)
+
+    patch.setattr(Path, "open", refused)
+    return begun
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(errno.ENOSPC, "No space left on device"), (errno.EDQUOT, "quota"), (errno.EACCES, "Permission denied")],
+)
+def test_a_worker_whose_disk_is_full_is_named_with_the_folder_and_the_cause(
+    number: int, words: str, arrays: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workers: Any = Workers(tmp_path, False, False)
+    begun = refuse_writing(monkeypatch, workers.disks[1], number)
+    where = rf"{re.escape(str(workers.disks[1]))}\S* on {re.escape(platform.node())}"
+    with pytest.raises(
+        WorkersGone, match=rf"a Dask worker cannot write the arrays to {where}: .*{words}.*\. Nothing is"
+    ):
+        share(workers, arrays, NAMES)
+    assert len(begun) == 1
+    assert workers.moved[1] == {}
+
+
+def test_a_worker_whose_write_fails_for_a_moment_is_left_out_and_gets_the_files_with_its_next_task(
+    arrays: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workers: Any = Workers(tmp_path, False, False)
+    with monkeypatch.context() as patch:
+        refuse_writing(patch, workers.disks[1], errno.EIO)
+        share(workers, arrays, NAMES)
+    assert workers.seen(0) == CONTENT
+    assert workers.moved[1] == {}
+    share(workers, arrays, NAMES)
+    assert workers.seen(1) == CONTENT
+
+
+def test_a_full_disk_ends_the_command_at_the_first_task_or_when_the_cluster_is_opened(
+    arrays: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from distributed import LocalCluster
+
+    monkeypatch.setattr(cluster, "_sees", lambda path, names: not names)  # as if the worker were on another machine
+    begun = refuse_writing(monkeypatch, tmp_path / "disk", errno.ENOSPC)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with LocalCluster(
+        n_workers=1, processes=False, dashboard_address=None, local_directory=tmp_path / "disk"
+    ) as opened:
+        config = WorkersConfig(backend="dask", address=opened.scheduler_address, count=1)
+        with pytest.raises(WorkersGone, match="No space left on device"), open_executor(config, [tmp_path / ARRAYS]):
+            pass
+        with open_executor(config, [empty]) as executor:
+            assert executor.submit(len, "four").result() == 4
+            (empty / "later.npy").write_text("later")
+            begun.clear()
+            with pytest.raises(WorkersGone, match=r"cannot write the arrays to .*: No space left on device"):
+                executor.submit(len, "four").result()
+    assert len(begun) == 1
 
 
 def test_a_worker_that_lost_its_files_gets_them_again(arrays: Path, tmp_path: Path) -> None:
