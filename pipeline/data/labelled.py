@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections import Counter
-from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -60,8 +59,6 @@ class Labelled:
         Rows that dev and test are drawn from, or None.
     groups : (m,)
         Numbers of the groups that stay in one part, or None.
-    source_digest
-        Over every value before rows were sampled.
     """
 
     features: "pd.DataFrame"
@@ -71,7 +68,7 @@ class Labelled:
     given: Index | None
     groups: Index | None
     image_shape: tuple[int, ...] | None
-    source_digest: Future[str]
+    source_digest: str
     notes: list[str]
 
     def recipe(self, parts: "Split", config: DataConfig) -> Recipe:
@@ -106,6 +103,7 @@ class Labelled:
             "missing": {str(name): int(n) for name, n in self.features.isna().sum().items() if n},
             "unseen_in_dev": self._unseen_in_dev(parts, config),
             "notes": self.notes + self._remarks(parts),
+            "source_digest": self.source_digest,
         }
 
     def _remarks(self, parts: "Split") -> list[str]:
@@ -128,8 +126,8 @@ class Labelled:
         return counts
 
 
-def label(source: Source, config: DataConfig, beside: Executor) -> Labelled:
-    """Check and type a source, number its classes, and draw the configured sample; digest it in `beside`."""
+def label(source: Source, config: DataConfig) -> Labelled:
+    """Check and type a source, number its classes, and draw the configured sample."""
     tables = [_without(source.table, config.drop), *([source.given] if source.given else [])]
     named = _groups(tables, config.group)
     if config.group is not None:
@@ -152,7 +150,7 @@ def label(source: Source, config: DataConfig, beside: Executor) -> Labelled:
         given=np.arange(len(own), len(rows)) if source.given is not None else None,
         groups=groups,
         image_shape=_image_shape(features, config, source.image_shape),
-        source_digest=beside.submit(_digest, features, labels),
+        source_digest=_digest(features, labels),
         notes=source.notes + _notes(features) + _of_groups(groups, config),
     )
 

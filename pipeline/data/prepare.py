@@ -4,9 +4,7 @@ Only the coordinator calls it. Test rows go to a directory of their own that tri
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,9 +87,7 @@ def _make(config: DataConfig, store: Path) -> dict[str, Any]:
     from pipeline.data.labelled import label
     from pipeline.data.split import split
 
-    beside = ThreadPoolExecutor(1)  # what takes seconds, and need not be waited for, with a large table
-    beside.submit(import_module, "sklearn.model_selection")
-    data = label(read_source(config, store), config, beside)
+    data = label(read_source(config, store), config)
     parts = split(data.y, data.classes, config, given=data.given, groups=data.groups)
     recipe = data.recipe(parts, config)
     description = data.description(parts, recipe, config)
@@ -102,7 +98,6 @@ def _make(config: DataConfig, store: Path) -> dict[str, Any]:
         if data.groups is not None:
             files.save(draft.trial, groups=data.groups[parts.visible])
         image_shape, unknown = data.image_shape, unseen(recipe, data.features.iloc[parts.test])
-        source_digest = data.source_digest.result()
         del data  # frees the table's memory early
         folds, everything = _folds(np.load(draft.trial / "X.npy", mmap_mode="r"), parts, image_shape, config)
         meta = {
@@ -116,8 +111,8 @@ def _make(config: DataConfig, store: Path) -> dict[str, Any]:
         digest = draft.finish(meta, folds, everything, unknown)
     return {
         "digest": digest,
-        "source_digest": source_digest,
-        "description": {**description, "source_digest": source_digest, "digest": digest},
+        "source_digest": description["source_digest"],
+        "description": {**description, "digest": digest},
         "recipe": recipe,
     }
 
