@@ -38,7 +38,7 @@ def report(config: ReportConfig) -> int:
     archive = Archive(tracking)
     sweep = gather(archive, config.study or archive.latest_study())
     findings = find_limits(sweep)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, console.status("Drawing pictures"):
         pictures = draw_all(sweep, Path(folder))
         page = render(
             sweep,

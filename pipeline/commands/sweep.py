@@ -112,10 +112,7 @@ class HeldSweep:
                 coordinator = self.train(executor)
                 conclusion = None if coordinator.stopped else self.race_leaders(executor)
         except KeyboardInterrupt:
-            instead = f" with study.name={name} for study.fresh=true" if config.study.fresh else ""
-            console.print(
-                f"\nInterrupted. Study {name}: {standing(study, config)}; the same command{instead} continues."
-            )
+            console.print(f"\nInterrupted. Study {name}: {standing(study, config)}; {self.same_command} continues.")
             self.leave("KILLED")
             return 130
         except BaseException:
@@ -136,9 +133,19 @@ class HeldSweep:
             conclusion=conclusion,
             beside=sentence(self.prepared.description, objective_names(config)[0]),
         )
-        if not left:
-            self.illustrate(conclusion)  # last, since nobody should wait for pictures to read the result
+        try:
+            if not left:
+                self.illustrate(conclusion)  # last, since nobody should wait for pictures to read the result
+        except KeyboardInterrupt:
+            console.print(f"\nInterrupted. Study {name} is whole; {self.same_command} draws its pictures.")
+            return 130
         return exit_code
+
+    @property
+    def same_command(self) -> str:
+        """Name the command that takes up this study."""
+        instead = f" with study.name={self.study.study_name} for study.fresh=true" if self.config.study.fresh else ""
+        return f"the same command{instead}"
 
     @property
     def arrays(self) -> Path:
@@ -242,7 +249,8 @@ class HeldSweep:
         stands = hashlib.sha256(text.encode()).hexdigest()[:16]
         try:
             if sender.recorder.tag(sender.parent, ILLUSTRATED) != stands:
-                present(config.tracking, sender.recorder, sender.study)
+                with console.status("Drawing the pictures of the sweep's run"):
+                    present(config.tracking, sender.recorder, sender.study)
                 sender.recorder.annotate(sender.parent, {ILLUSTRATED: stands})
                 sender.recorder.close(sender.parent)  # again, so that its end comes after everything written to it
         except Exception as error:
