@@ -3,6 +3,7 @@
 import itertools
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import get_args, get_type_hints
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -70,6 +71,27 @@ def quoted(argument: str, *, several: bool) -> str:
         return argument
     escaped = text.replace("'", "\\'")
     return f"{name}='{escaped}'"
+
+
+def check_names(arguments: Sequence[str], conf: Path) -> None:
+    """Refuse values without a name, and groups of `conf` whose choice is no text; Hydra would raise a plain ValueError.
+
+    Raises
+    ------
+    ConfigError
+        Naming the argument, or the group with its choices.
+    """
+    for override in OverridesParser.create().parse_overrides(list(arguments)):
+        name, chosen = str(override.key_or_group), override.value()
+        if not name:
+            raise ConfigError(f"{override.input_line} must be name=value, but names nothing.")
+        if override.is_delete() or isinstance(chosen, dict):  # several values of a group are values, not a choice
+            continue
+        choices = sorted(path.stem for path in (conf / name).glob("*.yaml"))
+        names = chosen if isinstance(chosen, list) else [chosen]
+        if choices and not all(isinstance(text, str) and text for text in names):
+            given = str(override.input_line).partition("=")[2] or "empty"
+            raise ConfigError(f"{name} must be one of {', '.join(choices)}, but is {given}.")
 
 
 def grid(arguments: Sequence[str]) -> list[list[str]]:

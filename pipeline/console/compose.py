@@ -18,7 +18,7 @@ from pipeline.config.addresses import mask
 from pipeline.config.errors import ConfigError, UserError
 from pipeline.config.trial import Strict
 from pipeline.config.validation import parse
-from pipeline.console.arguments import CONFIGURATION, HELP, MULTIRUN, grid, quoted, set_aside, split_flags
+from pipeline.console.arguments import CONFIGURATION, HELP, MULTIRUN, check_names, grid, quoted, set_aside, split_flags
 from pipeline.console.display import console
 from pipeline.console.help import help_text
 from pipeline.console.refusals import sentence
@@ -86,6 +86,7 @@ def _call(command: Callable[[Schema], int | None], config: Schema, point: list[s
 def _compose(name: str, values: list[str]) -> DictConfig:
     """Compose with the project's files first; `./conf` only adds files under names that the project does not have."""
     own = Path.cwd() / "conf"
+    check_names(values, CONF)
     added = [f"hydra.searchpath=['file://{own}']"] if own.is_dir() and own.resolve() != CONF.resolve() else []
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         return hydra.compose(name, [*added, *values])

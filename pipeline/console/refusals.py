@@ -29,6 +29,9 @@ def sentence(error: Exception, schema: type[Strict]) -> str:
     if isinstance(error, OverrideParseException):
         trouble = re.sub(r"Error parsing override .*\n", "", text).splitlines()[0].split(" expecting")[0]
         return f"the override {error.override} cannot be read: {trouble}."
+    if found := re.search(r"\n\s*full_key: (\S+)", text):
+        trouble = " ".join(text[: found.start()].split()).rstrip(".")
+        return f"{found[1]} cannot be used as it is given: {trouble}."
     return " ".join(text.split("\nSee https")[0].split())
 
 

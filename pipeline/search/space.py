@@ -79,8 +79,16 @@ class Leaf:
         except (ValueError, TypeError):
             inside = False
         if not inside:
-            raise ValueError(f"{self.path} must be in {self.distribution}, but is {value!r}.")
+            raise ValueError(f"{self.path} must be {self._allowed()}, but is {value!r}.")
         return label
+
+    def _allowed(self) -> str:
+        """Return the choices or the range in words."""
+        if self.is_choice:
+            return f"one of {', '.join(map(str, self.labels))}"
+        step = "" if self.range.step in (None, 1) else f" in steps of {self.range.step:g}"
+        whole = "an integer " if isinstance(self.range, IntDistribution) else ""
+        return f"{whole}from {self.range.low:g} to {self.range.high:g}{step}"
 
     def grid(self) -> list[Any]:
         """Return the points of a grid over this leaf.
