@@ -67,6 +67,8 @@ def confirmation(archive: Archive, sweep: Sweep) -> str:
     if sweep.conclusion is not None:
         fresh = len(sweep.conclusion.fresh)
         return f"The claim rests on {fresh} repeats that no choice used; make confirm adds more."
+    if not sweep.ranked:
+        return ""
     return "The best is unconfirmed and may have been lucky (make confirm trains the best again on new seeds)."
 
 

@@ -19,6 +19,7 @@ from pipeline.search.coordinator import run_name
 from pipeline.search.making import objective_names
 from pipeline.search.study import asked
 from pipeline.selection.recommendation import Recommendation
+from pipeline.trials.record import no_result
 
 SHOWN = 5
 
@@ -59,11 +60,13 @@ def print_end(
     console.print(f"\nStudy {name}: {standing(study, config)}.")
     if distrusted := [str(t.number) for t in asked(study) if t.user_attrs.get("summary", {}).get("distrusted")]:
         console.print(f"The gradient check calls the trained gradients wrong in trial {', '.join(distrusted)}.")
-    if len(objective_names(config)) > 1:
+    if not complete:
+        console.print(no_result(t.user_attrs.get("summary", {}).get("outcome", "") for t in asked(study)))
+    elif len(objective_names(config)) > 1:
         _print_front(study, run_id)
     elif conclusion is not None:
         _print_conclusion(conclusion, one_division=is_fixed(config.data))
-    elif complete:
+    else:
         _print_gain(study, min(complete, key=_first), objective_names(config)[0])
         _print_best(sorted(complete, key=_first)[:SHOWN], run_id)
     for line in filter(None, (beside if complete else "", test_set)):
@@ -139,6 +142,7 @@ def _print_next(
             same.append(f"study.name={name}")
         again = f'make sweep ARGS="{shlex.join([*same, f"study.trials={trials}"])}"'
         lines.append(("extend the study" if done else "resume the study", again))
-    lines.append(("more certainty", f"make confirm STUDY={name}{where}"))
+    if complete:
+        lines.append(("more certainty", f"make confirm STUDY={name}{where}"))
     lines.append(("one HTML file of it all", f"make report STUDY={name}{where}"))
     print_next(lines)

@@ -8,6 +8,7 @@ from pipeline.data.commonest import sentence
 from pipeline.reporting.findings import Finding
 from pipeline.reporting.results import Sweep, Trial, label
 from pipeline.reporting.sentences import sentences, table
+from pipeline.trials.record import no_result
 
 ROWS = {
     "dev cost": "best_dev_cost",
@@ -40,7 +41,7 @@ def _headline(sweep: Sweep) -> str:
     if sweep.conclusion is not None:
         return " ".join([what, *sentences(sweep.conclusion, one_division=sweep.one_division)])
     if not sweep.ranked:
-        return f"{what} No trial has ended by itself yet."
+        return f"{what} {no_result(trial.outcome for trial in sweep.trials)}"
     best, words = sweep.ranked[0], sweep.objectives[0].replace("_", " ")
     against = f", {shown(sweep.baseline, sweep.metric)} without regularisation" if sweep.baseline else ""
     return f"{what} Best {words} {shown(best, sweep.metric)} ({best.name}{against})."

@@ -16,6 +16,7 @@ from pipeline.reporting.results import Sweep, Trial, label
 from pipeline.reporting.sentences import plus_minus, sentences
 from pipeline.reporting.sentences import table as sentences_table
 from pipeline.tracking.facts import PRUNED
+from pipeline.trials.record import no_result
 
 MOMENTS = {"init": "before training", "trained": "after training"}
 LISTED = 300
@@ -43,6 +44,7 @@ def render(
         best=sweep.leader if sweep.ranked else None,
         marked=_marked(sweep),
         beside=description.beside(sweep),
+        no_result=no_result(trial.outcome for trial in sweep.trials),
         space=description.search_space(sweep),
         begun=time.strftime("%F %H:%M", time.gmtime(sweep.parent.started_at)),
         rows=description.ROWS,

@@ -15,7 +15,7 @@ from pipeline.selection.recommendation import Recommendation
 from pipeline.tracking.archive import CONCLUSION, Archive
 from pipeline.tracking.found import Found, objective
 from pipeline.tracking.sizes import check_sizes
-from pipeline.trials.record import ENDED, TrialRecord
+from pipeline.trials.record import ENDED, TrialRecord, no_result
 
 ENOUGH = 8
 """So many repeats of the recommended and the baseline, unused by any choice, count as a confirmation."""
@@ -43,10 +43,11 @@ def ranked(archive: Archive, study: str, measure: str) -> list[Found]:
     RecordError
         There is no such study, or none of its trials has been completed.
     """
-    trials = [run for run in archive.trials(study) if run.outcome in ENDED and _value(run, measure) < math.inf]
-    if not trials:
-        raise RecordError(f"The study {study} has no completed trial yet; `make sweep` runs trials.")
-    return sorted(trials, key=lambda run: (_value(run, measure), run.name))
+    trials = archive.trials(study)
+    completed = [run for run in trials if run.outcome in ENDED and _value(run, measure) < math.inf]
+    if not completed:
+        raise RecordError(f"Study {study}: {no_result(run.outcome for run in trials)}")
+    return sorted(completed, key=lambda run: (_value(run, measure), run.name))
 
 
 def _value(run: Found, measure: str) -> float:

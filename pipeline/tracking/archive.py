@@ -11,7 +11,7 @@ from pipeline.tracking.agreement import Page, changes, disagreements
 from pipeline.tracking.connection import BY_NAME, NEWEST_FIRST, PARENT, every_run, explain, pages, quoted
 from pipeline.tracking.found import Found, found_of, objective
 from pipeline.tracking.run_files import RunFiles
-from pipeline.trials.record import ENDED, TrialRecord
+from pipeline.trials.record import ENDED, TrialRecord, no_result
 
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
 _HANDLE = re.compile(r"(?P<study>[^']+)/(?P<name>[A-Za-z][A-Za-z0-9_-]*)")
@@ -123,7 +123,10 @@ class Archive(RunFiles):
         if "recommended" in parent.tags:
             return self._recommended(parent)
         metric = f"best_{objective(parent)}"
-        ranked = [run for run in self.trials(name) if run.outcome in ENDED]
+        trials = self.trials(name)
+        ranked = [run for run in trials if run.outcome in ENDED]
+        if not ranked:
+            raise RecordError(f"Study {name}: {no_result(run.outcome for run in trials)}")
         ranked = [run for run in ranked if run.metrics.get(metric, float("nan")) == run.metrics.get(metric)]
         if not ranked:
             raise RecordError(f"The study {name} has no completed trial with a {metric} yet.")

@@ -7,7 +7,8 @@ import dataclasses
 import json
 import math
 import zipfile
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,16 @@ ENDED = ("completed", "early_stopped")
 """Outcomes of trainings that ran to their own end, so that their results count."""
 
 _META = "record.json"
+
+
+def no_result(outcomes: Iterable[str]) -> str:
+    """Return why a study without a completed trial has no result: "… to its end: 3 diverged, 1 pruned."; no others."""
+    counts = Counter(outcome for outcome in outcomes if outcome)
+    if not counts:
+        return "No trial has been trained to its end yet."
+    why = ", ".join(f"{count:,} {outcome}" for outcome, count in counts.items())
+    remedy = " A smaller training.learning_rate or model.init.scale may help." if counts["diverged"] else ""
+    return f"No trial has been trained to its end: {why}.{remedy}"
 
 
 @dataclass

@@ -129,7 +129,7 @@ def test_a_study_that_is_not_there_is_told_with_those_that_are(store: Path) -> N
 
 def test_a_study_without_a_completed_trial_is_refused(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Archive, "trials", lambda self, study: [])
-    with pytest.raises(RecordError, match="The study first has no completed trial yet"):
+    with pytest.raises(RecordError, match=r"Study first: No trial has been trained to its end yet\."):
         command.confirm(settings(store))
 
 

@@ -86,7 +86,9 @@ def test_the_description_compares_the_best_with_no_regularisation_and_says_how_t
 
 
 def test_a_sweep_without_a_result_is_described_as_one():
-    assert "No trial has ended by itself yet." in describe(a_sweep([]), [])
+    assert "No trial has been trained to its end yet." in describe(a_sweep([]), [])
+    diverged = describe(a_sweep([a_trial(1, {"regularization.lambd": 1.0}, 0.1, outcome="diverged")]), [])
+    assert "No trial has been trained to its end: 1 diverged. A smaller training.learning_rate" in diverged
 
 
 class Boxes(HTMLParser):

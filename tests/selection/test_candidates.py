@@ -61,7 +61,7 @@ def test_pruned_diverged_and_failed_trials_are_no_candidates() -> None:
 
 
 def test_a_study_without_completed_trials_has_no_best() -> None:
-    with pytest.raises(RecordError, match="The study s has no completed trial yet"):
+    with pytest.raises(RecordError, match=r"Study s: No trial has been trained to its end: 1 pruned\.$"):
         ranked(Trials(a_run(outcome="pruned")), "s", "dev_cost")  # type: ignore[arg-type]
 
 
