@@ -46,11 +46,11 @@ def log_if_wide(axes: "Axes", values: Sequence[float], span: float = 10.0) -> No
 
 def number_log_axis(axis: Any, subs: Sequence[float] = (1, 2, 5)) -> None:
     """Write plain numbers on a logarithmic axis: these multiples of each power of ten."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     axis.set_major_locator(LogLocator(subs=subs))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(NullFormatter())
+    axis.set_minor_locator(NullLocator())
 
 
 def shown_leaves(sweep: Sweep) -> list[Leaf]:

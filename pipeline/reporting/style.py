@@ -51,7 +51,7 @@ _SETTINGS = {
     "font.size": 10,
     "font.family": "DejaVu Sans",
     "figure.constrained_layout.use": True,
-    "savefig.dpi": 110,
+    "figure.dpi": 110,
 }
 
 
@@ -103,6 +103,9 @@ def tidy(axes: "Axes") -> None:
 
 def save(figure: "Figure", path: Path) -> Path:
     """Write a PNG and return its path."""
+    if (layout := figure.get_layout_engine()) is not None:
+        layout.execute(figure)
+        figure.set_layout_engine("none")  # savefig would draw everything a second time to lay it out
     figure.savefig(path, facecolor="white")
     return path
 
