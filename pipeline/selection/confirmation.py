@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.config.text import markdown_table
+from pipeline.selection.further import Trainings, of_repeats, of_seeds
 from pipeline.selection.statistics import LEVEL, Mean, compare_all, mean_interval, paired_test
 from pipeline.tracking.archive import Archive
 from pipeline.tracking.files import sha256
@@ -18,7 +18,6 @@ from pipeline.tracking.notes import NOTE
 from pipeline.trials.record import ENDED, TrialRecord
 
 ALPHA = 1 - LEVEL
-Curves = Mapping[str, NDArray[np.float64]]
 
 CONFIRMATION = "confirm.json"
 """File of a confirmation's run that holds its numbers."""
@@ -228,22 +227,6 @@ class Confirmation:
         return sha256(json.dumps(self.as_dict()).encode())
 
 
-@dataclass(frozen=True)
-class Trainings:
-    """The further trainings of one configuration: one for each seed or repeat, with folds one for each fold of each.
-
-    Attributes
-    ----------
-    values : of each measure the best, infinite where a training diverged or failed.
-    new_rows : of repeats that divide the rows anew, what is compared at the epoch that the others choose.
-    broken : how many seeds or repeats diverged or failed.
-    """
-
-    values: Mapping[str, Sequence[float]]
-    new_rows: Sequence[float] = ()
-    broken: int = 0
-
-
 def conclude_from(
     archive: Archive,
     run_id: str,
@@ -270,44 +253,6 @@ def conclude_from(
 def _ended(archive: Archive, run: Found) -> TrialRecord | None:
     """Return the record of a training that ran to its own end; None of another."""
     return archive.load(run) if run.outcome in ENDED else None
-
-
-def of_seeds(runs: Sequence[Found], measure: str) -> Trainings:
-    """Return what the runs of one configuration on new seeds have measured."""
-    fine = [run.outcome in ENDED for run in runs]
-    values = {
-        name: [run.metrics[f"best_{name}"] if ended else math.inf for run, ended in zip(runs, fine, strict=True)]
-        for name in _names(measure)
-    }
-    return Trainings(values, broken=fine.count(False))
-
-
-def of_repeats(records: Sequence[TrialRecord | None], measure: str) -> Trainings:
-    """Return what the trainings of one configuration on further repeats have measured; None: it diverged or failed."""
-    fits = [() if record is None else _fits(record) for record in records]
-    flat = [fit for each in fits for fit in each]
-    epochs = [int(summary["best_epoch"]) for summary, _ in flat]
-    measured = iter(at_epochs_of_others([curves[measure] for _, curves in flat], epochs))
-    folds = max([len(each) for each in fits], default=0) or 1
-    broken = [math.inf] * folds  # all folds of a repeat end together
-    values = {
-        name: [value for each in fits for value in ([summary[f"best_{name}"] for summary, _ in each] or broken)]
-        for name in _names(measure)
-    }
-    new_rows = [value for each in fits for value in ([next(measured) for _ in each] or broken)]
-    return Trainings(values, new_rows, records.count(None))
-
-
-def _fits(record: TrialRecord) -> Sequence[tuple[Mapping[str, float], Curves]]:
-    """Return the summary and the curves of each fit."""
-    if not record.fit_curves:
-        return [(record.summary, record.curves)]
-    return [(fit["summary"], curves) for fit, curves in zip(record.fits, record.fit_curves, strict=True)]
-
-
-def _names(measure: str) -> list[str]:
-    """Return the measures that a confirmation shows, the compared one among them."""
-    return list(dict.fromkeys(("dev_cost", "dev_error", measure)))
 
 
 def conclude(
@@ -337,24 +282,6 @@ def conclude(
     compared = {name: found.values[measure] for name, found in trainings.items()}
     rows = _against_first(rows, compared, overlap or 0.0)
     return Confirmation(study, measure, tuple(seeds), tuple(rows), overlap)
-
-
-def at_epochs_of_others(curves: Sequence[NDArray[np.float64]], best: Sequence[int]) -> list[float]:
-    """Return the value of each curve at the median of the other fits' best epochs.
-
-    A fit keeps the epoch that is best on its own dev rows, which makes their cost too low for new rows. Those rows have
-    no part in the median of the others, as in cross-validation of the number of epochs. A curve that ends before that
-    epoch counts with its last value; a single fit with its own best.
-
-    Parameters
-    ----------
-    curves : (epochs + 1,) each.
-    best : the epoch that each fit kept.
-    """
-    if len(curves) == 1:
-        return [float(curves[0][best[0]])]
-    epochs = [int(np.median(np.delete(best, fit))) for fit in range(len(best))]
-    return [float(curve[min(epoch, len(curve) - 1)]) for curve, epoch in zip(curves, epochs, strict=True)]
 
 
 def _against_first(rows: list[Row], values: Mapping[str, Sequence[float]], overlap: float) -> list[Row]:

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.selection.confirmation import Confirmation, at_epochs_of_others, conclude, of_repeats, of_seeds
+from pipeline.selection.confirmation import Confirmation, conclude
+from pipeline.selection.further import at_epochs_of_others, of_repeats, of_seeds
 from pipeline.tracking.found import Found
 from pipeline.trials.record import TrialRecord
 
