@@ -29,11 +29,19 @@ def _use(found: Recommendation) -> str:
     indifferent = [each for each in found.ranges if makes_no_difference(each)]
     needed = [each for each in found.ranges if each not in indifferent and not _is_neutral(each.path, each.value)]
     left_out = [each for each in found.ranges if each not in indifferent and each not in needed]
+    if _costs(found):
+        tried = joined([f"{label(each.path)} = {number(each.value)}" for each in found.ranges])
+        return f"Use no regularisation: the best configuration that was tried, with {tried}, does worse."
     used = [f"{label(each.path)} = {number(each.value)}{_as_well(each)}" for each in needed]
     clauses = [f"Use {joined(used)}" if used else "Use no regularisation"]
     clauses += [f"leave {label(each.path)} at {number(each.value)}{_as_well(each)}" for each in left_out]
     clauses += [f"{label(each.path)} makes no difference {_between(each)}" for each in indifferent]
     return "; ".join(clauses) + "."
+
+
+def _costs(found: Recommendation) -> bool:
+    """Return whether the recommended values are clearly worse than no regularisation: the gain is negative."""
+    return found.gain is not None and found.gain.high is not None and found.gain.high < 0
 
 
 def makes_no_difference(each: Range) -> bool:
@@ -64,7 +72,8 @@ def _expect(found: Recommendation) -> str:
     """Expect dev cost 0.068 (0.064 to 0.072), against 0.163 (0.145 to 0.181) without regularisation: 58 % lower."""
     if found.expected.mean is None:
         return f"{found.name} diverged on a further repeat, so nothing can be promised of it."
-    sentence = f"Expect {words(found.measure)} {_estimate(found.expected, found.measure)}"
+    of_it = "From it expect" if _costs(found) else "Expect"
+    sentence = f"{of_it} {words(found.measure)} {_estimate(found.expected, found.measure)}"
     if found.baseline is None or found.baseline.mean is None:
         return f"{sentence}."
     sentence += f", against {_estimate(found.baseline, found.measure)} without regularisation"

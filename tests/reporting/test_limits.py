@@ -294,6 +294,14 @@ def test_a_gain_whose_interval_contains_zero_is_not_presented_as_one() -> None:
     assert "5 % lower, but the interval (10 % higher to 20 % lower) leaves open whether it helps" in sentences(found)[1]
 
 
+def test_values_that_are_clearly_worse_than_no_regularisation_are_not_recommended() -> None:
+    said = sentences(a_conclusion(INSIDE, gain=Estimate(-0.96, -1.19, -0.77, 8)))
+    assert said[0].startswith("Use no regularisation: the best configuration that was tried, with λ = ")
+    assert said[0].endswith(", does worse.")
+    assert said[1].startswith("From it expect dev cost 0.0680")
+    assert said[1].endswith("96 % higher (77 % to 119 %).")
+
+
 def test_a_negligible_gain_has_no_sign() -> None:
     found = a_conclusion(INSIDE)
     own = replace(found.compared[0], gain=-0.004)
