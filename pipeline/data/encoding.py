@@ -222,7 +222,7 @@ def _codes(column: dict[str, Any], table: "pd.DataFrame", recipe: Recipe) -> tup
     """Return the rows with a known category, and the categories' positions."""
     codes = _category_codes(column, table)
     if recipe["missing"] == "refuse" and table[column["name"]].isna().any():
-        raise missing_values({column["name"]: int(table[column["name"]].isna().sum())})
+        raise _not_learnt({column["name"]: int(table[column["name"]].isna().sum())})
     known = np.flatnonzero(codes >= 0)
     return known, codes[known]
 
@@ -259,8 +259,16 @@ def _checked(X: Vector, names: list[str], recipe: Recipe) -> Vector:
     if recipe["missing"] == "refuse":
         missing = np.isnan(X).sum(axis=0)
         if missing.any():
-            raise missing_values(dict(zip(names, missing.tolist(), strict=True)))
+            raise _not_learnt(dict(zip(names, missing.tolist(), strict=True)))
     return X
+
+
+def _not_learnt(counts: Mapping[str, int]) -> DataError:
+    """Return the refusal of missing values by a model that was trained without any."""
+    return DataError(
+        f"{sum(counts.values()):,} missing value(s) in {by_column(counts)}, and the model was trained without any: "
+        "fill them in, or train with data.missing=median."
+    )
 
 
 def missing_values(counts: Mapping[str, int]) -> DataError:

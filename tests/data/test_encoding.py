@@ -84,8 +84,8 @@ def test_missing_numbers_stay_missing_until_normalisation_fills_them():
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"age": [30, None, 50]}, r"1 missing value\(s\) in column 'age' \(1\)"),
-        ({"colour": ["red", None, None]}, r"2 missing value\(s\) in column 'colour' \(2\)"),
+        ({"age": [30, None, 50]}, r"1 missing value\(s\) in column 'age' \(1\), and the model was trained without any"),
+        ({"colour": ["red", None, None]}, r"2 missing value\(s\) in column 'colour' \(2\), and the model was"),
         ({"age": [30, np.inf, 50]}, r"1 infinite value\(s\) in column 'age'"),
         ({"age": ["30", "forty", "50"]}, "Column 'age' holds numbers, but also something else"),
     ],
