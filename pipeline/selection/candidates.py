@@ -147,11 +147,13 @@ def choose(archive: Archive, study: str) -> Choice:
     baselines = [_value(run, measure) for run in archive.children(study) if run.kind == "baseline"]
     lower = [value for value in baselines if value < _value(best, measure)]
     ahead = "".join(f" Without regularisation it was lower: {value:.4g}." for value in lower)
+    repeats = int(parent.params.get("repeats", 1))
+    each = "one seed each" if repeats == 1 else f"{repeats} repeats each"
     return Choice(
         best,
         False,
         f"{best.name} is unconfirmed: its {words} of {_value(best, measure):.4g} is the lowest of {len(ranking)} "
-        f"trials, with one seed each; `make confirm STUDY={study}` would tell skill from luck.{ahead}",
+        f"trials, with {each}; `make confirm STUDY={study}` would tell skill from luck.{ahead}",
     )
 
 

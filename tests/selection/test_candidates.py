@@ -71,6 +71,17 @@ def test_without_a_confirmation_the_best_trial_is_taken_and_said_to_be_unconfirm
     assert choice.run == archive.best("first")
     assert not choice.confirmed
     assert "make confirm STUDY=first" in choice.why
+    assert "trials, with one seed each" in choice.why
+
+
+def test_how_often_each_trial_was_trained_is_said_of_an_unconfirmed_one(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = Archive(TrackingConfig(store=str(store)))
+    parent = archive.parent("first")
+    params = parent.params | {"repeats": "2"}
+    monkeypatch.setattr(archive, "parent", lambda name: replace(parent, params=params))
+    assert "trials, with 2 repeats each" in choose(archive, "first").why
 
 
 class Swept(Trials):
