@@ -38,8 +38,9 @@ def summary(description: dict[str, Any]) -> str:
     folds = f" ({d['folds']} folds)" if d["folds"] else ""
     columns = len(d["columns"])
     as_features = "" if columns == d["features"] else f" as {d['features']:,} features"
+    of = "column" if columns == 1 else "columns"
     lines = [
-        f"{d['name']}: {d['rows']:,} rows, {columns:,} columns{as_features}; {d['task']}: {classes}; {examples}{folds}"
+        f"{d['name']}: {d['rows']:,} rows, {columns:,} {of}{as_features}; {d['task']}: {classes}; {examples}{folds}"
     ]
     lines += of_the_dev_part(d)
     lines += _counts("missing values, filled from the training part", d["missing"])

@@ -168,7 +168,7 @@ def _npz(stream: IO[bytes], name: str, target: str | None) -> Read:
     if target is None:
         return Table(_joined(arrays), pd.Series(dtype=object)), None, []
     if target not in arrays:
-        raise no_target(target, list(arrays), name)
+        raise no_target(target, list(arrays), name, of="arrays")
     labels = arrays.pop(target)
     if labels.ndim == 0 or labels.size != len(labels):
         raise DataError(f"The target {target!r} must be one label per row, but its shape is {labels.shape}.")
@@ -207,10 +207,11 @@ def _divided(frame: "pd.DataFrame", name: str, target: str | None) -> Table:
     return Table(frame.drop(columns=target), frame[target])
 
 
-def no_target(target: str, names: Sequence[str], where: str) -> DataError:
-    """Return the refusal of a missing target, with the columns that exist."""
+def no_target(target: str, names: Sequence[str], where: str, *, of: str = "columns") -> DataError:
+    """Return the refusal of a missing target, with the columns or arrays that exist."""
+    named = " (the first line names them)" if of == "columns" else ""
     shown = ", ".join(map(repr, names[:12])) + (", …" if len(names) > 12 else "")
-    return DataError(f"There is no column {target!r} in {where}; its columns are {shown} (the first line names them).")
+    return DataError(f"There is no {of[:-1]} {target!r} in {where}; its {of} are {shown}{named}.")
 
 
 READERS: dict[str, Callable[[IO[bytes], str, str | None], Read]] = {

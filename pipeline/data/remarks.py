@@ -43,12 +43,12 @@ def rows_in_two_parts(keys: npt.NDArray[np.uint64], parts: "Split") -> list[str]
         named = {"folds": parts.visible, "test": parts.test}
     ordered = {name: np.sort(keys[rows]) for name, rows in named.items() if len(rows)}
     found = [
-        f"{count:,} {other} rows also stand in {name}"
+        f"{count:,} {other} row{'s also stand' if count > 1 else ' also stands'} in {name}"
         for name, other in combinations(ordered, 2)
         if (count := _shared(ordered[name], ordered[other]))
     ]
     twice = int(np.count_nonzero(np.diff(ordered["folds"]) == 0)) if "folds" in ordered else 0
-    found += [f"{twice:,} rows of the folds repeat others of them"] if twice else []
+    found += [f"{twice:,} of the folds' rows repeat others"] if twice else []
     if not found:
         return []
     return [f"Exact duplicates: {'; '.join(found)}. data.deduplicate=true keeps equal rows in one part."]

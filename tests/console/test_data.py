@@ -58,3 +58,8 @@ def test_folds_missing_values_and_notes_are_reported(tmp_path: Path) -> None:
         "missing values, filled from the training part: age 20",
         "Column 'id' numbers the rows: if that says nothing about the class, data.drop=['id'].",
     ]
+
+
+def test_one_column_is_written_in_the_singular(tmp_path: Path) -> None:
+    told = prepare(DataConfig(), tmp_path).description | {"columns": ["a"], "features": 1}
+    assert "rows, 1 column; " in summary(told)

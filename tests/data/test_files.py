@@ -149,7 +149,7 @@ def test_a_file_that_is_not_a_table_is_refused_in_one_sentence(
 @pytest.mark.parametrize(
     ("arrays", "told"),
     [
-        ({"X": np.ones((3, 2))}, r"no column 'y' in t\.npz"),
+        ({"X": np.ones((3, 2))}, r"^There is no array 'y' in t\.npz; its arrays are 'X'\.$"),
         ({"X": np.array([{}, 1, 2], dtype=object), "y": [1, 2, 3]}, "is not an NPZ file of plain arrays"),
         ({"X": np.ones((3, 2)), "y": np.eye(3)}, r"one label per row, but its shape is \(3, 3\)"),
         ({"X": np.zeros(3, dtype=[("a", int)]), "y": [1, 2, 3]}, "'X' holds neither numbers nor text"),

@@ -13,7 +13,8 @@ from pipeline.config.validation import parse
 from pipeline.console.data import summary
 from pipeline.data.arrays import load_arrays
 from pipeline.data.prepare import prepare
-from pipeline.data.remarks import of_pixels, of_the_dev_part, row_keys
+from pipeline.data.remarks import of_pixels, of_the_dev_part, row_keys, rows_in_two_parts
+from pipeline.data.split import Split
 from pipeline.trials.checklist import PreflightReport, Row
 
 
@@ -81,7 +82,7 @@ def test_rows_that_stand_in_two_parts_are_counted(tmp_path: Path) -> None:
 
 def test_rows_that_repeat_among_the_folds_are_counted(tmp_path: Path) -> None:
     said = "\n".join(told(tmp_path, pd.concat([table(100), table(100)]), test="none", folds=4))
-    assert "Exact duplicates: 100 rows of the folds repeat others of them." in said
+    assert "Exact duplicates: 100 of the folds' rows repeat others." in said
 
 
 @pytest.mark.parametrize("name", range(20))
@@ -166,3 +167,11 @@ def test_a_wide_table_is_prepared_without_a_warning_of_pandas(tmp_path: Path) ->
     rng = np.random.default_rng(0)  # warnings are errors in tests
     wide = pd.DataFrame(rng.normal(size=(60, 150)), columns=[f"x{k}" for k in range(150)])
     assert told(tmp_path, wide.assign(y=rng.choice(["no", "yes"], 60)))
+
+
+def test_one_row_that_stands_in_two_parts_is_written_in_the_singular() -> None:
+    rows = [np.array([0, 1]), np.array([2]), np.array([3])]
+    split = Split(pairs=((rows[0], rows[1]),), test=rows[2])
+    keys = np.array([1, 2, 2, 9], dtype=np.uint64)
+    (line,) = rows_in_two_parts(keys, split)
+    assert line.startswith("Exact duplicates: 1 dev row also stands in train. ")
