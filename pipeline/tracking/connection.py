@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from pipeline.config.addresses import mask
 from pipeline.config.commands import TrackingConfig
 from pipeline.config.errors import StoreAway, TrackingError, exhaustion
+from pipeline.config.text import shortened
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -111,7 +112,7 @@ def explain(error: Exception, store: Store) -> TrackingError:
         return TrackingError(sentence)
     text = mask(" ".join(str(error).split()))
     if "failed with exception" in text:  # MLflow's words for a request without an answer
-        return StoreAway(f"The tracking store {store.shown} does not answer: {text[:300]}")
+        return StoreAway(f"The tracking store {store.shown} does not answer: {_ended(text, 300)}")
     if "out-of-date database schema" in text or "Can't locate revision" in text:
         return TrackingError(_schema_sentence(text, store))
     if isinstance(error, ModuleNotFoundError):
@@ -122,10 +123,16 @@ def explain(error: Exception, store: Store) -> TrackingError:
         where = f" ({error.filename})" if error.filename else ""
         return TrackingError(f"The tracking store {store.shown} cannot be used: {error.strerror}{where}.")
     if "file is not a database" in text or "malformed" in text:
-        return TrackingError(f"The tracking store {store.shown} is damaged or is no SQLite database: {text[:200]}")
+        said = _ended(text, 200)
+        return TrackingError(f"The tracking store {store.shown} is damaged or is no SQLite database: {said}")
     if "readonly database" in text or "unable to open database" in text:
         return TrackingError(f"The tracking store {store.shown} must be writable, but is not.")
-    return TrackingError(f"The tracking store {store.shown} cannot be used: {text[:300]}")
+    return TrackingError(f"The tracking store {store.shown} cannot be used: {_ended(text, 300)}")
+
+
+def _ended(text: str, limit: int) -> str:
+    """Return another program's words, shortened with … or ended with a full stop, so that a sentence can follow."""
+    return shortened(text.rstrip(".") + ".", limit)
 
 
 def _schema_sentence(text: str, store: Store) -> str:

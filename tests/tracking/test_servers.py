@@ -11,8 +11,10 @@ from pipeline.config.commands import TrackingConfig
 from pipeline.config.errors import StoreAway
 from pipeline.tracking import files
 from pipeline.tracking.archive import Archive
+from pipeline.tracking.connection import explain
 from pipeline.tracking.recorder import Recorder
 from pipeline.tracking.sender import Sender
+from pipeline.tracking.store import resolve
 from pipeline.trials.record import TrialRecord
 from tests.servers import TrackingServer, postgresql, postgresql_programs, tracking_server
 
@@ -94,6 +96,14 @@ def test_a_server_that_is_gone_is_reported_in_one_sentence(make_record: MakeReco
     with pytest.raises(StoreAway, match="does not answer") as refusal:
         recorder.write(make_record(), kind="train", name="train")
     assert "\n" not in str(refusal.value)
+    assert str(refusal.value).endswith("…")  # MLflow's words are long
+
+
+def test_another_programs_words_end_as_a_sentence_that_another_can_follow(tmp_path: Path) -> None:
+    store = resolve(TrackingConfig(store=str(tmp_path)))
+    assert str(explain(ValueError("disk on fire"), store)).endswith("cannot be used: disk on fire.")
+    assert str(explain(ValueError("no way."), store)).endswith("cannot be used: no way.")
+    assert str(explain(ValueError("x" * 400), store)).endswith("xx…")
 
 
 @pytest.mark.postgresql
