@@ -80,7 +80,10 @@ CASES = [
         ["sweep", "study.objective=[dev_error,dev_error]"],
         "study.objective must be dev_cost, dev_error or balanced_error, or a list of",
     ),
-    (["sweep", "study.enqueue=[{regularization.lambd: 99}]"], "regularization.lambd must be in"),
+    (
+        ["sweep", "study.enqueue=[{regularization.lambd: 99}]"],
+        "regularization.lambd must be from 0.01 to 30, but is 99.",
+    ),
     (["sweep", "study.enqueue=[{seed: 1}]"], "study.enqueue names seed, which must be in search.space, but is not."),
     (
         ["sweep", "pruner=median", "pruner.first_rung=150"],
